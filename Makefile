@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`. Both set up first.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui report test test-fast lint clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make the virtual environment
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $(READY)
+
+demo: $(READY) ## run three iterations of the loop on real text, beside two baselines
+	$(BIN)/curate run
+
+ui: $(READY) ## open the Dagster web UI with its daemon, on this machine only
+	$(BIN)/curate ui
+
+report: $(READY) ## print the results table and the path of the HTML report
+	$(BIN)/curate report
+
+test: $(READY) lint ## check the code and run every test
+	$(BIN)/pytest
+
+test-fast: $(READY) ## run the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+lint: $(READY) ## format check, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove the demo's state, not the downloads
+	rm -rf state
