@@ -1,0 +1,1 @@
+"""Reinforcement-learned data curation: the science, free of any orchestrator."""

@@ -1,0 +1,1 @@
+"""Tables, recipe keys, manifests, atomic commits and lineage."""

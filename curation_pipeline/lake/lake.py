@@ -1,0 +1,328 @@
+"""The lake: immutable artefacts found by recipe, a pointer to the current one of each partition, and lineage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curation_pipeline.errors import IntegrityError, LakeError
+from curation_pipeline.lake.manifest import FileEntry, Manifest, Partition, Recipe, partition_path
+from curation_pipeline.lake.store import Store, open_store
+
+PACKAGES = ("numpy", "polars", "pyarrow", "scikit-learn", "stable-baselines3", "tokenizers", "torch", "transformers")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that can change a number."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(slots=True)
+class Draft:
+    """An artefact being written: files appear in a private folder and are committed together.
+
+    Attributes:
+        folder: the private folder; every file in it when the work ends belongs to the artefact.
+        summary: figures for the manifest.
+    """
+
+    folder: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def frame(self, frame: pl.DataFrame, name: str = "data") -> None:
+        """Add a Parquet file ``<name>.parquet``."""
+        frame.write_parquet(self.folder / f"{name}.parquet", compression="zstd")
+
+    def json(self, value: Any, name: str) -> None:
+        """Add a JSON file ``<name>.json``."""
+        (self.folder / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The pointer of one partition: every artefact that was its current one, oldest first."""
+
+    history: tuple[str, ...]
+
+    @property
+    def current(self) -> str:
+        """The id of the artefact that readers get."""
+        return self.history[-1]
+
+    @property
+    def attempt(self) -> int:
+        """How many earlier, different artefacts the partition had."""
+        return len(self.history) - 1
+
+
+class Lake:
+    """Artefacts under one root.
+
+    Layout: ``data/<table>/<partition>/<id>.<nonce>/<file>`` holds immutable files, ``manifests/<id>.json`` commits
+    them, ``heads/<table>/<partition>.json`` points to the current artefact of a partition.
+    """
+
+    def __init__(self, store: Store, work: Path) -> None:
+        """Keep the store; nothing is read yet.
+
+        Args:
+            store: where the bytes are.
+            work: a local folder for files in the making and for the state of interrupted work.
+        """
+        self.store = store
+        self.work = work
+
+    @classmethod
+    def open(cls, root: str | Path, work: Path | None = None) -> Lake:
+        """A lake at a local folder or ``s3://bucket/prefix``.
+
+        Args:
+            root: the root.
+            work: local folder for work in the making; beside a local root by default.
+
+        Raises:
+            ConfigError: the root is neither.
+        """
+        text = str(root)
+        if work is None:
+            work = Path(tempfile.gettempdir(), "curation-work") if "://" in text else Path(text).expanduser() / ".work"
+        return cls(open_store(text, work / "cache"), work)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def build(self, recipe: Recipe, make: Callable[[Draft], None], *, set_head: bool = True) -> Manifest:
+        """Return the artefact of ``recipe``, making it only where it does not exist yet.
+
+        Args:
+            recipe: what identifies the work.
+            make: writes the files and the summary into a draft.
+            set_head: whether the artefact becomes the current one of its partition.
+
+        Returns:
+            The committed manifest: of this call's files, or of the writer that committed the same recipe first.
+
+        Raises:
+            LakeError: ``make`` wrote no file.
+        """
+        manifest = self.find(recipe)
+        if manifest is None:
+            manifest = self._make(recipe, make)
+        if set_head:
+            self._set_head(manifest)
+        return manifest
+
+    def _make(self, recipe: Recipe, make: Callable[[Draft], None]) -> Manifest:
+        started = time.monotonic()
+        nonce = uuid.uuid4().hex[:8]
+        folder = self.work / "drafts" / f"{recipe.manifest_id}.{nonce}"
+        folder.mkdir(parents=True)
+        draft = Draft(folder)
+        try:
+            make(draft)
+            seconds = time.monotonic() - started
+            manifest = self._commit(recipe, draft, nonce, seconds)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.scratch(recipe), ignore_errors=True)
+        return manifest
+
+    def _commit(self, recipe: Recipe, draft: Draft, nonce: str, seconds: float) -> Manifest:
+        base = f"data/{recipe.table}/{partition_path(recipe.partition)}/{recipe.manifest_id}.{nonce}"
+        entries: list[FileEntry] = []
+        for file in sorted(path for path in draft.folder.rglob("*") if path.is_file()):
+            name = file.relative_to(draft.folder).as_posix()
+            rows = pl.scan_parquet(file).select(pl.len()).collect().item() if file.suffix == ".parquet" else None
+            entries.append(FileEntry(name, f"{base}/{name}", file_sha256(file), file.stat().st_size, rows))
+        if not entries:
+            raise LakeError(f"{recipe.manifest_id}: the work ended without writing a file; this is a bug in its stage")
+        for entry in entries:
+            self.store.upload(draft.folder / entry.name, entry.path)
+        manifest = Manifest(
+            id=recipe.manifest_id,
+            table=recipe.table,
+            partition=dict(recipe.partition),
+            inputs=tuple(sorted(recipe.inputs)),
+            parameters=dict(recipe.parameters),
+            seed=recipe.seed,
+            code_version=recipe.code_version,
+            files=tuple(entries),
+            packages=package_versions(),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            summary=draft.summary,
+        )
+        if self.store.put_if_absent(f"manifests/{manifest.id}.json", manifest.to_json()):
+            return manifest
+        for entry in entries:  # another writer of the same recipe committed first
+            self.store.delete(entry.path)
+        return self.get(manifest.id)
+
+    def scratch(self, recipe: Recipe) -> Path:
+        """A local folder where the work of ``recipe`` keeps what it needs to resume; removed on commit."""
+        folder = self.work / "scratch" / recipe.manifest_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def find(self, recipe: Recipe) -> Manifest | None:
+        """The finished work of ``recipe``, or None."""
+        data = self.store.read(f"manifests/{recipe.manifest_id}.json")
+        return None if data is None else Manifest.from_json(data, recipe.manifest_id)
+
+    def get(self, manifest_id: str) -> Manifest:
+        """The manifest with this id.
+
+        Raises:
+            LakeError: there is none.
+        """
+        data = self.store.read(f"manifests/{manifest_id}.json")
+        if data is None:
+            raise LakeError(f"no artefact {manifest_id!r} in {self.store.root}; `curate status` lists what there is")
+        return Manifest.from_json(data, manifest_id)
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Every committed manifest, in order of id."""
+        for path, _ in self.store.list("manifests"):
+            yield self.get(path.removeprefix("manifests/").removesuffix(".json"))
+
+    def path(self, manifest: Manifest, name: str) -> Path:
+        """A local path of one file of an artefact."""
+        return self.store.fetch(manifest.file(name).path)
+
+    def folder(self, manifest: Manifest) -> Path:
+        """A local folder with all files of an artefact."""
+        paths = [self.store.fetch(entry.path) for entry in manifest.files]
+        depth = manifest.files[0].name.count("/")
+        return paths[0].parents[depth]
+
+    def frame(self, manifest: Manifest, name: str = "data", columns: list[str] | None = None) -> pl.DataFrame:
+        """The Parquet file ``<name>.parquet`` of an artefact."""
+        return pl.read_parquet(self.path(manifest, f"{name}.parquet"), columns=columns)
+
+    def json(self, manifest: Manifest, name: str) -> Any:
+        """The JSON file ``<name>.json`` of an artefact."""
+        return json.loads(self.path(manifest, f"{name}.json").read_bytes())
+
+    def verify(self, manifest: Manifest) -> None:
+        """Compare every file with its recorded hash.
+
+        Raises:
+            IntegrityError: a file differs.
+        """
+        for entry in manifest.files:
+            found = file_sha256(self.store.fetch(entry.path))
+            if found != entry.sha256:
+                raise IntegrityError(
+                    f"{self.store.root}/{entry.path}: sha256 {found}, recorded {entry.sha256}; "
+                    f"restore the file, or delete manifests/{manifest.id}.json and run its stage again"
+                )
+
+    # -- heads -------------------------------------------------------------------------------------------------
+
+    def _head_path(self, table: str, partition: Partition) -> str:
+        return f"heads/{table}/{partition_path(partition)}.json"
+
+    def _set_head(self, manifest: Manifest) -> None:
+        path = self._head_path(manifest.table, manifest.partition)
+        data = self.store.read(path)
+        history = [] if data is None else list(json.loads(data)["history"])
+        if history and history[-1] == manifest.id:
+            return
+        # An artefact that becomes current again moves to the end: its attempt number is its newest position.
+        history = [*(entry for entry in history if entry != manifest.id), manifest.id]
+        self.store.replace(path, json.dumps({"history": history}).encode())
+
+    def head_record(self, table: str, partition: Partition | None = None) -> Head | None:
+        """The pointer of a partition, or None where nothing was ever made there."""
+        data = self.store.read(self._head_path(table, partition or {}))
+        return None if data is None else Head(tuple(json.loads(data)["history"]))
+
+    def head(self, table: str, partition: Partition | None = None) -> Manifest | None:
+        """The current artefact of a partition, or None."""
+        record = self.head_record(table, partition)
+        return None if record is None else self.get(record.current)
+
+    def require(self, table: str, partition: Partition | None = None) -> Manifest:
+        """The current artefact of a partition.
+
+        Raises:
+            LakeError: there is none.
+        """
+        manifest = self.head(table, partition)
+        if manifest is None:
+            where = f" for {partition_path(partition)}" if partition else ""
+            raise LakeError(f"{table}{where} has not been made yet: materialise the asset of that name first")
+        return manifest
+
+    def heads(self, table: str, partition: Partition | None = None) -> list[Manifest]:
+        """The current artefact of every partition of a table, in order of partition.
+
+        Args:
+            table: the table.
+            partition: leading values that the partitions must have.
+        """
+        prefix = f"heads/{table}" + (f"/{partition_path(partition)}" if partition else "")
+        found = []
+        for path, _ in self.store.list(prefix):
+            data = self.store.read(path)
+            if data is not None:
+                found.append(self.get(json.loads(data)["history"][-1]))
+        return found
+
+    # -- lineage -----------------------------------------------------------------------------------------------
+
+    def ancestors(self, manifest_id: str) -> list[Manifest]:
+        """The artefact and everything it was made from, each once, nearest first."""
+        seen: dict[str, Manifest] = {}
+        frontier = [manifest_id]
+        while frontier:
+            following: list[str] = []
+            for current in frontier:
+                if current not in seen:
+                    seen[current] = self.get(current)
+                    following.extend(seen[current].inputs)
+            frontier = following
+        return list(seen.values())
+
+    def descendants(self, manifest_ids: set[str]) -> list[Manifest]:
+        """Everything that was made, directly or not, from any of these artefacts."""
+        every = list(self.manifests())
+        reached = set(manifest_ids)
+        grown = True
+        while grown:
+            new = {m.id for m in every if m.id not in reached and reached.intersection(m.inputs)}
+            reached |= new
+            grown = bool(new)
+        return [m for m in every if m.id in reached and m.id not in manifest_ids]
+
+
+def free_disk_bytes(path: Path) -> int:
+    """Bytes that an unprivileged user can still write on the file system of ``path``."""
+    stats = os.statvfs(path)
+    return stats.f_bavail * stats.f_frsize
