@@ -1,0 +1,1 @@
+"""Facts about documents, computed once and never rewritten."""

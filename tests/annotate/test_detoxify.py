@@ -1,0 +1,121 @@
+"""Detoxify through its own class, on a tiny checkpoint trained here in its own file format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_pipeline.annotate.detectors.factory import load_detector
+from curation_pipeline.annotate.settings import AnnotateSettings, DetoxifySettings
+from curation_pipeline.errors import ConfigError, IntegrityError, MissingModelError
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("detoxify")
+
+CLASSES = ["toxic", "insult"]
+TEXTS = ["you are an idiot", "you are a fool", "good morning my friend", "have a nice day", "the river is long"]
+
+
+def _write(folder: Path, state: dict[str, Any], classes: list[str]) -> Path:
+    path = folder / "tiny.ckpt"
+    arch = {
+        "model_type": "a-hub-name-that-must-not-be-asked-for",
+        "model_name": "BertForSequenceClassification",
+        "tokenizer_name": "BertTokenizer",
+        "num_classes": len(classes),
+    }
+    config = {"arch": {"args": arch}, "dataset": {"args": {"classes": classes}}}
+    torch.save({"config": config, "state_dict": state}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """Checkpoint, configuration folder and state of a two-class BERT that has learned two words."""
+    folder = tmp_path_factory.mktemp("detoxify")
+    (folder / "vocab.txt").write_text(
+        "\n".join(
+            ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word for text in TEXTS for word in text.split()})]
+        )
+    )
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        num_labels=len(CLASSES),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    config.save_pretrained(folder)
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(config)
+    batch = tokenizer(TEXTS, return_tensors="pt", padding=True)
+    target = torch.tensor([[1.0, 1.0]] * 2 + [[0.0, 0.0]] * 3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(**batch).logits, target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return _write(folder, model.state_dict(), CLASSES), folder, model.state_dict()
+
+
+def _settings(checkpoint: Path, folder: Path) -> AnnotateSettings:
+    return AnnotateSettings(
+        detoxify=DetoxifySettings(checkpoint=checkpoint, huggingface_config_path=folder, batch_size=2)
+    )
+
+
+def test_scores_with_local_files_only(tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    checkpoint, folder, _ = tiny
+    detector = load_detector("detoxify", _settings(checkpoint, folder), tmp_path)
+    assert detector.heads == ("toxicity", "insult")
+    scores = detector.score(["good morning friend", "you idiot", "a long nice river"])["toxicity"].to_list()
+    assert scores[1] > 0.8
+    assert max(scores[0], scores[2]) < 0.2
+    alone = detector.score(["you idiot"])["toxicity"][0]
+    assert alone == pytest.approx(scores[1], abs=2e-4)
+
+
+def test_config_with_another_number_of_labels_is_refused(
+    tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    checkpoint, folder, _ = tiny
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["id2label"] = {"0": "a", "1": "b", "2": "c"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="3 labels"):
+        load_detector("detoxify", _settings(checkpoint, tmp_path), tmp_path)
+
+
+class _Trap:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (print, ("a checkpoint ran code",))
+
+
+def test_checkpoint_that_runs_code_is_refused(
+    tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder, state = tiny
+    checkpoint = _write(tmp_path, {**state, "trap": _Trap()}, CLASSES)
+    with pytest.raises(IntegrityError, match="read safely"):
+        load_detector("detoxify", _settings(checkpoint, folder), tmp_path)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MissingModelError, match="huggingface_config_path"):
+        load_detector("detoxify", AnnotateSettings(), tmp_path)
+    with pytest.raises(MissingModelError, match="convert"):
+        load_detector("alt_profanity", AnnotateSettings(), tmp_path)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from curation_pipeline.reward.calibration import (
+    Isotonic,
+    Platt,
+    auroc,
+    calibrator_from_json,
+    calibrator_to_json,
+    cross_fitted_reliability,
+    estimate_prior,
+    expected_calibration_error,
+    fit_calibrator,
+    fit_isotonic,
+    fit_platt,
+    safe_logit,
+    shift_prior,
+)
+
+
+def _miscalibrated(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores whose true probability is sigmoid(0.5 logit(score) - 1), with drawn labels."""
+    random = np.random.default_rng(seed)
+    scores = random.beta(0.7, 1.0, n)
+    truth = expit(0.5 * safe_logit(scores) - 1.0)
+    return scores, truth, (random.random(n) < truth).astype(float)
+
+
+def test_the_truth_is_recovered() -> None:
+    scores, truth, labels = _miscalibrated(8000)
+    platt = fit_platt(scores, labels)
+    assert platt.slope == pytest.approx(0.5, abs=0.05)
+    assert platt.intercept == pytest.approx(-1.0, abs=0.08)
+    for calibrator in (platt, fit_isotonic(scores, labels)):
+        assert np.abs(calibrator(scores) - truth).mean() < 0.025
+    assert expected_calibration_error(scores, labels) > 0.15
+    found = cross_fitted_reliability(scores, labels, seed=1)
+    assert found.ece < 0.03
+    assert found.ci_low <= found.ece <= found.ci_high
+
+
+def test_the_number_of_labels_chooses_the_calibrator() -> None:
+    scores, _, labels = _miscalibrated(1000)
+    assert isinstance(fit_calibrator(scores, labels), Isotonic)
+    assert isinstance(fit_calibrator(scores[:999], labels[:999]), Platt)
+    np.testing.assert_allclose(fit_calibrator(scores[:0], labels[:0])(scores), scores, atol=2e-4)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-0.5, 1.5), st.floats(0.1, 5)), min_size=1, max_size=40))
+def test_isotonic_is_monotone_and_keeps_the_mean(rows: list[tuple[float, float, float]]) -> None:
+    x, y, w = (np.array(column) for column in zip(*rows, strict=True))
+    found = fit_isotonic(x, y, w)
+    assert np.diff(found(np.linspace(0, 1, 101))).min() >= -1e-12
+    assert 0.0 <= min(found.values) <= max(found.values) <= 1.0
+    again = calibrator_from_json(json.loads(json.dumps(calibrator_to_json(found))))
+    assert again == found
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=4, max_size=60))
+def test_auroc_is_scikit_learn_s(rows: list[tuple[int, bool]]) -> None:
+    scores, labels = np.array([row[0] for row in rows]), np.array([float(row[1]) for row in rows])
+    if labels.min() == labels.max():
+        assert np.isnan(auroc(scores, labels))
+    else:
+        assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_a_shifted_base_rate_is_estimated_and_corrected() -> None:
+    random = np.random.default_rng(3)
+    label = (random.random(40_000) < 0.1).astype(float)
+    x = random.normal(1.5 * label, 1.0)
+    half = expit(1.5 * x - 1.5**2 / 2)  # posterior of these two Gaussians under a base rate of one half
+    prior = estimate_prior(half, 0.5)
+    assert prior == pytest.approx(0.1, abs=0.01)
+    assert expected_calibration_error(shift_prior(half, 0.5, prior), label) < 0.01
+    assert not shift_prior(half, 0.5, 0.0).any()
