@@ -1,0 +1,1 @@
+"""Arms at an equal token budget, and the report."""

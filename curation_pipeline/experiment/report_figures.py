@@ -1,0 +1,335 @@
+"""The report's plots as inline SVG: text stays text, and every colour is a CSS variable of the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup
+
+# Placeholders that matplotlib writes into the SVG, replaced by the page's variables afterwards.
+INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
+SERIES = tuple(f"#0505{i:02x}" for i in range(8))
+_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"} | {
+    colour: f"--c{i}" for i, colour in enumerate(SERIES)
+}
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_STYLE: Mapping[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
+_FORMULA_HEADS = ["=", "+", "-", "@", "\t", "\r"]
+# Control characters are not allowed in XML; overrides of the writing direction could reorder the page around a text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One SVG with the table behind it.
+
+    Attributes:
+        svg: The markup, safe to put into the page.
+        label: What a screen reader says.
+        csv: A data: address of the table.
+        name: File name of the download, without its ending.
+    """
+
+    svg: Markup
+    label: str
+    csv: str
+    name: str
+
+
+def clean(text: str, limit: int = 0) -> str:
+    """One line of text without control and direction-override characters, of at most `limit` characters (0: any)."""
+    kept = _CONTROL.sub("", re.sub(r"\s", " ", text))
+    return kept[: limit - 1] + "…" if limit and len(kept) > limit else kept
+
+
+def csv_link(frame: pl.DataFrame) -> str:
+    """The frame as a data: address. A cell that a spreadsheet would run as a formula gets an apostrophe."""
+    text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    formula = [
+        pl.when(pl.col(name).str.slice(0, 1).is_in(_FORMULA_HEADS))
+        .then(pl.concat_str(pl.lit("'"), name))
+        .otherwise(name)
+        .alias(name)
+        for name in text
+    ]
+    data = frame.with_columns(formula).write_csv().encode()
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(data).decode()
+
+
+def colour(index: int) -> str:
+    """Placeholder of the series `index`."""
+    return SERIES[index % len(SERIES)]
+
+
+@contextmanager
+def _axes(width: float, height: float, name: str, label: str, table: pl.DataFrame, out: list[Plot]) -> Iterator[Any]:
+    """Axes of one plot of `width` x `height` inches; the finished plot is appended to `out`."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # The reader's browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        yield axes
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    out.append(Plot(_inline(buffer.getvalue(), name, label), label, csv_link(table), name))
+
+
+def _inline(svg: str, name: str, label: str) -> Markup:
+    """The SVG as an element of an HTML page: no prologue, no metadata, unique ids, colours from the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would speak for the whole page
+    svg = svg.replace("xlink:href", "href")
+    view = re.search(r'viewBox="([^"]+)"', svg)
+    assert view is not None
+    head = f'<svg viewBox="{view[1]}" role="img" aria-label="{Markup.escape(label)}">'
+    body = svg[svg.index(">") + 1 :]
+    prefix = re.sub(r"\W", "-", name)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+    body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+    for placeholder, variable in _VARIABLES.items():
+        body = body.replace(placeholder, f"var({variable})")
+    return Markup(head + body)
+
+
+def trend(
+    frame: pl.DataFrame, arms: Sequence[str], title: str, name: str, *, size: tuple[float, float] = (5.0, 2.5)
+) -> Plot:
+    """Value with interval over iterations, one line for each arm.
+
+    Args:
+        frame: arm, ordinal, value, ci_low, ci_high.
+        arms: In the order of their colours.
+        title: Title of the panel.
+        name: Name of the download.
+        size: Inches.
+    """
+    out: list[Plot] = []
+    with _axes(*size, name, f"{title} over iterations", frame, out) as axes:
+        for index, arm in enumerate(arms):
+            rows = frame.filter(pl.col("arm") == arm).sort("ordinal")
+            if rows.is_empty():
+                continue
+            x = rows["ordinal"].to_numpy() + 0.06 * (index - (len(arms) - 1) / 2)
+            axes.plot(x, rows["value"], color=colour(index), marker=_MARKERS[index % 8], zorder=4 - 0.1 * index)
+            known = rows["ci_low"].is_not_null() & rows["ci_high"].is_not_null()
+            if known.any():
+                axes.vlines(
+                    x[known.to_numpy()],
+                    rows["ci_low"].filter(known),
+                    rows["ci_high"].filter(known),
+                    color=colour(index),
+                    alpha=0.45,
+                    linewidth=1.4,
+                )
+        _ordinals(axes, frame["ordinal"].to_list())
+        axes.set_title(title)
+        axes.grid(axis="x", visible=False)
+        axes.margins(x=0.08, y=0.12)
+    return out[0]
+
+
+def plane(frame: pl.DataFrame, arms: Sequence[str], name: str = "safety-capability") -> Plot:
+    """Safety against capability: the path of every arm, its last iteration filled and with both intervals.
+
+    Args:
+        frame: arm, ordinal, and for safety and capability the columns axis, axis_low, axis_high.
+        arms: In the order of their colours.
+        name: Name of the download.
+    """
+    out: list[Plot] = []
+    with _axes(5.6, 3.9, name, "Safety against capability", frame, out) as axes:
+        for index, arm in enumerate(arms):
+            rows = frame.filter(pl.col("arm") == arm).sort("ordinal")
+            if rows.is_empty():
+                continue
+            x, y = rows["capability"].to_numpy(), rows["safety"].to_numpy()
+            axes.plot(x, y, color=colour(index), alpha=0.55, linewidth=1.2, zorder=2)
+            axes.scatter(x[:-1], y[:-1], s=16, facecolor=PAPER, edgecolor=colour(index), linewidth=1.2, zorder=3)
+            last = rows.row(-1, named=True)
+            for axis, draw in (("capability", axes.hlines), ("safety", axes.vlines)):
+                if last[f"{axis}_low"] is not None and last[f"{axis}_high"] is not None:
+                    at = last["safety"] if axis == "capability" else last["capability"]
+                    draw(at, last[f"{axis}_low"], last[f"{axis}_high"], color=colour(index), alpha=0.45, linewidth=1.4)
+            axes.scatter(x[-1:], y[-1:], s=46, color=colour(index), marker=_MARKERS[index % 8], zorder=5)
+            axes.annotate(
+                clean(arm, 24), (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points", color=INK, fontsize=8.5
+            )
+        axes.set_xlabel("capability →")
+        axes.set_ylabel("safety →")
+        axes.margins(0.12)
+    return out[0]
+
+
+def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
+    """Share of the pool's tokens (hollow) and of the batch's (filled) for each value of one dimension.
+
+    Args:
+        frame: value, pool_token_share, batch_token_share; drawn from top to bottom.
+        title: Title of the panel.
+        name: Name of the download.
+    """
+    out: list[Plot] = []
+    height = 0.75 + 0.25 * max(frame.height, 2)
+    with _axes(3.6, height, name, f"Share of tokens by {title}, pool and batch", frame, out) as axes:
+        y = np.arange(frame.height)[::-1]
+        pool, batch = 100 * frame["pool_token_share"].to_numpy(), 100 * frame["batch_token_share"].to_numpy()
+        axes.hlines(y, pool, batch, color=colour(0), alpha=0.4, linewidth=2.4)
+        axes.scatter(pool, y, s=30, facecolor=PAPER, edgecolor=MUTED, linewidth=1.3, zorder=3)
+        axes.scatter(batch, y, s=34, color=colour(0), zorder=4)
+        axes.set_yticks(y, [clean(value, 26) for value in frame["value"]])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_xlim(left=min(0, *axes.get_xlim()))
+        axes.set_ylim(-0.7, frame.height - 0.3)
+        axes.set_xlabel("% of tokens")
+        axes.set_title(title)
+        axes.grid(axis="y", visible=False)
+    return out[0]
+
+
+def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, label: str) -> Plot:
+    """Values with intervals, one line each, beside a reference.
+
+    Args:
+        frame: name, value, low, high.
+        title: Title of the panel.
+        name: Name of the download.
+        reference: Where the reference line stands.
+        label: Label of the axis.
+    """
+    out: list[Plot] = []
+    with _axes(3.6, 0.75 + 0.25 * max(frame.height, 2), name, title, frame, out) as axes:
+        y = np.arange(frame.height)[::-1]
+        axes.axvline(reference, color=MUTED, linewidth=1)
+        known = (frame["low"].is_not_null() & frame["high"].is_not_null()).to_numpy()
+        if known.any():
+            low, high = frame["low"].to_numpy()[known], frame["high"].to_numpy()[known]
+            axes.hlines(y[known], low, high, color=colour(0), alpha=0.45, linewidth=2.2)
+        axes.scatter(frame["value"], y, s=32, color=colour(0), zorder=4)
+        axes.set_yticks(y, [clean(value, 26) for value in frame["name"]])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_ylim(-0.7, frame.height - 0.3)
+        axes.set_xlabel(label)
+        axes.set_title(title)
+        axes.grid(axis="y", visible=False)
+    return out[0]
+
+
+def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
+    """Horizontal bars from zero, negative ones in the second colour.
+
+    Args:
+        frame: name, value; drawn from top to bottom.
+        title: Title of the panel.
+        name: Name of the download.
+        label: Label of the axis.
+    """
+    out: list[Plot] = []
+    with _axes(5.2, 0.75 + 0.22 * max(frame.height, 2), name, title, frame, out) as axes:
+        y = np.arange(frame.height)[::-1]
+        values = frame["value"].to_numpy()
+        axes.barh(y, values, height=0.62, color=[colour(0 if value >= 0 else 2) for value in values])
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.set_yticks(y, [clean(value, 34) for value in frame["name"]])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_ylim(-0.7, frame.height - 0.3)
+        axes.set_xlabel(label)
+        axes.set_title(title)
+        axes.grid(axis="y", visible=False)
+    return out[0]
+
+
+def curves(
+    frame: pl.DataFrame,
+    x: str,
+    series: str,
+    title: str,
+    name: str,
+    *,
+    label: str = "",
+    order: Sequence[str] = (),
+    size: tuple[float, float] = (5.0, 2.6),
+) -> Plot:
+    """One line for each value of `series`.
+
+    Args:
+        frame: the columns `x`, `series` and value.
+        x: Column of the horizontal axis.
+        series: Column that tells the lines apart.
+        title: Title of the panel.
+        name: Name of the download.
+        label: Label of the horizontal axis.
+        order: Values of `series` in the order of their colours; in order of appearance when empty.
+        size: Inches.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    out: list[Plot] = []
+    names = list(order) or frame[series].unique(maintain_order=True).to_list()
+    with _axes(*size, name, title, frame, out) as axes:
+        for index, value in enumerate(names):
+            rows = frame.filter(pl.col(series) == value).sort(x)
+            axes.plot(
+                rows[x], rows["value"], color=colour(index), marker="o" if rows.height < 12 else None, markersize=3.5
+            )
+        axes.set_title(clean(title, 40))
+        if x == "ordinal":
+            _ordinals(axes, frame["ordinal"].to_list())
+        else:
+            axes.set_xlabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(lambda tick, _: f"{tick / 1000:g}k" if abs(tick) >= 1000 else f"{tick:g}")
+        axes.grid(axis="x", visible=False)
+        axes.margins(x=0.05, y=0.1)
+    return out[0]
+
+
+def _ordinals(axes: Any, ordinals: Sequence[int]) -> None:
+    low, high = min(ordinals), max(ordinals)
+    step = max(1, (high - low) // 8)
+    axes.set_xticks(range(low, high + 1, step))
+    axes.set_xlim(low - 0.35, high + 0.35)
+    axes.set_xlabel("iteration")

@@ -1,0 +1,1 @@
+{{ current_attempt(source('lake', 'batches'), ['doc_id', 'weight', 'n_tokens']) }}

@@ -1,0 +1,2 @@
+select source, snapshot, file, position, "offset", excerpt, reason
+from {{ source('lake', 'quarantine') }}

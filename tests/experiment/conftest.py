@@ -1,0 +1,222 @@
+"""A plausible report from a seeded generator, with hostile texts in every column that a corpus or model can fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curation_pipeline.experiment.report import ReportData
+
+HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\u202e $x^2$ & \"quoted\" 'idiot'"
+ARMS = ("main", "random/demo-0", "threshold/demo-0", "closed_form/demo-0")
+STRATA = [f"t{topic}|b{bin_}|{group}" for topic in range(6) for bin_ in range(3) for group in ("none", "gender")]
+
+
+def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
+    rng = np.random.default_rng(11)
+    ordinals = range(iterations)
+    level = {"safety": 0.52, "alignment": 0.55, "capability": 0.47, "performance": 0.51}
+    gain = {
+        "main": {"safety": 0.11, "alignment": 0.03, "capability": 0.006, "performance": 0.05},
+        "random/demo-0": dict.fromkeys(level, 0.003),
+        "threshold/demo-0": {"safety": 0.105, "alignment": 0.02, "capability": -0.016, "performance": 0.03},
+        "closed_form/demo-0": {"safety": 0.10, "alignment": 0.03, "capability": 0.005, "performance": 0.045},
+    }
+    summary = [
+        {
+            "chain": chain,
+            "ordinal": ordinal,
+            "status": "rejected" if (chain, ordinal) == ("main", 2) else "accepted",
+            "axis": axis,
+            "value": (value := start + gain[chain][axis] * ordinal**0.8 + (ordinal > 0) * rng.normal(0, 0.006)),
+            "ci_low": value - 0.02,
+            "ci_high": value + 0.022,
+        }
+        for chain in ARMS
+        for ordinal in ordinals
+        for axis, start in level.items()
+    ]
+    harm = [
+        {
+            "arm": arm,
+            "baseline": "random",
+            "ordinal": ordinal,
+            "benchmark": "rtp_decodingtrust",
+            "judge": "tox-block",
+            "rate": 0.42 * (1 - reduction),
+            "baseline_rate": 0.42,
+            "reduction": reduction,
+            "ci_low": reduction - 0.17,
+            "ci_high": reduction + 0.13,
+            "n": 1200,
+        }
+        for arm, last in (("main", 0.55), ("threshold", 0.1))
+        for ordinal in ordinals
+        if (reduction := last * ordinal / max(1, iterations - 1)) or ordinal
+    ]
+    metrics = [
+        {
+            "chain": chain,
+            "ordinal": ordinal,
+            "axis": "safety",
+            "benchmark": "rtp_decodingtrust",
+            "metric": metric,
+            "judge": "tox-block",
+            "value": (value := float(rng.uniform(0.1, 0.6))),
+            "ci_low": value - 0.03,
+            "ci_high": value + 0.03,
+            "n": 1200,
+            "higher_is_better": False,
+        }
+        for chain in ARMS
+        for ordinal in ordinals
+        for metric in ("expected_maximum_toxicity", "attack_success")
+    ]
+    sides = {
+        "toxicity_bin": [str(i) for i in range(5)],
+        "domain": ["encyclopaedia", "conversation", "legal", "news", hostile],
+        "source": ["forum", "reference", "court", "日本語の出典", "a source with quite a long name indeed"],
+        "identity_group": ["none", "gender", "religion", "race"],
+    }
+    selection = []
+    for dimension, values in sides.items():
+        pool, batch = rng.dirichlet(np.full(len(values), 3.0)), rng.dirichlet(np.full(len(values), 3.0))
+        if dimension == "toxicity_bin":
+            pool, batch = np.array([0.42, 0.2, 0.15, 0.13, 0.1]), np.array([0.6, 0.24, 0.12, 0.03, 0.01])
+        for value, before, after in zip(values, pool, batch, strict=True):
+            selection.append(
+                {
+                    "chain": "main",
+                    "ordinal": iterations - 1,
+                    "dimension": dimension,
+                    "value": value,
+                    "pool_token_share": before,
+                    "batch_token_share": after,
+                }
+            )
+    parity = [
+        {
+            "chain": "main",
+            "ordinal": iterations - 1,
+            "identity_group": group,
+            "documents": 300,
+            "parity": ratio,
+            "parity_low": ratio * 0.86,
+            "parity_high": ratio * 1.16,
+        }
+        for group, ratio in (("none", 1.0), ("gender", 0.93), ("religion", 0.74), ("race", 1.04))
+    ]
+    steps = np.linspace(1024, 65_536, 40).astype(int)
+    learning = [
+        {"ordinal": ordinal, "step": int(step), "quantity": quantity, "value": float(value)}
+        for ordinal in ordinals[1:]
+        for quantity, curve in (
+            ("mean_reward", 0.2 + 0.06 * ordinal + 0.3 * (1 - np.exp(-steps / 15_000))),
+            ("budget_used", 1 - 0.2 * np.exp(-steps / 6_000)),
+            ("policy_entropy", 1.3 * np.exp(-steps / 40_000)),
+        )
+        for step, value in zip(steps, curve + rng.normal(0, 0.01, len(steps)), strict=True)
+    ]
+    weights = {"alpha": 0.4, "beta": 0.35, "gamma": 0.25}
+    return ReportData(
+        title="Curation report: demo",
+        created_at="2026-01-04 03:00 UTC",
+        token_budget=300_000,
+        about={"profile": "demo", "base model": "1.9M parameters", "judge": "tox-block", "seed": "7"},
+        summary=pl.DataFrame(summary),
+        harm=pl.DataFrame(harm, schema_overrides={"reduction": pl.Float64}) if harm else None,
+        metrics=pl.DataFrame(metrics),
+        selection=pl.DataFrame(selection),
+        parity=pl.DataFrame(parity),
+        credit=pl.DataFrame(
+            {"ordinal": iterations - 1, "stratum": STRATA, "credit": rng.normal(0, 1, len(STRATA)).clip(-2.5, 2.5)}
+        ),
+        credit_fit=pl.DataFrame(
+            {"ordinal": list(ordinals), "target": "P", "r2": rng.uniform(0.4, 0.8, iterations), "n_probes": 36}
+        ),
+        reward_moves=pl.DataFrame(
+            [
+                {
+                    "ordinal": ordinal,
+                    "weight": name,
+                    "value": start + 0.03 * ordinal * (-1) ** index,
+                    "reason": "safety rose by 0.04 while capability held, so its weight fell" if ordinal else "start",
+                }
+                for ordinal in ordinals
+                for index, (name, start) in enumerate(weights.items())
+            ]
+        ),
+        learning=pl.DataFrame(
+            learning, schema={"ordinal": pl.Int64, "step": pl.Int64, "quantity": pl.String, "value": pl.Float64}
+        ),
+        divergence=pl.DataFrame(
+            {
+                "ordinal": list(ordinals),
+                "teacher": [0.41 - 0.08 * i for i in ordinals],
+                "judge": [0.43 - 0.06 * i for i in ordinals],
+            }
+        ),
+        judge_clean=pl.DataFrame(
+            {
+                "judge": ["tox-block"] * 2,
+                "dataset": ["encyclopaedia", hostile],
+                "n": [4_000, 800],
+                "flagged": [12, 20],
+                "rate": [0.003, 0.025],
+                "ci_low": [0.0016, 0.016],
+                "ci_high": [0.0052, 0.038],
+            }
+        ),
+        inputs=pl.DataFrame(
+            {
+                "source": ["forum", hostile],
+                "snapshot": ["2026-01", "v1"],
+                "documents": [14_000, 5_012],
+                "bytes": [2_345_678, 987_654],
+                "duplicates": [123, 4],
+                "quarantined": [3, 0],
+                "content_hash": ["a3f9" * 16, "07bc" * 16],
+            }
+        ),
+        timings=pl.DataFrame(
+            [
+                {"ordinal": ordinal, "stage": stage, "seconds": seconds * float(rng.uniform(0.9, 1.1))}
+                for ordinal in ordinals
+                for stage, seconds in {
+                    "probes": 28.0,
+                    "policy": 4.0,
+                    "draw": 1.2,
+                    "training": 95.0,
+                    "evaluation": 60.0,
+                }.items()
+            ]
+        ),
+        generations=pl.DataFrame(
+            [
+                {
+                    "chain": chain,
+                    "ordinal": iterations - 1,
+                    "benchmark": "rtp_decodingtrust",
+                    "prompt": hostile if index == 0 else "She opened the door and",
+                    "text": hostile if index < 2 else "found that the garden had grown over the summer.",
+                    "score": 1 - index / 30,
+                }
+                for chain in ARMS
+                for index in range(30)
+            ]
+        ),
+        notes=("The judge's false-positive rate on web text is above 1%: its sampled metrics there are not believed.",),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_report() -> Callable[..., ReportData]:
+    return build_report
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    return HOSTILE

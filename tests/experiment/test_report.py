@@ -1,0 +1,154 @@
+"""The report: complete in itself, safe with hostile texts, honest about intervals, and whole with parts missing."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from curation_pipeline.errors import DataError
+from curation_pipeline.experiment.report import ReportData, render_report, terminal_table, verdicts
+from curation_pipeline.experiment.report_data import SCHEMAS
+from curation_pipeline.experiment.report_figures import csv_link
+
+MakeReport = Callable[..., ReportData]
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and visible text of a page; fails on tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(make_report: MakeReport) -> str:
+    return render_report(make_report())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
+    assert {"script", "img", "iframe", "object", "link", "base", "form", "foreignobject"}.isdisjoint(
+        tag for tag, _ in page.tags
+    )
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _tag, attrs in page.tags:
+        assert not any(name.startswith("on") or name in {"src", "srcset", "xlink:href"} for name in attrs)
+        href = attrs.get("href")
+        assert href is None or href.startswith("data:text/csv") or href[1:] in ids
+
+
+def test_hostile_texts_are_shown_as_text(page: Page, html: str, hostile: str) -> None:
+    # Folded into one line, without the character that turns the writing direction.
+    shown = hostile.replace("\u202e", "")
+    assert shown in page.text
+    assert "\u202e" not in page.text
+    folded = next(index for index, (tag, _) in enumerate(page.tags) if tag == "details")
+    assert folded > 0
+    summaries = [index for index, (tag, _) in enumerate(page.tags) if tag == "summary"]
+    assert len(summaries) == 2
+    assert "Content warning" in page.text
+    # Every sample stands inside <details>.
+    for found in re.finditer('class="sample"', html):
+        before = html[: found.start()]
+        assert before.count("<details>") == before.count("</details>") + 1
+
+
+def test_downloads_hold_the_data_and_no_formula(page: Page) -> None:
+    files = {
+        str(attrs["download"]): base64.b64decode(str(attrs["href"]).partition("base64,")[2])
+        for tag, attrs in page.tags
+        if tag == "a"
+    }
+    assert {"trend-safety.csv", "safety-capability.csv", "inputs.csv", "metrics.csv", "credit.csv"} <= set(files)
+    inputs = pl.read_csv(io.BytesIO(files["inputs.csv"]))
+    assert inputs["documents"].to_list() == [14_000, 5_012]
+    frame = pl.DataFrame({"a": ["=HYPERLINK(1)", "plain", None], "b": [-1.0, 2.0, 3.0]})
+    cells = pl.read_csv(io.BytesIO(base64.b64decode(csv_link(frame).partition("base64,")[2])))
+    assert cells.rows() == [("'=HYPERLINK(1)", -1.0), ("plain", 2.0), (None, 3.0)]
+    trend = pl.read_csv(io.BytesIO(files["trend-safety.csv"]))
+    assert trend.height == 16
+
+
+@pytest.mark.parametrize("part", [None, *SCHEMAS])
+def test_any_part_may_be_missing(part: str | None, make_report: MakeReport) -> None:
+    whole = make_report(iterations=1)
+    data = ReportData() if part is None else dataclasses.replace(ReportData(), **{part: getattr(whole, part)})
+    page = Page(render_report(data))
+    missing = re.search(r"Not in this report yet: (.*)\.", page.text)
+    assert missing is not None
+    assert len(missing[1].split(", ")) == len(SCHEMAS) - (part is not None and not data.part(part).is_empty())
+    Console(file=io.StringIO()).print(terminal_table(data))
+
+
+def test_an_interval_with_zero_is_called_undecided() -> None:
+    def tone(reduction: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+        row = {"arm": "main", "baseline": "random", "ordinal": 1, "benchmark": "prompts", "rate": 0.2}
+        row |= {"baseline_rate": 0.3, "reduction": reduction, "ci_low": low, "ci_high": high}
+        (verdict,) = verdicts(ReportData(harm=pl.DataFrame([row])))
+        return verdict.tone, verdict.text
+
+    assert tone(0.33, 0.1, 0.5)[0] == "good"
+    assert tone(-0.33, -0.5, -0.1)[0] == "bad"
+    verdict, text = tone(0.33, -0.1, 0.5)
+    assert verdict == "open"
+    assert "includes zero" in text
+    assert tone(0.33, None, None)[0] == "open"
+    assert "fewer" in text
+    assert "more harmful" in tone(-0.33, -0.5, -0.1)[1]
+
+
+def test_seeds_of_an_arm_are_averaged_under_an_enveloping_interval() -> None:
+    rows = [
+        {"chain": f"random/x-{seed}", "ordinal": 1, "axis": "safety", "value": value, "ci_low": value - 0.1}
+        | {"ci_high": value + 0.1}
+        for seed, value in enumerate((0.4, 0.6))
+    ]
+    (row,) = ReportData(summary=pl.DataFrame(rows)).by_arm().to_dicts()
+    assert row["n_chains"] == 2
+    assert [row["value"], row["ci_low"], row["ci_high"]] == pytest.approx([0.5, 0.3, 0.7])
+
+
+def test_a_part_with_other_columns_is_refused() -> None:
+    with pytest.raises(DataError, match=r"'timings' lacks the columns seconds, stage"):
+        ReportData(timings=pl.DataFrame({"ordinal": [1]}))
+
+
+def test_the_terminal_table_has_a_row_for_each_arm_and_iteration(make_report: MakeReport) -> None:
+    table = terminal_table(make_report())
+    assert table.row_count == 16
+    out = io.StringIO()
+    Console(file=out, width=160).print(table)
+    assert "2 rejected" in out.getvalue()

@@ -1,0 +1,132 @@
+"""MLflow for real, on a SQLite file of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from curation_pipeline.lake.manifest import Manifest
+from resources.tracking import RawPartition, Tracker, TrackingResource
+
+FORUM = RawPartition("forum", "2026-01", "a" * 64, manifest_id="m-forum", n_documents=10, n_bytes=99, n_tokens=600)
+BOOKS = RawPartition("books", "v1", "b" * 64, manifest_id="m-books", n_documents=5, n_bytes=50, n_tokens=400)
+NEWER = RawPartition("forum", "2026-01", "c" * 64, manifest_id="m-forum-2", n_tokens=1)
+
+
+@pytest.mark.slow
+def test_from_data_to_models_and_back(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+
+    def train(ordinal: int, partitions: list[RawPartition]) -> tuple[str, str]:
+        with tracker.run("checkpoint", f"2026-01-0{ordinal}", dagster_run_id=f"dagster-{ordinal}") as run:
+            run.log_params({"learning_rate": 1e-3 * ordinal, "chain": "main"})
+            model = run.log_checkpoint(f"main/{ordinal}", f"manifest-{ordinal}", step=ordinal, partitions=partitions)
+            run.log_metrics({"P": 0.5 + ordinal / 10, "absent": None, "bad|name": 1.0}, ordinal, model_id=model)
+            run.set_manifest(f"manifest-{ordinal}")
+        return run.run_id, model
+
+    first_run, first_model = train(1, [FORUM, BOOKS])
+    second_run, second_model = train(2, [FORUM])
+    _, newer_model = train(3, [NEWER])
+
+    def models(name: str, digest: str | None = None) -> set[str]:
+        return {model.model_id for model in tracker.models_trained_on(name, digest)}
+
+    assert models("forum|2026-01", FORUM.digest) == {first_model, second_model}
+    assert models("forum|2026-01") == {first_model, second_model, newer_model}
+    assert models("books|v1") == {first_model}
+    assert set(tracker.runs_that_read("books|v1")) == {first_run}
+    (model,) = tracker.models_trained_on("books|v1")
+    assert (model.manifest_id, model.source_run_id, model.name) == ("manifest-1", first_run, "main-1")
+
+    # A retry finds the run and the model again, and adds nothing to them.
+    assert train(2, [FORUM]) == (second_run, second_model)
+    assert models("forum|2026-01", FORUM.digest) == {first_model, second_model}
+    client = tracker.client()
+    data = client.get_run(second_run)
+    assert data.info.status == "FINISHED"
+    assert data.inputs is not None
+    assert len(data.inputs.dataset_inputs) == 1
+    assert data.data.tags["curation.manifest_id"] == "manifest-2"
+    assert data.data.tags["dagster.run_id"] == "dagster-2"
+    assert [point.step for point in client.get_metric_history(second_run, "P")][-1] == 2
+    assert len(client.search_runs([tracker.experiment_id(client)])) == 3
+
+    # A failure is shown as one, and other parameters in a retry do not break it.
+    def fail() -> None:
+        with tracker.run("checkpoint", "2026-01-02") as run:
+            run.log_params({"learning_rate": 9.0})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    failed = client.get_run(second_run)
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["param.learning_rate"] == "9.0"
+    # Another attempt is another run.
+    with tracker.run("checkpoint", "2026-01-02", attempt=1) as run:
+        assert run.run_id not in {first_run, second_run}
+
+
+def test_the_resource_is_configured_by_a_folder(tmp_path: Path) -> None:
+    @dg.asset
+    def reads(tracking: TrackingResource) -> str:
+        return tracking.tracker.uri
+
+    result = dg.materialize([reads], resources={"tracking": TrackingResource(folder=str(tmp_path))})
+    assert result.output_for_node("reads") == f"sqlite:///{tmp_path.resolve()}/mlflow.db"
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_an_evaluated_checkpoint_is_logged_from_the_lakes_records(tmp_path: Path) -> None:
+    checkpoint = Manifest(
+        id="checkpoints-0123",
+        table="checkpoints",
+        partition={"chain": "main", "iteration": "0001"},
+        inputs=(),
+        parameters={},
+        seed=1,
+        code_version="1",
+        files=(),
+        packages={},
+        created_at="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        summary={},
+    )
+    metrics = pl.DataFrame(
+        {
+            "benchmark": ["prompts", "prompts", "suite", "suite"],
+            "metric": ["safe", "safe", "accuracy", "accuracy"],
+            "value": [0.9, 0.8, 0.4, 0.6],
+            "judge": ["one", "two", None, None],
+        }
+    )
+    partitions = pl.DataFrame(
+        {
+            "partition": ["forum|2026-01"],
+            "documents_manifest": ["documents-1"],
+            "content_hash": ["a" * 64],
+            "rows": [10],
+            "tokens_used": [123],
+        }
+    )
+    resource = TrackingResource(folder=str(tmp_path))
+    model = resource.log_checkpoint(
+        partition="2026-01-02",
+        dagster_run_id="run",
+        checkpoint=checkpoint,
+        metrics=metrics,
+        ordinal=1,
+        partitions=partitions,
+    )
+    (found,) = resource.tracker.models_trained_on("forum|2026-01", "a" * 16)
+    assert (found.model_id, found.name, found.manifest_id) == (model, "main-0001", "checkpoints-0123")
+    client = resource.tracker.client()
+    logged = {metric.key: metric.value for metric in client.get_logged_model(model).metrics or []}
+    assert logged == pytest.approx(
+        {"training_tokens": 123, "prompts/safe/one": 0.9, "prompts/safe/two": 0.8, "suite/accuracy": 0.5}
+    )
