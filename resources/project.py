@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -37,7 +37,7 @@ def logging_progress(log: DagsterLogManager) -> Progress:
     return report
 
 
-class ProjectResource(dg.ConfigurableResource):
+class ProjectResource(dg.ConfigurableResource[Any]):
     """The profile, the lake and the state folder; each asset asks it for its context."""
 
     profile: str = Field(

@@ -17,9 +17,7 @@ def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def map_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[int, Result]]:
+def map_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Result]]:
     """Run ``function`` on every task and yield index and result as each finishes.
 
     Workers are fresh processes (``spawn``), since a forked process must not use threads that torch has started.

@@ -72,7 +72,7 @@ def relative_reduction(
 
     def reduction(rate: np.ndarray, base: np.ndarray) -> np.ndarray:
         # Half a harmful prompt is added to both: a baseline without any would have no relative reduction at all.
-        return 1.0 - (rate * n + 0.5) / (base * n + 0.5)
+        return np.asarray(1.0 - (rate * n + 0.5) / (base * n + 0.5))
 
     prompts = rng.integers(0, n, (resamples, n))
     draws = reduction(_resampled(a, prompts, rng), _resampled(b, prompts, rng))

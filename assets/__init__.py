@@ -1,0 +1,1 @@
+"""The Dagster assets, one module per stage of the loop; nothing here does science."""

@@ -1,0 +1,161 @@
+"""What runs by itself: the next iteration, the first of a night, new corpus deliveries, and lost events.
+
+The gate of an iteration guarantees order; what stands here only decides when to try.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.corpus import documents
+from assets.loop import committed_state, iteration_state
+from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, ordinal_of, window_of
+from curation_pipeline.config import active_profile, load_profile
+from curation_pipeline.corpus.ingest import fingerprint
+from curation_pipeline.stages.corpus import partition_sources
+from curation_pipeline.stages.state import MAIN, committed, history
+from resources.project import ProjectResource
+
+iteration_job = dg.define_asset_job(
+    "iteration",
+    selection=dg.AssetSelection.groups("loop") - dg.AssetSelection.assets(committed_state.key),
+    description="One iteration of the loop, from its gate to its commit.",
+    partitions_def=iteration_partitions(),
+)
+
+partition_job = dg.define_asset_job(
+    "corpus_partition",
+    selection=dg.AssetSelection.groups("corpus", "annotations"),
+    description="Ingest one raw corpus partition and annotate it.",
+    partitions_def=corpus_partitions,
+)
+
+
+def _next_ordinal(project: ProjectResource) -> tuple[int, int]:
+    """The earliest iteration that has not been committed, and the last one allowed."""
+    ctx = project.context()
+    states = history(ctx.lake, MAIN)
+    return (states[-1].ordinal + 1 if states else 1), ctx.profile.loop.max_iterations
+
+
+@dg.asset_sensor(
+    asset_key=committed_state.key,
+    job=iteration_job,
+    name="next_iteration",
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Requests the next window when an iteration has committed, until the profile's max_iterations.",
+)
+def next_iteration(
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, project: ProjectResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Chain from one committed iteration to the next."""
+    run = context.instance.get_run_by_id(asset_event.run_id) if asset_event.run_id else None
+    if run is not None and "dagster/backfill" in run.tags:
+        return dg.SkipReason("the commit came from a backfill, which requests its own windows")
+    event = asset_event.dagster_event
+    window = event.partition if event is not None else None
+    if window is None:
+        return dg.SkipReason("the event names no iteration")
+    ordinal = ordinal_of(window) + 1
+    ctx = project.context()
+    limit = ctx.profile.loop.max_iterations
+    if ordinal > limit:
+        return dg.SkipReason(f"the profile's max_iterations ({limit}) is reached")
+    if committed(ctx.lake, MAIN, ordinal) is not None:
+        return dg.SkipReason(f"iteration {ordinal} is already committed")
+    following = window_of(ordinal)
+    return dg.RunRequest(run_key=f"curation/{following}", partition_key=following)
+
+
+@dg.schedule(
+    cron_schedule=load_profile(active_profile()).loop.nightly_cron,
+    job=iteration_job,
+    name="nightly",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Starts the night at the earliest iteration that has not been committed.",
+)
+def nightly(context: dg.ScheduleEvaluationContext, project: ProjectResource) -> dg.RunRequest | dg.SkipReason:
+    """Request the earliest uncommitted window."""
+    ordinal, limit = _next_ordinal(project)
+    if ordinal > limit:
+        return dg.SkipReason(f"the profile's max_iterations ({limit}) is reached")
+    active = context.instance.get_runs(
+        dg.RunsFilter(
+            job_name=iteration_job.name,
+            statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
+        ),
+        limit=1,
+    )
+    if active:
+        return dg.SkipReason(f"run {active[0].run_id} of the loop is still going")
+    return dg.RunRequest(partition_key=window_of(ordinal))
+
+
+@dg.sensor(
+    name="reconcile_commits",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports commits that stand in the lake and whose event a crash swallowed.",
+)
+def reconcile_commits(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
+    """Storage is written first and the event second; this writes the event where only the first happened."""
+    ctx = project.context()
+    known = context.instance.get_materialized_partitions(committed_state.key)
+    events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
+    for state in history(ctx.lake, MAIN):
+        if state.ordinal >= 1 and window_of(state.ordinal) not in known:
+            found = committed(ctx.lake, MAIN, state.ordinal)
+            if found is not None:
+                events.append(iteration_state(found[0], state, window_of(state.ordinal)))
+    if not events:
+        return dg.SkipReason("every commit in the lake has its event")
+    return dg.SensorResult(asset_events=events)
+
+
+@dg.sensor(
+    name="discover_corpus",
+    job=partition_job,
+    minimum_interval_seconds=120,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Adds a partition for each new delivery of a source, and ingests new or changed ones.",
+)
+def discover_corpus(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
+    """Compare the sources' deliveries with what the lake holds."""
+    return dg.SensorResult(
+        run_requests=list(_deliveries(project)),
+        dynamic_partitions_requests=[corpus_partitions.build_add_request(sorted(partition_sources(project.context())))],
+    )
+
+
+def _deliveries(project: ProjectResource) -> Iterator[dg.RunRequest]:
+    ctx = project.context()
+    for key, (source, snapshot) in sorted(partition_sources(ctx).items()):
+        head = ctx.lake.head("documents", {"source": source.name, "snapshot": snapshot})
+        files = fingerprint(source, snapshot, ctx.cache)
+        if head is None or head.parameters.get("files") != files:
+            version = "-".join(sorted(files.values()))[:64]
+            yield dg.RunRequest(run_key=f"{documents.key.to_user_string()}/{key}/{version}", partition_key=key)
+
+
+reference_job = dg.define_asset_job(
+    "reference",
+    selection=dg.AssetSelection.groups("reference"),
+    description="Labels, benchmarks, detectors, embedding, tokenizer, held-out text, base model, cold start.",
+)
+
+serving_job = dg.define_asset_job(
+    "serving",
+    selection=dg.AssetSelection.groups("serving"),
+    description="Rebuild the serving database and the report.",
+)
+
+experiment_job = dg.define_asset_job(
+    "experiment",
+    selection=dg.AssetSelection.groups("experiment"),
+    partitions_def=cell_partitions,
+    description="Run one arm with one seed.",
+)
+
+JOBS = [partition_job, reference_job, iteration_job, experiment_job, serving_job]
+SENSORS = [next_iteration, reconcile_commits, discover_corpus]

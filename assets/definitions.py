@@ -1,0 +1,44 @@
+"""The Dagster project: every asset, check, job, sensor and schedule, and the resources they share."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+
+import assets.annotations
+from assets import automation, corpus, experiment, loop, models, references, serving
+from curation_pipeline.config import state_folder
+from resources.project import ProjectResource
+from resources.tracking import TrackingResource
+from resources.warehouse import WarehouseResource
+
+MODULES: list[ModuleType] = [corpus, models, assets.annotations, references, loop, experiment, serving]
+
+
+def definitions() -> dg.Definitions:
+    """Everything that the UI shows."""
+    state = state_folder()
+    os.environ.update(serving.WAREHOUSE.dbt_environment())  # dbt runs in a process of its own and reads it there
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(MODULES),
+        jobs=automation.JOBS,
+        sensors=automation.SENSORS,
+        schedules=[automation.nightly],
+        resources={
+            "project": ProjectResource(),
+            "tracking": TrackingResource(folder=str(state)),
+            "warehouse": WarehouseResource(folder=str(state / "warehouse")),
+            "dbt": DbtCliResource(
+                project_dir=str(serving.DBT_FOLDER),
+                profiles_dir=str(serving.DBT_FOLDER),
+            ),
+        },
+        # Steps of one run share a process: models and libraries are loaded once, and a step costs no process start.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = definitions()

@@ -1,0 +1,35 @@
+"""Baseline arms beside the loop, at the same token budget, and the report that compares them."""
+
+import dagster as dg
+
+from assets.metadata import OWNERS, markdown_table, result
+from assets.partitions import cell_partitions
+from assets.references import cold_start
+from curation_pipeline.stages.arms import Cell, run_cell
+from resources.project import ProjectResource
+
+
+@dg.asset(
+    partitions_def=cell_partitions,
+    group_name="experiment",
+    owners=OWNERS,
+    kinds={"pytorch"},
+    code_version="1",
+    pool="curation_experiment",
+    deps=[cold_start],
+    description="One arm with one seed (experiment|arm|seed): a whole chain of iterations with a baseline selector, "
+    "from the same base, at the same token budget, with the same training and evaluation as the loop.",
+)
+def experiment_cell(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Run one cell."""
+    ctx = project.context(context.log)
+    manifest = run_cell(ctx, Cell.parse(context.partition_key))
+    rows = []
+    for identity in ctx.lake.json(manifest, "cell")["states"]:
+        figures = ctx.lake.get(identity).summary
+        rows.append([figures[name] for name in ("safety", "alignment", "capability", "performance", "checkpoint")])
+    table = markdown_table(
+        ["iteration", "safety", "alignment", "capability", "P", "checkpoint"],
+        [[ordinal, *row] for ordinal, row in enumerate(rows)],
+    )
+    return result(manifest, {"iterations": table})

@@ -1,0 +1,448 @@
+"""One iteration of the closed loop, from its gate to its commit, over windows of time.
+
+The edge from an iteration to the one before goes through `committed_state`, an external asset without computation:
+the gate reads the parent's committed state from the lake and fails where there is none.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from assets.annotations import ANNOTATION_ASSETS
+from assets.corpus import documents
+from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
+from assets.partitions import iteration_partitions, ordinal_of, window_of
+from assets.references import cold_start, loss_plot, metrics_table
+from curation_pipeline.errors import GateClosedError
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.commit import commit_iteration
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.evaluation import evaluate_checkpoint
+from curation_pipeline.stages.gate import open_gate
+from curation_pipeline.stages.lineage import checkpoint_lineage
+from curation_pipeline.stages.pool import candidate_pool as build_pool
+from curation_pipeline.stages.probes import run_probes
+from curation_pipeline.stages.reward import refine_reward
+from curation_pipeline.stages.selection import draw_policy_batch, train_selection_policy
+from curation_pipeline.stages.state import MAIN, State, parent_of, read_state
+from curation_pipeline.stages.training import train_checkpoint
+from resources.project import ProjectResource
+from resources.tracking import RawPartition, TrackingResource
+
+POOL = "curation_loop"
+
+
+def _loop_asset(
+    *, kinds: set[str], deps: Sequence[Any], description: str, check_specs: Sequence[dg.AssetCheckSpec] = ()
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.asset` with what all assets of the loop share."""
+    return dg.asset(
+        partitions_def=iteration_partitions(),
+        group_name="loop",
+        owners=OWNERS,
+        pool=POOL,
+        code_version="1",
+        kinds=kinds,
+        deps=deps,
+        description=description,
+        check_specs=check_specs,
+    )
+
+
+committed_state = dg.AssetSpec(
+    "committed_state",
+    partitions_def=iteration_partitions(),
+    group_name="loop",
+    owners=OWNERS,
+    kinds={"json"},
+    description="The committed state of each iteration, written by `iteration_commit`. It has no computation of its "
+    "own: it carries the edge from an iteration to the next, which an acyclic graph cannot draw.",
+)
+
+PREVIOUS = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+
+def iteration_state(manifest: Manifest, state: State, window: str) -> dg.AssetMaterialization:
+    """The event that tells Dagster of a commit that already stands in the lake."""
+    return dg.AssetMaterialization(
+        committed_state.key,
+        partition=window,
+        metadata={**describe(manifest), "reason": dg.MetadataValue.text(state.reason)},
+        tags={"dagster/data_version": data_version(manifest).value},
+    )
+
+
+@_loop_asset(
+    kinds={"json"},
+    deps=[
+        dg.AssetDep(committed_state, partition_mapping=PREVIOUS),
+        dg.AssetDep(cold_start),
+        *(dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping()) for asset in (documents, *ANNOTATION_ASSETS)),
+    ],
+    description="Opens an iteration: reads the parent's committed state and freezes the ids of everything that the "
+    "iteration will read. It fails, and changes nothing, where the parent has not been committed.",
+)
+def iteration_gate(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Open the gate."""
+    ctx = project.context(context.log)
+    ordinal = ordinal_of(context.partition_key)
+    try:
+        manifest = open_gate(ctx, MAIN, ordinal)
+        _, parent = parent_of(ctx.lake, MAIN, ordinal)
+    except GateClosedError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    frozen = ctx.lake.json(manifest, "gate")["corpus"]
+    parent_link = "cold_start" if ordinal == 1 else "committed_state"
+    link = asset_link(parent_link, None if ordinal == 1 else window_of(ordinal - 1))
+    extra = {
+        "iteration": dg.MetadataValue.int(ordinal),
+        "parent": dg.MetadataValue.md(f"[{parent_link} {ordinal - 1}]({link}), {parent.status}"),
+        "frozen_inputs": corpus_links(ctx.lake, {key: ids["documents"] for key, ids in frozen.items()}),
+    }
+    return result(manifest, extra)
+
+
+def corpus_links(lake: Lake, documents_of: dict[str, str]) -> dg.MetadataValue:
+    """Raw partitions with rows and content hashes, each linked to its page."""
+    rows = []
+    for key, identity in sorted(documents_of.items()):
+        manifest = lake.get(identity)
+        rows.append(
+            [f"[{key}]({asset_link('documents', key)})", manifest.n_rows, f"`{manifest.content_hash[:16]}`", identity]
+        )
+    return markdown_table(["raw partition", "rows", "content hash", "manifest"], rows)
+
+
+def used_partitions(ctx: Context, checkpoint: Manifest) -> dg.MetadataValue:
+    """Every raw partition that a checkpoint was trained on, with counts, hashes and links."""
+    lineage = checkpoint_lineage(ctx.lake, checkpoint)
+    rows = [
+        [
+            f"[{row['partition']}]({asset_link('documents', row['partition'])})", row["rows"], row["documents_used"],
+            row["tokens_used"], f"`{row['content_hash'][:16]}`",
+        ]
+        for row in lineage.partitions.iter_rows(named=True)
+    ]  # fmt: skip
+    return markdown_table(["raw partition", "rows", "documents used", "tokens used", "content hash"], rows)
+
+
+def input_links(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
+    """The direct inputs of an artefact with links to the assets that made them."""
+    rows = []
+    for identity in manifest.inputs:
+        found = lake.get(identity)
+        asset, partition = ASSET_OF.get(found.table, found.table), None
+        if found.partition.get("chain") == MAIN and int(found.partition["iteration"]) >= 1:
+            partition = window_of(int(found.partition["iteration"]))
+        rows.append(
+            [f"[{asset}]({asset_link(asset, partition)})", found.id, found.n_rows, f"`{found.content_hash[:16]}`"]
+        )
+    return markdown_table(["input", "manifest", "rows", "content hash"], rows)
+
+
+ASSET_OF = {
+    "gates": "iteration_gate",
+    "pool": "candidate_pool",
+    "policies": "selection_policy",
+    "batches": "curated_batch",
+    "checkpoints": "checkpoint",
+    "metrics": "evaluation",
+    "reward_models": "reward_model",
+    "state": "committed_state",
+}
+"""The asset that makes each table whose name differs from its own."""
+
+
+@_loop_asset(
+    kinds={"polars", "parquet"},
+    deps=[iteration_gate],
+    description="The documents that may be drawn, with the features that the policy sees: no duplicate, no held-out "
+    "and no benchmark text, and nothing of the judge.",
+)
+def candidate_pool(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Build the pool."""
+    ctx = project.context(context.log)
+    manifest = build_pool(ctx, MAIN, ordinal_of(context.partition_key))
+    frame = ctx.lake.frame(manifest, columns=["p_harm", "alignment"])
+
+    def draw(axes: Any) -> None:
+        axes.hist(frame["p_harm"].to_numpy(), bins=50, alpha=0.6, label="P(harm)")
+        axes.hist(frame["alignment"].to_numpy(), bins=50, alpha=0.6, label="alignment")
+        axes.set(ylabel="documents", yscale="log")
+        axes.legend(frameon=False)
+
+    return result(manifest, {"scores": plot(draw)})
+
+
+@_loop_asset(
+    kinds={"pytorch"},
+    deps=[candidate_pool],
+    description="Small fine-tunes of the shared base on random tilts of the pool. A ridge regression of what they "
+    "measured gives each stratum its downstream credit, scaled by its leave-one-out R2.",
+)
+def probes(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Run the probes and fit the credit."""
+    ctx = project.context(context.log)
+    manifest = run_probes(ctx, MAIN, ordinal_of(context.partition_key))
+    credit = ctx.lake.json(manifest, "credit")
+    return result(manifest, {"credit": dg.MetadataValue.json(credit)})
+
+
+@_loop_asset(
+    kinds={"pytorch"},
+    deps=[candidate_pool, probes],
+    description="The PPO policy that decides which documents to draw and how much they weigh, trained on the pool "
+    "against the composite reward and the downstream credit, warm-started from the parent iteration.",
+)
+def selection_policy(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Train the policy."""
+    ctx = project.context(context.log)
+    manifest = train_selection_policy(ctx, MAIN, ordinal_of(context.partition_key))
+    curve = ctx.lake.frame(manifest, "learning_curve")
+    extra = {
+        f"curve_{name}": plot(_line(curve, name), height=2.2)
+        for name in ("mean_reward", "entropy", "approx_kl", "explained_variance")
+    }
+    return result(manifest, extra)
+
+
+def _line(curve: pl.DataFrame, name: str) -> Any:
+    def draw(axes: Any) -> None:
+        axes.plot(curve["candidates"].to_numpy(), curve[name].to_numpy())
+        axes.set(xlabel="candidates seen", ylabel=name.replace("_", " "))
+
+    return draw
+
+
+BUDGET_MET, DRAWN_FROM_POOL, PARITY = "token_budget_met", "drawn_from_pool", "identity_parity"
+
+
+@_loop_asset(
+    kinds={"polars", "parquet"},
+    deps=[candidate_pool, selection_policy],
+    check_specs=[
+        dg.AssetCheckSpec(BUDGET_MET, asset="curated_batch", blocking=True,
+                          description="the drawn tokens meet the budget within one document"),
+        dg.AssetCheckSpec(DRAWN_FROM_POOL, asset="curated_batch", blocking=True,
+                          description="every drawn document stands in the pool, once, with a positive weight"),
+        dg.AssetCheckSpec(PARITY, asset="curated_batch",
+                          description="among texts that the reward model calls clean, those that mention an identity "
+                          "group are drawn at least 0.8 times as often as those that mention none"),
+    ],
+    description="The weighted batch: order sampling with the policy's probabilities under the token budget. The "
+    "decision about every document of the pool is a row beside it.",
+)  # fmt: skip
+def curated_batch(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Draw the batch."""
+    ctx = project.context(context.log)
+    manifest = draw_policy_batch(ctx, MAIN, ordinal_of(context.partition_key))
+    pool_manifest = next(ctx.lake.get(i) for i in manifest.inputs if i.startswith("pool-"))
+    pool = ctx.lake.frame(pool_manifest)
+    batch = ctx.lake.frame(manifest)
+    longest = int(pool["n_tokens"].max() or 0)  # type: ignore[arg-type]
+    figures = manifest.summary
+    known = pool["doc_id"].is_in(batch["doc_id"].implode()).sum()
+    checks = [
+        dg.AssetCheckResult(
+            check_name=BUDGET_MET,
+            passed=abs(figures["tokens"] - figures["token_budget"]) <= longest,
+            metadata={"tokens": figures["tokens"], "budget": figures["token_budget"], "longest_document": longest},
+        ),
+        dg.AssetCheckResult(
+            check_name=DRAWN_FROM_POOL,
+            passed=known == batch.height == batch["doc_id"].n_unique() and bool((batch["weight"] > 0).all()),
+            metadata={"drawn": batch.height, "in_pool": int(known)},
+        ),
+        _parity(pool, batch),
+    ]
+    extra = {
+        "inputs": input_links(ctx.lake, manifest),
+        "raw_partitions": corpus_links(ctx.lake, _documents_of(ctx.lake, manifest)),
+        "before_and_after": _shares(figures["token_share_by_toxicity_bin"]),
+    }
+    return result(manifest, extra, checks)
+
+
+def _documents_of(lake: Lake, manifest: Manifest) -> dict[str, str]:
+    return {m.partition_text: m.id for m in lake.ancestors(manifest.id) if m.table == "documents"}
+
+
+def _parity(pool: pl.DataFrame, batch: pl.DataFrame) -> dg.AssetCheckResult:
+    clean = pool.filter(pl.col("toxicity_bin") == 0).with_columns(
+        pl.col("doc_id").is_in(batch["doc_id"].implode()).alias("drawn")
+    )
+    # Compared inside each source: sources differ in identity terms and in everything else.
+    rates = clean.group_by("source", pl.col("identity_group").ne("none").alias("mentions")).agg(
+        pl.len().alias("n"), pl.col("drawn").mean().alias("rate")
+    )
+    wide = rates.filter("mentions").join(rates.filter(~pl.col("mentions")), on="source", suffix="_none")
+    wide = wide.filter((pl.col("n") >= 100) & (pl.col("n_none") >= 100) & (pl.col("rate_none") > 0))
+    ratios = {row["source"]: round(row["rate"] / row["rate_none"], 3) for row in wide.iter_rows(named=True)}
+    return dg.AssetCheckResult(
+        check_name=PARITY,
+        passed=all(ratio >= 0.8 for ratio in ratios.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"selection_rate_ratio_by_source": dg.MetadataValue.json(ratios)},
+    )
+
+
+def _shares(shares: dict[str, dict[str, float]]) -> dg.MetadataValue:
+    names = sorted(shares["pool"])
+
+    def draw(axes: Any) -> None:
+        place = np.arange(len(names))
+        for offset, (part, values) in zip((-0.2, 0.2), shares.items(), strict=True):
+            axes.bar(place + offset, [values.get(name, 0.0) for name in names], width=0.38, label=part)
+        axes.set_xticks(place, [f"bin {name}" for name in names])
+        axes.set(ylabel="share of tokens", title="P(harm): bin 0 clean, 1 doubtful, 2 harmful")
+        axes.legend(frameon=False)
+
+    return plot(draw)
+
+
+LOSS_FELL = "loss_is_finite"
+
+
+@_loop_asset(
+    kinds={"pytorch", "huggingface"},
+    deps=[curated_batch],
+    check_specs=[
+        dg.AssetCheckSpec(LOSS_FELL, asset="checkpoint", blocking=True, description="every loss of the fit is finite")
+    ],
+    description="The language model fine-tuned on the weighted batch, continued from the parent's checkpoint; a folder "
+    "that `from_pretrained` opens.",
+)
+def checkpoint(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Fine-tune the model."""
+    ctx = project.context(context.log)
+    manifest = train_checkpoint(ctx, MAIN, ordinal_of(context.partition_key))
+    losses = ctx.lake.frame(manifest, "losses")["loss"]
+    check = dg.AssetCheckResult(
+        check_name=LOSS_FELL,
+        passed=bool(losses.is_finite().all()),
+        metadata={"first": float(losses[0]), "last": float(losses[-1])},
+    )
+    extra = {
+        "inputs": input_links(ctx.lake, manifest),
+        "raw_partitions": used_partitions(ctx, manifest),
+        "loss": loss_plot(ctx.lake, manifest),
+        "folder": dg.MetadataValue.path(str(ctx.lake.folder(manifest))),
+    }
+    return result(manifest, extra, [check])
+
+
+JUDGE_IS_FAIR, JUDGE_AGREES = "judge_false_positives", "judge_and_teacher_agree"
+
+
+@_loop_asset(
+    kinds={"pytorch"},
+    deps=[checkpoint],
+    check_specs=[
+        dg.AssetCheckSpec(JUDGE_IS_FAIR, asset="evaluation",
+                          description="the judge flags at most 1% of clean encyclopaedic text; otherwise its sampled "
+                          "metrics are not to be believed"),
+        dg.AssetCheckSpec(JUDGE_AGREES, asset="evaluation",
+                          description="teacher and judge see the harmful outputs move the same way; where they "
+                          "diverge the policy is gaming its reward"),
+    ],
+    description="Safety, alignment, bias, capability and diversity of the checkpoint, with intervals. Sampled "
+    "text is judged by the detector that did not make the reward.",
+)  # fmt: skip
+def evaluation(
+    context: dg.AssetExecutionContext, project: ProjectResource, tracking: TrackingResource
+) -> dg.MaterializeResult:
+    """Evaluate the checkpoint."""
+    ctx = project.context(context.log)
+    ordinal = ordinal_of(context.partition_key)
+    manifest = evaluate_checkpoint(ctx, MAIN, ordinal)
+    figures = manifest.summary
+    rate = figures["judge_false_positive_rate"]
+    _, parent = parent_of(ctx.lake, MAIN, ordinal)
+    before = ctx.lake.get(parent.metrics_id).summary
+    moved = {name: figures[f"{name}_toxic_outputs"] - before[f"{name}_toxic_outputs"] for name in ("judge", "teacher")}
+    checks = [
+        dg.AssetCheckResult(
+            check_name=JUDGE_IS_FAIR,
+            passed=rate <= 0.01,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"false_positive_rate": rate},
+        ),
+        dg.AssetCheckResult(
+            check_name=JUDGE_AGREES,
+            passed=not (moved["teacher"] < 0 < moved["judge"]),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={f"change_by_{name}": round(value, 4) for name, value in moved.items()},
+        ),
+    ]
+    _track(context, ctx, tracking, ordinal, manifest)
+    return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)}, checks)
+
+
+def _track(
+    context: dg.AssetExecutionContext, ctx: Context, tracking: TrackingResource, ordinal: int, metrics: Manifest
+) -> None:
+    """Log the checkpoint as a model of MLflow, with the raw partitions that it was trained on and its metrics."""
+    model = next(ctx.lake.get(identity) for identity in metrics.inputs if identity.startswith("checkpoints-"))
+    partitions = []
+    for row in checkpoint_lineage(ctx.lake, model).partitions.iter_rows(named=True):
+        documents_manifest = ctx.lake.get(row["documents_manifest"])
+        source, snapshot = documents_manifest.partition.values()
+        partitions.append(
+            RawPartition(
+                source, snapshot, documents_manifest.content_hash, documents_manifest.id, documents_manifest.n_rows,
+                documents_manifest.n_bytes, row["tokens_used"],
+            )
+        )  # fmt: skip
+    head = ctx.lake.head_record("checkpoints", model.partition)
+    with tracking.tracker.run(
+        "checkpoint",
+        context.partition_key,
+        attempt=0 if head is None else head.attempt,
+        dagster_run_id=context.run_id,
+    ) as run:
+        run.set_manifest(model.id)
+        run.log_params({"profile": ctx.profile.name, "seed": ctx.profile.seed, **model.parameters["training"]})
+        trained = [partition for partition in partitions if partition.n_tokens]
+        identity = run.log_checkpoint(f"main-{ordinal:04d}", model.id, step=ordinal, partitions=trained)
+        rows = ctx.lake.frame(metrics).select("benchmark", "metric", "value").iter_rows()
+        figures = {f"{benchmark}/{metric}": value for benchmark, metric, value in rows}
+        summary = {name: metrics.summary[name] for name in ("safety", "alignment", "capability", "performance")}
+        run.log_metrics({**figures, **summary}, ordinal, model_id=identity)
+
+
+@_loop_asset(
+    kinds={"scikitlearn"},
+    deps=[evaluation],
+    description="The reward model for the next iteration: alpha, beta and gamma moved on the simplex by what the "
+    "evaluation showed, at most 20% a step, each move with its reason.",
+)
+def reward_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Refine the reward model."""
+    return result(refine_reward(project.context(context.log), MAIN, ordinal_of(context.partition_key)))
+
+
+class Acceptance(dg.Config):
+    """How an iteration is accepted; the profile's value where nothing is given."""
+
+    max_performance_drop: float | None = None
+
+
+@_loop_asset(
+    kinds={"json"},
+    deps=[curated_batch, checkpoint, evaluation, reward_model],
+    description="Accepts or rejects the iteration's model and commits the state that the next iteration starts from. "
+    "A rejected iteration keeps its parent's model, policy and reward in force, so the chain goes on.",
+)
+def iteration_commit(
+    context: dg.AssetExecutionContext, config: Acceptance, project: ProjectResource
+) -> dg.MaterializeResult:
+    """Commit the iteration: storage first, then the event."""
+    ctx = project.context(context.log)
+    manifest = commit_iteration(ctx, MAIN, ordinal_of(context.partition_key), config.max_performance_drop)
+    state = read_state(ctx.lake, manifest)
+    context.log_event(iteration_state(manifest, state, context.partition_key))
+    return result(manifest, {"own_artefacts": input_links(ctx.lake, manifest)})

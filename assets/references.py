@@ -1,0 +1,122 @@
+"""Where every chain starts: held-out text, the first reward model, the uncurated base and its evaluation."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.annotations import ANNOTATION_ASSETS, sentence_vectors, toxicity_judge, toxicity_teacher
+from assets.corpus import benchmarks, documents, labels
+from assets.metadata import OWNERS, markdown_table, plot, result
+from assets.models import detectors, sentence_embedding, tokenizer
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages import references
+from curation_pipeline.stages.commit import commit_cold_start
+from curation_pipeline.stages.evaluation import evaluate_base
+from curation_pipeline.stages.reward import initial_reward as fit_initial_reward
+from curation_pipeline.stages.state import MAIN
+from curation_pipeline.stages.training import base_checkpoint as fit_base
+from resources.project import ProjectResource
+
+
+def loss_plot(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
+    """The loss of a fit over its steps."""
+    losses = lake.frame(manifest, "losses")
+
+    def draw(axes: Any) -> None:
+        axes.plot(losses["step"].to_numpy(), losses["loss"].to_numpy(), linewidth=0.8)
+        axes.set(xlabel="step", ylabel="weighted loss, nats a token")
+
+    return plot(draw)
+
+
+def metrics_table(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
+    """The long table of metrics with intervals."""
+    rows = lake.frame(manifest).iter_rows(named=True)
+
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    return markdown_table(
+        ["axis", "benchmark", "metric", "value", "95% interval", "n", "judge"],
+        [
+            [
+                row["axis"], row["benchmark"], row["metric"], cell(row["value"]),
+                "" if row["ci_low"] is None else f"{cell(row['ci_low'])} to {cell(row['ci_high'])}",
+                row["n"], row["judge"] or "",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"parquet"},
+    code_version="1",
+    deps=[documents, toxicity_teacher, toxicity_judge],
+    description="Held-out documents that no pool ever holds, in two disjoint roles: `credit` drives the loop and is "
+    "labelled by the teacher, `report` is shown to people and is labelled by the judge.",
+)
+def heldout_texts(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Choose the held-out documents."""
+    return result(references.heldout_texts(project.context(context.log)))
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    code_version="1",
+    deps=[labels, detectors, sentence_embedding, toxicity_teacher, sentence_vectors],
+    description="The reward model before any feedback: safety calibrated on human labels, alignment from labelled "
+    "anchors through sentence vectors, and the profile's alpha, beta and gamma. Every reward is higher-is-better.",
+)
+def initial_reward(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Fit the first reward model."""
+    return result(fit_initial_reward(project.context(context.log)))
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"pytorch", "huggingface"},
+    code_version="1",
+    deps=[tokenizer, documents, *ANNOTATION_ASSETS],
+    description="The uncurated base M_0: a small language model fitted on a random draw of the raw corpus, as "
+    "pretraining on raw text would make it. Every chain and every probe starts from it.",
+)
+def base_checkpoint(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Train the base."""
+    ctx = project.context(context.log)
+    manifest = fit_base(ctx)
+    return result(manifest, {"loss": loss_plot(ctx.lake, manifest)})
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"pytorch"},
+    code_version="1",
+    deps=[base_checkpoint, benchmarks, heldout_texts, detectors],
+    description="Safety, alignment, bias and capability of the uncurated base.",
+)
+def base_metrics(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Evaluate the base."""
+    ctx = project.context(context.log)
+    manifest = evaluate_base(ctx)
+    return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)})
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"json"},
+    code_version="1",
+    deps=[base_checkpoint, base_metrics, initial_reward],
+    description="Iteration 0: commits the uncurated base as the state that iteration 1 starts from.",
+)
+def cold_start(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Commit iteration 0."""
+    return result(commit_cold_start(project.context(context.log), MAIN))

@@ -1,0 +1,197 @@
+"""Runs the project's Dagster jobs in this process, on the instance that the web UI shows.
+
+`python -m assets.runner prepare|loop|cells|serve` is what the command line starts. It writes one JSON object a line to
+standard output: ``{"step": ..., "fraction": ...}`` as work goes on, ``{"error": ...}`` before it ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from assets.automation import iteration_job
+from assets.definitions import defs
+from assets.partitions import cell_partitions, corpus_partitions, window_of
+from curation_pipeline.config import active_profile, state_folder
+from curation_pipeline.corpus.ingest import fingerprint
+from curation_pipeline.corpus.settings import Source
+from curation_pipeline.errors import CurationError
+from curation_pipeline.lake.manifest import canonical_json
+from curation_pipeline.stages.annotations import VERSIONS
+from curation_pipeline.stages.arms import Cell
+from curation_pipeline.stages.context import Context, open_context
+from curation_pipeline.stages.corpus import partition_sources
+from curation_pipeline.stages.state import MAIN, committed
+from resources.project import REPORTER
+
+FIRST = ("labels", "benchmarks", "detectors")
+PER_PARTITION = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
+FITTED = ("sentence_embedding", "tokenizer")
+PER_PARTITION_FITTED = ("sentence_vectors", "token_counts")
+START = ("heldout_texts", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
+ITERATION_STEPS = (
+    "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
+    "reward_model", "iteration_commit",
+)  # fmt: skip
+
+
+class RunFailedError(CurationError):
+    """A Dagster run failed; the message is that of the step that failed."""
+
+
+class Runner:
+    """Executes selections of assets one after the other and tells how far it is."""
+
+    def __init__(self, ctx: Context, instance: dg.DagsterInstance) -> None:
+        """Keep the context and the instance."""
+        self.ctx = ctx
+        self.instance = instance
+        self._last = 0.0
+
+    def tell(self, step: str, fraction: float) -> None:
+        """Write one line of progress, at most ten a second unless something ends."""
+        now = time.monotonic()
+        if fraction < 1 and now - self._last < 0.1:
+            return
+        self._last = now
+        print(json.dumps({"step": step, "fraction": round(fraction, 4)}), flush=True)
+
+    def materialise(
+        self, assets: Sequence[str], partition: str | None, span: tuple[float, float], job: str | None = None
+    ) -> None:
+        """Run some assets, telling progress as a part ``span`` of the whole.
+
+        Raises:
+            RunFailedError: a step failed.
+        """
+        begin, end = span
+        name = partition or ", ".join(assets[:2])
+
+        def report(what: str, fraction: float) -> None:
+            self.tell(f"{name}: {what}", begin + (end - begin) * min(max(fraction, 0.0), 0.99))
+
+        self.tell(name, begin)
+        token = REPORTER.set(report)
+        try:
+            definition = defs.resolve_job_def(job or "__ASSET_JOB")
+            done = definition.execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                asset_selection=None if job else [dg.AssetKey(asset) for asset in assets],
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        finally:
+            REPORTER.reset(token)
+        if not done.success:
+            raise RunFailedError(_failure(done))
+        self.tell(name, end)
+
+    def prepare(self) -> None:
+        """Bring corpus, annotations, references and the cold start up to date; nothing is done where they are."""
+        sources = partition_sources(self.ctx)
+        marker = state_folder() / "prepared" / self._fingerprint(sources)
+        if marker.is_file() and committed(self.ctx.lake, MAIN, 0) is not None:
+            self.tell("corpus and base model are up to date", 1.0)
+            return
+        keys = sorted(sources)
+        self.instance.add_dynamic_partitions(str(corpus_partitions.name), keys)
+        self.materialise(FIRST, None, (0.0, 0.05))
+        for index, key in enumerate(keys):
+            self.materialise(PER_PARTITION, key, (0.05 + 0.4 * index / len(keys), 0.05 + 0.4 * (index + 1) / len(keys)))
+        self.materialise(FITTED, None, (0.45, 0.55))
+        for index, key in enumerate(keys):
+            span = (0.55 + 0.15 * index / len(keys), 0.55 + 0.15 * (index + 1) / len(keys))
+            self.materialise(PER_PARTITION_FITTED, key, span)
+        self.materialise(START, None, (0.7, 1.0))
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+
+    def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
+        profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
+        files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
+        text = canonical_json({"profile": profile, "files": files, "versions": VERSIONS})
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def loop(self, iterations: int) -> None:
+        """Run the iterations that have not been committed, in order."""
+        for ordinal in range(1, iterations + 1):
+            span = ((ordinal - 1) / iterations, ordinal / iterations)
+            if committed(self.ctx.lake, MAIN, ordinal) is not None:
+                self.tell(f"iteration {ordinal} is committed", span[1])
+                continue
+            self.materialise(ITERATION_STEPS, window_of(ordinal), span, iteration_job.name)
+
+    def cells(self, keys: Sequence[str]) -> None:
+        """Run cells of an experiment."""
+        for index, key in enumerate(keys):
+            span = (index / len(keys), (index + 1) / len(keys))
+            cell = Cell.parse(key)
+            place = {"experiment": cell.experiment, "arm": cell.arm, "seed": str(cell.seed)}
+            head = self.ctx.lake.head("cells", place)
+            start = committed(self.ctx.lake, cell.chain, 0)
+            main = committed(self.ctx.lake, MAIN, 0)
+            same_base = start is not None and main is not None and start[1].checkpoint_id == main[1].checkpoint_id
+            if head and same_base and head.parameters["iterations"] == self.ctx.profile.loop.max_iterations:
+                self.tell(f"{key} is done", span[1])
+                continue
+            self.instance.add_dynamic_partitions(str(cell_partitions.name), [key])
+            self.materialise(("experiment_cell",), key, span)
+
+    def serve(self) -> None:
+        """Rebuild the serving database and the report, where something was committed since."""
+        states = "\n".join(sorted(m.id for m in self.ctx.lake.manifests() if m.table in ("state", "cells")))
+        marker = state_folder() / "served" / hashlib.sha256(states.encode()).hexdigest()[:32]
+        if marker.is_file():
+            self.tell("serving database is up to date", 1.0)
+            return
+        self.materialise((), None, (0.0, 1.0), "serving")
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+
+
+def _failure(done: dg.ExecuteInProcessResult) -> str:
+    """The message of the step that failed, with its cause."""
+    for event in done.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error is not None else "no message"
+            return f"step {event.step_key} of run {done.run_id} failed: {message}"
+    return f"run {done.run_id} failed: its page in the web UI says why"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="assets.runner")
+    parser.add_argument("what", choices=("prepare", "loop", "cells", "serve"))
+    parser.add_argument("--iterations", type=int)
+    parser.add_argument("keys", nargs="*")
+    options = parser.parse_args(arguments)
+    try:
+        ctx = open_context(active_profile())
+        with dg.DagsterInstance.get() as instance:
+            runner = Runner(ctx, instance)
+            if options.what == "prepare":
+                runner.prepare()
+            elif options.what == "loop":
+                runner.loop(options.iterations or ctx.profile.loop.max_iterations)
+            elif options.what == "cells":
+                runner.cells(options.keys)
+            else:
+                runner.serve()
+    except CurationError as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""The command line: runs the loop through Dagster, and reads what the assets read.
+
+Commands that run something launch the Dagster job of that name on the instance that the web UI shows; commands that
+read call the functions that the assets call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from curation_pipeline.errors import CurationError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curation_pipeline.stages.context import Context
+    from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""
+Curate training data with a learned policy, and ask what made what.
+
+Start with `curate run`: it fetches the demo corpus, runs the loop and prints a table. Then `curate ui` opens the same
+state in the Dagster web UI. Every command takes `--profile` (a shipped name, or your own TOML file) and `--state` (the
+folder where everything is kept).
+""",
+)
+console = Console()
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", help="demo, local, cluster, or a TOML file; default: $CURATION_PROFILE, else demo"),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="folder of all local state; default: $CURATION_STATE, else ./state"),
+]
+
+
+def _environment(profile: str | None, state: Path | None) -> Path:
+    """Point every part of the project, and Dagster, at one profile and one state folder."""
+    from curation_pipeline.config import active_profile, profile_path, state_folder
+
+    if profile is not None:
+        os.environ["CURATION_PROFILE"] = profile
+    named = profile_path(active_profile())
+    if Path(active_profile()).suffix:  # a relative path must survive a change of folder
+        os.environ["CURATION_PROFILE"] = str(named.absolute())
+    if state is not None:
+        os.environ["CURATION_STATE"] = str(state)
+    folder = state_folder()
+    os.environ["CURATION_STATE"] = str(folder)
+    home = folder / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(home)
+    shipped = project_root() / "dagster.yaml"
+    if not (home / "dagster.yaml").is_file():
+        shutil.copyfile(shipped, home / "dagster.yaml")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return folder
+
+
+def project_root() -> Path:
+    """The checkout's folder."""
+    return Path(__file__).parents[1]
+
+
+@app.command()
+def run(
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="how many iterations the chain shall have; default: the profile's")
+    ] = None,
+    arms: Annotated[bool, typer.Option(help="also run the profile's baseline arms")] = True,
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Run the loop: corpus, annotations, base model, iterations, baseline arms, report.
+
+    Finished work is found and not done again, so a second call returns at once and an interrupted one goes on.
+    """
+    _environment(profile, state)
+    from curation_pipeline.config import active_profile
+    from curation_pipeline.stages.arms import cells
+    from curation_pipeline.stages.context import open_context
+
+    keys = [cell.key for cell in cells(open_context(active_profile()))] if arms else []
+    count = [] if iterations is None else ["--iterations", str(iterations)]
+    with Jobs(console) as jobs:
+        jobs.run({"corpus and base model": ["prepare"]})
+        # The loop and the arms share nothing but the base: each takes one core.
+        jobs.run({"loop": ["loop", *count], **({"baseline arms": ["cells", *keys]} if keys else {})})
+        jobs.run({"serving database and report": ["serve"]})
+    report_results(console)
+
+
+@app.command()
+def cell(
+    key: Annotated[str, typer.Argument(help="experiment|arm|seed")],
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Run one cell of an experiment: one baseline arm with one seed."""
+    _environment(profile, state)
+    with Jobs(console) as jobs:
+        jobs.run({key: ["cells", key]})
+
+
+@app.command()
+def status(profile: ProfileOption = None, state: StateOption = None) -> None:
+    """Show what is in the lake: raw partitions, iterations with their checkpoints, arms."""
+    ctx = _context(profile, state)
+    from curation_pipeline.stages.state import chains, history
+
+    corpus = Table("raw partition", "documents", "MiB", "content hash", title="Raw corpus")
+    for manifest in ctx.lake.heads("documents"):
+        corpus.add_row(
+            manifest.partition_text,
+            f"{manifest.n_rows:,}",
+            f"{manifest.n_bytes / 2**20:.2f}",
+            manifest.content_hash[:16],
+        )
+    console.print(corpus)
+    for chain in chains(ctx.lake):
+        table = Table("iteration", "status", "S", "A", "C", "P", "checkpoint in force", title=f"Chain {chain}")
+        for entry in history(ctx.lake, chain):
+            p = entry.performance
+            figures = [f"{value:.3f}" for value in (p.safety, p.alignment, p.capability, p.performance)]
+            table.add_row(entry.key, entry.status, *figures, entry.checkpoint_id)
+        console.print(table)
+
+
+@app.command()
+def lineage(
+    name: Annotated[str, typer.Argument(help="checkpoint id, `last`, `<chain>/<ordinal>`, doc_id, or url")],
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Show which raw data made a checkpoint, or which batches and checkpoints used a document."""
+    ctx = _context(profile, state)
+    from curation_pipeline.stages import lineage as walk
+
+    if walk.DOC_ID.match(name) or "://" in name:
+        _print_document(walk.document_lineage(ctx.lake, name))
+    else:
+        _print_checkpoint(walk.checkpoint_lineage(ctx.lake, walk.resolve_checkpoint(ctx.lake, name)))
+
+
+@app.command()
+def report(profile: ProfileOption = None, state: StateOption = None) -> None:
+    """Print the results table and write the HTML report."""
+    _environment(profile, state)
+    report_results(console)
+
+
+@app.command()
+def gc(
+    remove: Annotated[bool, typer.Option("--remove", help="remove the files; without it they are only listed")] = False,
+    older_than_hours: Annotated[float, typer.Option(min=0, help="leave younger files to their writers")] = 24.0,
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """List, and with --remove delete, files that no manifest reaches: what crashed writers left."""
+    ctx = _context(profile, state)
+    from curation_pipeline.lake.garbage import collect, find_garbage
+
+    garbage = find_garbage(ctx.lake, older_than_hours * 3600)
+    for path in garbage.paths:
+        console.print(path, highlight=False)
+    if remove:
+        console.print(f"{collect(ctx.lake, garbage)} files removed")
+    else:
+        console.print(f"{len(garbage.paths)} files would go; add --remove")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="port of the web server")] = 3000,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
+    folder = _environment(profile, state)
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    environment = {**os.environ, "PYTHONPATH": str(project_root())}
+    # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
+    subprocess.run([dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
+    for pool in ("curation_loop", "curation_experiment", "serving_database"):
+        command = [dagster, "instance", "concurrency", "set", pool, "1"]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+    console.print(f"Dagster UI on http://{host}:{port} for {folder} (end with Ctrl-C)")
+    command = [
+        dagster,
+        "dev",
+        "-w",
+        str(project_root() / "workspace.yaml"),
+        "-h",
+        host,
+        "-p",
+        str(port),
+    ]
+    os.chdir(project_root())
+    os.execve(command[0], command, environment)
+
+
+class Jobs:
+    """Dagster jobs in processes of their own, with a progress bar each.
+
+    The processes are started by module name: this package is below the assets and does not import them.
+    """
+
+    def __init__(self, console: Console) -> None:
+        """Show progress on a console."""
+        columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
+                   TextColumn("{task.description}"))  # fmt: skip
+        self.progress = Progress(*columns, console=console, refresh_per_second=4)
+
+    def __enter__(self) -> Jobs:
+        """Begin to draw."""
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End drawing."""
+        self.progress.stop()
+
+    def run(self, jobs: dict[str, list[str]]) -> None:
+        """Run jobs side by side and wait for all; the others are ended where one fails.
+
+        Raises:
+            CurationError: a job failed; its message, and the file with its whole output.
+        """
+        logs = Path(os.environ["CURATION_STATE"]) / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "PYTHONPATH": str(project_root()), "PYTHONWARNINGS": "ignore"}
+        running: dict[str, subprocess.Popen[str]] = {}
+        errors: dict[str, str] = {}
+        watchers = []
+        for name, arguments in jobs.items():
+            log = (logs / f"{arguments[0]}.log").open("w")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "assets.runner", *arguments],
+                stdout=subprocess.PIPE, stderr=log, text=True, cwd=project_root(), env=environment,
+            )  # fmt: skip
+            running[name] = process
+            task = self.progress.add_task("starting", total=1.0, job=name)
+            watchers.append(Thread(target=self._watch, args=(name, process, task, errors, log.name), daemon=True))
+        try:
+            for watcher in watchers:
+                watcher.start()
+            while any(watcher.is_alive() for watcher in watchers) and not errors:
+                for watcher in watchers:
+                    watcher.join(timeout=0.2)
+        finally:
+            for process in running.values():
+                if process.poll() is None:
+                    process.terminate()
+            for process in running.values():
+                process.wait()
+        if errors:
+            raise CurationError("\n".join(errors.values()))
+
+    def _watch(self, name: str, process: subprocess.Popen[str], task: TaskID, errors: dict[str, str], log: str) -> None:
+        message = ""
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                said = json.loads(line)
+            except ValueError:  # a library that prints
+                continue
+            if "error" in said:
+                message = said["error"]
+            else:
+                self.progress.update(task, completed=said["fraction"], description=said["step"])
+        if process.wait():
+            errors[name] = f"{name}: {message or 'the process ended with code ' + str(process.returncode)}. See {log}"
+
+
+def _context(profile: str | None, state: Path | None) -> Context:
+    _environment(profile, state)
+    from curation_pipeline.config import active_profile
+    from curation_pipeline.stages.context import open_context
+
+    return open_context(active_profile())
+
+
+def report_results(console: Console) -> None:
+    """Print the results table, and write the HTML report and say where it is."""
+    from curation_pipeline.config import active_profile, state_folder
+    from curation_pipeline.experiment.report import terminal_table
+    from curation_pipeline.stages.context import open_context
+    from curation_pipeline.stages.results import gather, write_report
+
+    ctx = open_context(active_profile())
+    data = gather(ctx)
+    console.print(terminal_table(data))
+    path = write_report(ctx, state_folder() / "report.html", data)
+    console.print(f"Report   {path}", highlight=False, soft_wrap=True)
+    console.print("Web UI   make ui   (or: curate ui)", highlight=False)
+
+
+def _print_checkpoint(found: CheckpointLineage) -> None:
+    console.print(f"[bold]{found.checkpoint.id}[/bold]  content {found.checkpoint.content_hash[:16]}")
+    for checkpoint, batch in found.chain:
+        where = checkpoint.partition_text or "cold start"
+        data = "an uncurated random draw" if batch is None else f"{batch.id} ({batch.n_rows:,} documents)"
+        console.print(f"  {where:<16} {checkpoint.id} <- {data}", highlight=False, soft_wrap=True)
+    _print_frame("Raw partitions behind it", found.partitions)
+
+
+def _print_document(found: DocumentLineage) -> None:
+    _print_frame("Document", found.documents)
+    _print_frame("Draws", found.uses)
+    _print_frame("Checkpoints trained on it", found.checkpoints)
+
+
+def _print_frame(title: str, frame: pl.DataFrame) -> None:
+    if frame.is_empty():
+        console.print(f"{title}: none")
+        return
+    table = Table(*frame.columns, title=title, title_justify="left")
+    for row in frame.iter_rows():
+        table.add_row(
+            *("" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row)
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """The entry point: an error made on purpose is one clear message and exit code 1, not a traceback."""
+    try:
+        app()
+    except CurationError as error:
+        Console(stderr=True).print(
+            f"[bold red]{type(error).__name__}[/bold red]: {error}", soft_wrap=True, highlight=False
+        )
+        raise SystemExit(1) from None

@@ -1,0 +1,173 @@
+"""Profiles: everything that a person sets, validated before anything runs.
+
+A profile is a TOML file. Every wrong value is reported at once, with its path, what was given and what is allowed.
+Shipped profiles are named by their stem (``demo``, ``local``, ``cluster``); any other value is a path.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from curation_pipeline.annotate.settings import AnnotateSettings
+from curation_pipeline.corpus.settings import Source
+from curation_pipeline.credit.settings import CreditSettings
+from curation_pipeline.datasets.settings import BenchmarkSizes
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.evaluation.settings import EvaluationSettings
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.reward.settings import RewardSettings
+from curation_pipeline.selection.settings import BaselineSettings
+from curation_pipeline.settings import Settings
+from curation_pipeline.training.settings import TrainingSettings
+
+PROFILES = Path(__file__).parent / "profiles"
+DEFAULT_STATE = Path("state")
+
+
+class LakeSettings(Settings):
+    """Where artefacts are kept."""
+
+    root: str | None = Field(default=None, description="local folder or s3://bucket/prefix; <state>/lake if absent")
+    endpoint_url: str | None = Field(default=None, description="URL of an S3 service other than AWS")
+
+
+class CorpusSettings(Settings):
+    """The raw corpus and what is held out of it."""
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="where documents come from")
+    holdout_share: float = Field(default=0.08, gt=0, lt=0.5, description="share of documents that no pool ever holds")
+    heldout_benign_per_source: int = Field(default=48, ge=4, description="held-out clean texts of a source and role")
+    heldout_toxic: int = Field(default=160, ge=4, description="held-out toxic documents of each role")
+    opt_in_labels: frozenset[str] = Field(default=frozenset(), description="labelled sets with terms of their own")
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [source.name for source in sources]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two sources are called {', '.join(sorted(repeated))}; source names must differ")
+        return sources
+
+
+class LoopSettings(Settings):
+    """How iterations follow one another."""
+
+    token_budget: int = Field(default=300_000, ge=1_000, description="tokens drawn and trained on in an iteration")
+    max_iterations: int = Field(default=3, ge=1, description="sensor and schedule stop after so many")
+    window_cron: str = Field(default="0 0-5 * * *", description="cron of the iteration windows: several slots a night")
+    future_windows: int = Field(default=60, ge=1, le=5_000, description="windows beyond now to chain into")
+    nightly_cron: str = Field(default="30 0 * * *", description="when the night's first iteration starts")
+    max_performance_drop: float = Field(
+        default=0.02,
+        ge=-1,
+        le=1,
+        description="an iteration whose P falls by more than this is rejected",
+    )
+    target_safety: float = Field(
+        default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
+    )
+    workers: int = Field(default=2, ge=1, description="processes for probe fine-tunes")
+
+
+class ExperimentSettings(Settings):
+    """Arms that are trained beside the loop at the same token budget."""
+
+    arms: tuple[str, ...] = Field(default=("random", "threshold"), description="names of selectors")
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="seeds of each arm")
+
+
+class Profile(Settings):
+    """A whole configuration; see the fields of each part."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]+$", description="the profile's name")
+    seed: int = Field(default=7, ge=0, description="the seed that every random stream is derived from")
+    lake: LakeSettings = LakeSettings()
+    corpus: CorpusSettings
+    benchmarks: BenchmarkSizes = BenchmarkSizes()
+    annotate: AnnotateSettings = AnnotateSettings()
+    reward: RewardSettings = RewardSettings()
+    policy: PolicySettings = PolicySettings()
+    baselines: BaselineSettings = BaselineSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    credit: CreditSettings = CreditSettings()
+    loop: LoopSettings = LoopSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
+
+    def source(self, name: str) -> Source:
+        """The corpus source called ``name``.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for source in self.corpus.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(source.name for source in self.corpus.sources)
+        raise ConfigError(f"no source {name!r} in profile {self.name!r}; it has: {known}")
+
+
+def profile_path(name: str) -> Path:
+    """The file of a shipped profile's name, or of a path.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    shipped = PROFILES / f"{name}.toml"
+    path = shipped if shipped.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.toml")))
+        raise ConfigError(f"profile {name!r} is neither a shipped profile ({known}) nor a file")
+    return path
+
+
+def load_profile(name: str) -> Profile:
+    """Read and validate a profile.
+
+    Args:
+        name: a shipped profile's name or a path to a TOML file.
+
+    Raises:
+        ConfigError: the file is missing or is no TOML, or values are wrong; all of them are named.
+    """
+    path = profile_path(name)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return validate_profile(raw, str(path))
+
+
+def validate_profile(raw: dict[str, Any], where: str) -> Profile:
+    """Validate a profile's content; see `load_profile`."""
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            path = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+            given = problem["input"]
+            shown = f", given {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+            lines.append(f"  {path}: {problem['msg']}{shown}")
+        raise ConfigError(f"{where} has {len(lines)} wrong value(s):\n" + "\n".join(lines)) from error
+
+
+def state_folder() -> Path:
+    """The folder of all local state: ``$CURATION_STATE``, or ``state`` in the working directory."""
+    return Path(os.environ.get("CURATION_STATE", DEFAULT_STATE)).expanduser().absolute()
+
+
+def cache_folder() -> Path:
+    """The folder of downloads, shared by checkouts: ``$CURATION_CACHE``, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "curation-pipeline"
+    return Path(os.environ.get("CURATION_CACHE", default)).expanduser().absolute()
+
+
+def active_profile() -> str:
+    """The name of the profile in use: ``$CURATION_PROFILE``, or ``demo``."""
+    return os.environ.get("CURATION_PROFILE", "demo")

@@ -1,0 +1,1 @@
+"""Probe fine-tunes and the surrogate that turns their evaluations into credit."""

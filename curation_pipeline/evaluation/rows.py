@@ -1,0 +1,82 @@
+"""Rows of the metrics table, and the frame they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from curation_pipeline.evaluation.statistics import Interval, macro_interval, mean_interval
+from curation_pipeline.seeds import generator
+
+Axis = Literal["safety", "alignment", "bias", "capability", "diversity"]
+
+METRICS_SCHEMA: dict[str, pl.DataType] = {
+    "benchmark": pl.Utf8(),
+    "metric": pl.Utf8(),
+    "value": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "n": pl.Int64(),
+    "judge": pl.Utf8(),
+    "seed": pl.Int64(),
+    "axis": pl.Utf8(),
+    "higher_is_better": pl.Boolean(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row: a benchmark's metric with its interval and the direction in which it is good."""
+
+    benchmark: str
+    metric: str
+    interval: Interval
+    axis: Axis
+    higher_is_better: bool
+    judge: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How intervals are made; each metric has its own random stream, so adding one does not move another."""
+
+    seed: int
+    resamples: int
+    confidence: float
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """The stream of a metric."""
+        return generator(self.seed, "bootstrap", *names)
+
+    def mean(self, values: np.ndarray, *names: str) -> Interval:
+        """Interval of a mean."""
+        return mean_interval(values, self.rng(*names), self.resamples, self.confidence)
+
+    def macro(self, groups: list[tuple[np.ndarray, np.ndarray]], *names: str) -> Interval:
+        """Interval of a mean over groups of ratios of sums."""
+        return macro_interval(groups, self.rng(*names), self.resamples, self.confidence)
+
+
+def metrics_frame(rows: list[Metric], seed: int) -> pl.DataFrame:
+    """The metrics table of one evaluation."""
+    return pl.DataFrame(
+        [
+            {
+                "benchmark": row.benchmark,
+                "metric": row.metric,
+                "value": row.interval.value,
+                "ci_low": None if np.isnan(row.interval.low) else row.interval.low,
+                "ci_high": None if np.isnan(row.interval.high) else row.interval.high,
+                "n": row.interval.n,
+                "judge": row.judge,
+                "seed": seed,
+                "axis": row.axis,
+                "higher_is_better": row.higher_is_better,
+            }
+            for row in rows
+        ],
+        schema=METRICS_SCHEMA,
+    )

@@ -1,0 +1,35 @@
+"""Settings of an evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from curation_pipeline.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """How much of each benchmark is used, and how texts are sampled; the defaults are the demo's."""
+
+    roles: tuple[str, ...] = Field(
+        default=("report",), min_length=1, description="roles of the labelled prompts and pairs to evaluate on"
+    )
+    n_prompts: int = Field(default=100, ge=1, description="prompts of each kind (toxic, non-toxic, ...)")
+    samples: int = Field(default=8, ge=1, description="continuations sampled for each prompt, k")
+    max_new_tokens: int = Field(default=20, ge=1, description="longest continuation, in tokens")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="mass of the nucleus that is sampled from")
+    temperature: float = Field(default=1.0, gt=0, description="divides the logits before sampling")
+    n_bias_pairs: int = Field(default=400, ge=1, description="CrowS-Pairs pairs")
+    n_preferences: int = Field(default=100, ge=1, description="preference pairs of each source")
+    n_choices: int = Field(default=60, ge=1, description="multiple-choice items of each benchmark")
+    max_heldout_chars: int = Field(default=600, ge=20, description="characters of a held-out text that are scored")
+    batch_tokens: int = Field(default=2_048, ge=16, description="most tokens in a batch, padding included")
+    batch_sequences: int = Field(default=512, ge=1, description="sequences generated side by side")
+    resamples: int = Field(default=1_000, ge=10, description="bootstrap resamples behind an interval")
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="coverage of the bootstrap intervals")
+    threads: int = Field(default=1, ge=1, description="threads of torch")
+    max_false_positive_rate: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of clean encyclopaedic text that a judge may flag and still be believed",
+    )

@@ -1,0 +1,102 @@
+"""Bootstrap intervals and paired differences (Efron and Tibshirani, 1993), vectorised and seeded.
+
+All statistics here are ratios of sums over items (a mean is the ratio with denominator 1), so a resample is a vector of
+multinomial counts and all resamples are one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation_pipeline.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its percentile interval; n is the number of items that were resampled."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_ratios(
+    numerator: np.ndarray, denominator: np.ndarray, rng: np.random.Generator, resamples: int
+) -> np.ndarray:
+    """Resampled sum(numerator) / sum(denominator).
+
+    Args:
+        numerator: (n,).
+        denominator: (n,), positive.
+        rng: source of the resamples.
+        resamples: R.
+
+    Returns:
+        float64 (R,).
+    """
+    n = numerator.size
+    if n == 0:
+        raise DataError("a bootstrap needs at least one item")
+    counts = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
+    return np.asarray((counts @ numerator) / (counts @ denominator))
+
+
+def mean_interval(values: np.ndarray, rng: np.random.Generator, resamples: int, confidence: float) -> Interval:
+    """Mean of items and its percentile interval."""
+    values = np.asarray(values, dtype=np.float64)
+    draws = bootstrap_ratios(values, np.ones_like(values), rng, resamples)
+    return interval(float(values.mean()), draws, confidence, values.size)
+
+
+def macro_interval(
+    groups: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator, resamples: int, confidence: float
+) -> Interval:
+    """Mean over groups of sum(numerator) / sum(denominator); items are resampled inside each group."""
+    value, draws = macro(groups, rng, resamples)
+    return interval(value, draws, confidence, sum(numerator.size for numerator, _ in groups))
+
+
+def macro(
+    groups: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator, resamples: int
+) -> tuple[float, np.ndarray]:
+    """The mean over groups and its (R,) resamples, for statistics that combine several such means."""
+    value = float(np.mean([numerator.sum() / denominator.sum() for numerator, denominator in groups]))
+    draws = np.mean([bootstrap_ratios(numerator, denominator, rng, resamples) for numerator, denominator in groups], 0)
+    return value, np.asarray(draws)
+
+
+def interval(value: float, draws: np.ndarray, confidence: float, n: int) -> Interval:
+    """A percentile interval from resamples."""
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high), n)
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, rng: np.random.Generator, resamples: int, confidence: float
+) -> tuple[Interval, float]:
+    """Mean of first - second over the same items, with its interval and a two-sided bootstrap p-value.
+
+    Args:
+        first: (n,) one arm's values.
+        second: (n,) the other arm's, item by item.
+        rng: source of the resamples.
+        resamples: R.
+        confidence: coverage.
+
+    Returns:
+        The interval, and the p-value of no difference (never below 1 / (R + 1)).
+
+    Raises:
+        DataError: when the arms do not have the same items.
+    """
+    if first.shape != second.shape:
+        raise DataError(f"a paired difference needs the same items in both arms, got {first.shape} and {second.shape}")
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    draws = bootstrap_ratios(difference, np.ones_like(difference), rng, resamples)
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    p_value = min(1.0, 2.0 * (tail + 1) / (resamples + 1))
+    return interval(float(difference.mean()), draws, confidence, difference.size), p_value

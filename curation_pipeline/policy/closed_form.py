@@ -1,0 +1,71 @@
+"""The mandatory control: the best response to the same learned reward, without any learning.
+
+With gamma = 0 and the market's price, the best weight of a document at a state is an argmax over a handful of values,
+so PPO has to be compared with exactly that (it tied in the pilot). The argmax is softened by a small temperature, so
+that inclusion probabilities strictly between 0 and 1 are defined and the budget is met by the same logit shift.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curation_pipeline.policy.artefact import ScoringPolicy
+from curation_pipeline.policy.curated_set import CuratedSet, Duals, Worth, prepare
+from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.objective import Objective
+from curation_pipeline.policy.pool import F64, Pool
+from curation_pipeline.policy.scores import Scores
+from curation_pipeline.policy.scoring import FrozenState, frozen_state, scores_at, with_budget
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.seeds import derive
+
+_UNTRAINED_ROUNDS = 60
+"""Rounds without a trained policy, in which the duals are found as well."""
+
+
+def closed_form_scores(
+    pool: Pool,
+    objective: Objective,
+    settings: PolicySettings,
+    budget_tokens: int,
+    seed: int,
+    policy: ScoringPolicy | None = None,
+) -> Scores:
+    """Scores of the best response.
+
+    Args:
+        pool: the candidates.
+        objective: the same reward that a policy is trained on.
+        settings: of the decision process.
+        budget_tokens: tokens of drawn documents.
+        seed: of the random features when there is no policy.
+        policy: with it the control uses the policy's constants and duals, so that only the decision differs; without
+            it the duals are found by dual ascent between the mean-field rounds.
+    """
+    return scores_at(closed_form_state(pool, objective, settings, budget_tokens, seed, policy))
+
+
+def closed_form_state(
+    pool: Pool,
+    objective: Objective,
+    settings: PolicySettings,
+    budget_tokens: int,
+    seed: int,
+    policy: ScoringPolicy | None = None,
+) -> FrozenState:
+    """The frozen state at which ``closed_form_scores`` decides."""
+    if policy is not None:
+        normaliser = policy.normaliser
+    else:
+        fitted = derive(seed, "normaliser")
+        normaliser = Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, fitted)
+    prepared = prepare(pool, with_budget(objective, budget_tokens), normaliser, settings)
+
+    def decide(curated: CuratedSet, worth: Worth, price: float, duals: Duals) -> F64:
+        values = curated.values(np.arange(len(pool)), worth, price)
+        # Per token, so that a long document is not decided more sharply than a short one.
+        return values / prepared.length[:, None] / settings.closed_form_temperature
+
+    if policy is not None:
+        return frozen_state(prepared, decide, policy.duals)
+    return frozen_state(prepared, decide, Duals(), adapt_duals=2.0, rounds=_UNTRAINED_ROUNDS)

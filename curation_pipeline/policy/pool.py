@@ -1,0 +1,170 @@
+"""The candidate pool as arrays, in the order of its frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from curation_pipeline.errors import DataError
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.int64]
+
+_KEYS = ("doc_id", "source", "snapshot", "domain", "n_tokens", "topic", "toxicity_bin", "identity_group", "stratum")
+_VALUES = ("vector", "p_harm", "alignment", "quality", "n_drawn")
+NO_GROUP = "none"
+"""The identity group of a document that mentions no group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """A categorical column: ``names[code[i]]`` is the value of row i; names are sorted."""
+
+    code: I32
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Codes:
+        """Codes of a column, its nulls as the name "unknown"."""
+        text = column.cast(pl.Utf8).fill_null("unknown")
+        names, code = np.unique(np.asarray(text.to_list(), dtype=np.str_), return_inverse=True)
+        return cls(code.astype(np.int32), tuple(str(name) for name in names))
+
+    def shares(self, mass: F64) -> F64:
+        """Share of ``mass`` (n,) in each name."""
+        share: F64 = np.bincount(self.code, weights=mass, minlength=len(self.names)) / mass.sum()
+        return share
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The arrays of a pool of n documents.
+
+    Attributes:
+        doc_id: ids, 32 hexadecimal digits.
+        vectors: (n, d) the leading dimensions of the sentence vectors.
+        safety: (n,) R_s = 1 - P(harm), in [0, 1], higher is better.
+        alignment: (n,) R_a in [0, 1], higher is better.
+        detectors: (n, k) scores of the teacher's detectors in [0, 1]; not a number where a detector did not run.
+        detector_names: the k columns of ``detectors``.
+        quality: (n,) a feature, never a reward.
+        n_tokens: (n,) tokens, at least 1.
+        centroid_distance: (n,) distance of the vector to the mean vector of its topic in this pool.
+        toxicity_bin: (n,) bin of the stratum.
+        n_drawn: (n,) how often earlier iterations of the chain drew the document.
+        stratum, topic, group, domain, source: categorical columns.
+    """
+
+    doc_id: pl.Series
+    vectors: F32
+    safety: F32
+    alignment: F32
+    detectors: F32
+    detector_names: tuple[str, ...]
+    quality: F32
+    n_tokens: npt.NDArray[np.int64]
+    centroid_distance: F32
+    toxicity_bin: I32
+    n_drawn: I32
+    stratum: Codes
+    topic: Codes
+    group: Codes
+    domain: Codes
+    source: Codes
+
+    def __len__(self) -> int:
+        return len(self.n_tokens)
+
+    @property
+    def log_tokens(self) -> F32:
+        """(n,) natural logarithm of ``n_tokens``."""
+        return np.log(self.n_tokens).astype(np.float32)
+
+    @property
+    def p_harm(self) -> F32:
+        """(n,) calibrated P(harm) = 1 - safety."""
+        return (1.0 - self.safety).astype(np.float32)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the whole pool."""
+        return int(self.n_tokens.sum())
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame, embedding_dims: int = 16) -> Pool:
+        """Arrays of a frame that follows the ``pool`` contract.
+
+        Every further numeric column is taken as a detector, in alphabetical order.
+
+        Args:
+            frame: one row per candidate.
+            embedding_dims: leading dimensions of ``vector`` to keep.
+
+        Raises:
+            DataError: the frame is empty, a column is missing, or a value is null, repeated or out of range.
+        """
+        missing = [name for name in (*_KEYS, *_VALUES) if name not in frame.columns]
+        if missing:
+            raise DataError(f"the pool lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}")
+        if frame.is_empty():
+            raise DataError("the pool is empty; check the partitions that it was built from")
+        repeated = frame.height - frame["doc_id"].n_unique()
+        if repeated:
+            raise DataError(f"{repeated} rows of the pool repeat a doc_id; drop duplicates before building the pool")
+        known = {*_KEYS, *_VALUES}
+        names = tuple(sorted(c for c in frame.columns if c not in known and frame.schema[c].is_numeric()))
+        tokens = _finite(frame, "n_tokens", 1.0, np.inf).astype(np.int64)
+        vectors = frame["vector"].to_numpy()
+        if vectors.dtype == object:
+            vectors = np.stack(list(vectors))
+        vectors = np.ascontiguousarray(vectors[:, :embedding_dims], dtype=np.float32)
+        if not bool(np.isfinite(vectors).all()):
+            raise DataError("the pool's column vector holds values that are not finite")
+        topic = Codes.of(frame["topic"])
+        detectors = [frame[name].cast(pl.Float32).to_numpy().astype(np.float32) for name in names]
+        return cls(
+            doc_id=frame["doc_id"],
+            vectors=vectors,
+            safety=(1.0 - _finite(frame, "p_harm", 0.0, 1.0)).astype(np.float32),
+            alignment=_finite(frame, "alignment", 0.0, 1.0).astype(np.float32),
+            detectors=np.stack(detectors, axis=1) if detectors else np.empty((len(tokens), 0), np.float32),
+            detector_names=names,
+            quality=_finite(frame, "quality", -np.inf, np.inf).astype(np.float32),
+            n_tokens=tokens,
+            centroid_distance=_centroid_distance(vectors, topic),
+            toxicity_bin=_finite(frame, "toxicity_bin", -128, 127).astype(np.int32),
+            n_drawn=_finite(frame, "n_drawn", 0, np.inf).astype(np.int32),
+            stratum=Codes.of(frame["stratum"]),
+            topic=topic,
+            group=Codes.of(frame["identity_group"]),
+            domain=Codes.of(frame["domain"]),
+            source=Codes.of(frame["source"]),
+        )
+
+
+def _finite(frame: pl.DataFrame, name: str, low: float, high: float) -> F64:
+    """A numeric column without nulls, inside [low, high]."""
+    values = np.asarray(frame[name].cast(pl.Float64).to_numpy(), dtype=np.float64)
+    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+    if bool(bad.any()):
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"the pool's column {name} holds {int(bad.sum())} values outside [{low:g}, {high:g}] or null, "
+            f"the first {values[row]} for document {frame['doc_id'][row]}"
+        )
+    return values
+
+
+def _centroid_distance(vectors: F32, topic: Codes) -> F32:
+    count = np.bincount(topic.code, minlength=len(topic.names))
+    sums = np.stack(
+        [np.bincount(topic.code, weights=column, minlength=len(topic.names)) for column in vectors.T], axis=1
+    )
+    centres = sums / np.maximum(count, 1)[:, None]
+    distance: F32 = np.linalg.norm(vectors - centres[topic.code], axis=1).astype(np.float32)
+    return distance

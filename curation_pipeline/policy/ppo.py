@@ -1,0 +1,330 @@
+"""Training of the selection policy by stock PPO (Schulman et al., 2017) from stable-baselines3.
+
+stable-baselines3 minimises ``-L_clip + vf_coef * L_vf - ent_coef * S``: c1 = vf_coef and c2 = ent_coef.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from curation_pipeline.errors import ConfigError, TrainingDivergedError
+from curation_pipeline.policy.artefact import load_policy, save_policy
+from curation_pipeline.policy.curated_set import prepare
+from curation_pipeline.policy.environment import CandidateLanes, Episode
+from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.objective import Objective
+from curation_pipeline.policy.pool import F32, Pool
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.progress import Progress, silent
+from curation_pipeline.seeds import derive, generator
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """One point of the learning curve.
+
+    Attributes:
+        candidates: seen so far.
+        mean_reward: of a candidate in this rollout.
+        entropy: of the policy, in nats.
+        approx_kl, clip_fraction, explained_variance, value_loss: of the update after this rollout.
+        budget_use: drawn tokens over the budget of the last finished episode, None before the first.
+        price, toxicity_dual, mean_harm: of the environment at the end of the rollout.
+        actions: share of candidates given each weight.
+    """
+
+    candidates: int
+    mean_reward: float
+    entropy: float
+    approx_kl: float
+    clip_fraction: float
+    explained_variance: float
+    value_loss: float
+    budget_use: float | None
+    price: float
+    toxicity_dual: float
+    mean_harm: float | None
+    actions: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """What a training did.
+
+    Attributes:
+        folder: holds ``policy.safetensors`` and ``policy.json``.
+        candidates: seen in all.
+        seconds: wall time of the training alone (never written to the policy, which stays bit-identical).
+        learning_rate: of the optimiser after the last update.
+        kl_to_parent: mean KL(policy || parent) on the last rollout's observations, None at a cold start.
+        converged: training ended before its last candidate.
+        budget_use, mean_harm: of the last finished episode.
+        price: at the end.
+        curve: one record a rollout.
+    """
+
+    folder: Path
+    candidates: int
+    seconds: float
+    learning_rate: float
+    kl_to_parent: float | None
+    converged: bool
+    budget_use: float
+    mean_harm: float
+    price: float
+    curve: tuple[RolloutRecord, ...]
+
+    def frame(self) -> pl.DataFrame:
+        """The learning curve, one row a rollout, the actions as columns ``action_0`` and so on."""
+        rows = []
+        for record in self.curve:
+            row = asdict(record)
+            row.update({f"action_{i}": share for i, share in enumerate(row.pop("actions"))})
+            rows.append(row)
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def train_policy(
+    pool: Pool,
+    objective: Objective,
+    settings: PolicySettings,
+    seed: int,
+    parent: Path | None,
+    out_dir: Path,
+    progress: Progress | None = None,
+) -> TrainingSummary:
+    """Train a policy on a pool and write it.
+
+    The same arguments give the same bytes on one machine; global random states and the number of torch threads are left
+    as they were found.
+
+    Args:
+        pool: the candidates.
+        objective: what to maximise.
+        settings: of the process and of PPO.
+        seed: of everything random here.
+        parent: folder of the policy to start from, with its feature constants and duals; None starts cold.
+        out_dir: receives ``policy.safetensors`` and ``policy.json``.
+        progress: called after each rollout.
+
+    Raises:
+        ConfigError: the pool's features or the network differ from the parent's.
+        TrainingDivergedError: a parameter is not finite at the end.
+    """
+    started = time.perf_counter()
+    earlier = load_policy(parent) if parent is not None else None
+    if earlier is not None and (earlier.settings.net_arch, earlier.settings.weights) != (
+        settings.net_arch,
+        settings.weights,
+    ):
+        raise ConfigError(f"net_arch or weights differ from those of the parent {parent}; start cold to change them")
+    normaliser = (
+        earlier.normaliser
+        if earlier is not None
+        else Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, derive(seed, "normaliser"))
+    )
+    prepared = prepare(pool, objective, normaliser, settings)
+    environment = CandidateLanes(prepared, generator(seed, "environment"), earlier.duals if earlier else None)
+    total = settings.warm_start_candidates if earlier is not None else settings.cold_start_candidates
+    with _own_randomness():
+        model = _model(environment, settings, derive(seed, "ppo") % 2**32)
+        model.set_logger(Logger(folder=None, output_formats=[]))
+        if earlier is not None:
+            _load(model, earlier.network)
+        else:
+            _expect_budget(model, prepared.budget / float(prepared.length.sum()))
+        recorder = _Recorder(settings, total, progress or silent)
+        model.learn(total_timesteps=total, callback=recorder, log_interval=2**31)
+        kl = _kl(model, earlier.network) if earlier is not None else None
+    network = {name: value.detach().numpy().copy() for name, value in model.policy.state_dict().items()}
+    if not all(bool(np.isfinite(value).all()) for value in network.values()):
+        raise TrainingDivergedError("a parameter of the policy is not finite; lower learning_rate or check the reward")
+    last = environment.episodes[-1] if environment.episodes else None
+    save_policy(
+        out_dir,
+        network,
+        normaliser,
+        settings,
+        prepared.observation_names,
+        environment.price,
+        environment.duals,
+        {
+            "seed": seed,
+            "parent_seed": earlier.record["seed"] if earlier is not None else None,
+            "kl_to_parent": kl,
+            "candidates": model.num_timesteps,
+            "objective": _describe(objective),
+            "learning_curve": [asdict(record) for record in recorder.records],
+        },
+    )
+    return TrainingSummary(
+        folder=out_dir,
+        candidates=model.num_timesteps,
+        seconds=time.perf_counter() - started,
+        learning_rate=float(model.policy.optimizer.param_groups[0]["lr"]),
+        kl_to_parent=kl,
+        converged=recorder.converged,
+        budget_use=last.budget_use if last else 0.0,
+        mean_harm=last.mean_harm if last else 0.0,
+        price=environment.price,
+        curve=tuple(recorder.records),
+    )
+
+
+def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> PPO:
+    units = list(settings.net_arch)
+    return PPO(
+        "MlpPolicy",
+        environment,
+        learning_rate=settings.learning_rate,
+        n_steps=settings.rollout_steps,
+        batch_size=min(settings.batch_size, settings.rollout_steps * settings.n_lanes),
+        n_epochs=settings.n_epochs,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        ent_coef=settings.ent_coef,
+        vf_coef=settings.vf_coef,
+        max_grad_norm=settings.max_grad_norm,
+        policy_kwargs={"activation_fn": torch.nn.ReLU, "net_arch": {"pi": units, "vf": units}},
+        seed=seed,
+        device="cpu",
+    )
+
+
+class _Recorder(BaseCallback):
+    """Writes the learning curve and ends training once it has converged."""
+
+    def __init__(self, settings: PolicySettings, total: int, progress: Progress) -> None:
+        super().__init__()
+        self.records: list[RolloutRecord] = []
+        self.converged = False
+        self._settings = settings
+        self._total = total
+        self._progress = progress
+        self._pending: dict[str, Any] | None = None
+
+    def _on_step(self) -> bool:
+        return not self.converged
+
+    def _on_rollout_start(self) -> None:
+        # PPO updates between rollouts, so the record of a rollout is complete when the next one starts.
+        self._finish_record()
+        patience = self._settings.converged_rollouts
+        recent = [record.approx_kl for record in self.records[-patience:]]
+        if len(recent) == patience and max(recent) < self._settings.converged_kl:
+            self.converged = True
+
+    def _on_rollout_end(self) -> None:
+        model = self.model
+        assert isinstance(model, PPO)
+        environment = self.training_env
+        assert isinstance(environment, CandidateLanes)
+        last: Episode | None = environment.episodes[-1] if environment.episodes else None
+        actions = model.rollout_buffer.actions.astype(np.int64).ravel()
+        share = np.bincount(actions, minlength=len(self._settings.weights)) / len(actions)
+        self._pending = {
+            "candidates": self.num_timesteps,
+            "mean_reward": float(model.rollout_buffer.rewards.mean(dtype=np.float64)),
+            "budget_use": last.budget_use if last else None,
+            "price": environment.price,
+            "toxicity_dual": environment.duals.toxicity,
+            "mean_harm": last.mean_harm if last else None,
+            "actions": tuple(float(x) for x in share),
+        }
+        self._progress("training the policy", min(self.num_timesteps / self._total, 1.0))
+
+    def _on_training_end(self) -> None:
+        self._finish_record()
+
+    def _finish_record(self) -> None:
+        if self._pending is None:
+            return
+        logged = self.model.logger.name_to_value
+        variance = float(logged["train/explained_variance"])
+        self.records.append(
+            RolloutRecord(
+                entropy=-float(logged["train/entropy_loss"]),
+                approx_kl=float(logged["train/approx_kl"]),
+                clip_fraction=float(logged["train/clip_fraction"]),
+                explained_variance=variance if np.isfinite(variance) else 0.0,
+                value_loss=float(logged["train/value_loss"]),
+                **self._pending,
+            )
+        )
+        self._pending = None
+
+
+def _expect_budget(model: PPO, share: float) -> None:
+    """Set the bias of "skip" so that an untrained policy keeps the budget's share of the candidates.
+
+    Otherwise it keeps three quarters of them, the price shoots up, and the larger weights are unlearned for good before
+    the first reasonable price is seen.
+    """
+    layer = model.policy.action_net
+    assert isinstance(layer, torch.nn.Linear)
+    keep = min(max(share, 0.01), 0.99)
+    with torch.no_grad():
+        layer.bias[0] = float(np.log((1.0 - keep) / keep * (layer.out_features - 1)))
+
+
+def _load(model: PPO, network: Any) -> None:
+    model.policy.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in network.items()})
+
+
+def _kl(model: PPO, parent: Any) -> float:
+    """Mean KL(policy || parent) on the observations of the last rollout."""
+    buffer = model.rollout_buffer
+    observations: F32 = buffer.observations.reshape(-1, buffer.observations.shape[-1])
+    own = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    with torch.no_grad():
+        inputs = torch.from_numpy(observations)
+        new = _log_probabilities(model, inputs)
+        _load(model, parent)
+        old = _log_probabilities(model, inputs)
+    model.policy.load_state_dict(own)
+    return float((new.exp() * (new - old)).sum(dim=1).mean())
+
+
+def _log_probabilities(model: PPO, inputs: torch.Tensor) -> torch.Tensor:
+    distribution = model.policy.get_distribution(inputs).distribution
+    assert isinstance(distribution, torch.distributions.Categorical)
+    # The class normalises its logits, so they are logarithms of probabilities.
+    logits: torch.Tensor = distribution.logits
+    return logits
+
+
+def _describe(objective: Objective) -> dict[str, Any]:
+    names = ("alpha", "beta", "gamma", "eta", "budget_tokens", "last_safety", "last_capability", "curriculum_stage")
+    credited = len(objective.credit.strata) if objective.credit is not None else 0
+    return {**{name: getattr(objective, name) for name in names}, "credited_strata": credited}
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Seeds that the library sets globally, and the one thread it needs, end with the training."""
+    kept = random.getstate(), np.random.get_state(), torch.random.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.random.set_rng_state(kept[2])
+        torch.set_num_threads(kept[3])

@@ -1,0 +1,78 @@
+"""Raw corpus partitions: one ``documents`` artefact for each delivery of a source."""
+
+from __future__ import annotations
+
+from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
+from curation_pipeline.corpus.settings import Source
+from curation_pipeline.datasets.benchmarks import contamination_keys
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.lake.lake import Draft
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.references import benchmarks, labels, read_benchmarks
+
+CODE_VERSION = "1"
+TABLE = "documents"
+
+
+def partition_key(source: str, snapshot: str) -> str:
+    """The key of a corpus partition as people see it."""
+    return f"{source}|{snapshot}"
+
+
+def partition_sources(ctx: Context) -> dict[str, tuple[Source, str]]:
+    """Every delivery that the profile's sources offer now: partition key to source and snapshot."""
+    return {
+        partition_key(source.name, snapshot): (source, snapshot)
+        for source in ctx.profile.corpus.sources
+        for snapshot in partitions(source, ctx.cache)
+    }
+
+
+def parse_key(ctx: Context, key: str) -> tuple[Source, str]:
+    """The source and the snapshot of a partition key.
+
+    Raises:
+        ConfigError: the key has no bar, or names a source that the profile lacks.
+    """
+    name, bar, snapshot = key.partition("|")
+    if not bar:
+        raise ConfigError(f"corpus partition {key!r}: write source|snapshot")
+    return ctx.profile.source(name), snapshot
+
+
+def ingest_partition(ctx: Context, key: str) -> Manifest:
+    """Read one delivery into documents and quarantine.
+
+    The recipe holds the content hash of every input file: the same content delivered again is found, not made again.
+
+    Raises:
+        ConfigError: the key is unknown.
+        DataError: the source cannot be read at all; a single bad row goes to quarantine instead.
+    """
+    source, snapshot = parse_key(ctx, key)
+    labelled, reserved = labels(ctx), benchmarks(ctx)
+    recipe = Recipe(
+        TABLE,
+        {"source": source.name, "snapshot": snapshot},
+        (labelled.id, reserved.id),
+        {"source": source.model_dump(mode="json"), "files": fingerprint(source, snapshot, ctx.cache)},
+        0,
+        CODE_VERSION,
+    )
+
+    def make(draft: Draft) -> None:
+        exclude = frozenset(contamination_keys(read_benchmarks(ctx.lake, reserved), ctx.lake.frame(labelled)).to_list())
+        found = ingest(source, snapshot, ctx.cache, exclude)
+        draft.frame(found.documents)
+        draft.frame(found.quarantine, "quarantine")
+        draft.summary.update(
+            read=found.counts.read,
+            kept=found.counts.kept,
+            duplicates=found.counts.duplicate,
+            quarantined=found.counts.quarantined,
+            excluded_labelled_or_benchmark=found.counts.excluded,
+            characters=int(found.documents["text"].str.len_chars().sum()),
+        )
+
+    return ctx.lake.build(recipe, make)

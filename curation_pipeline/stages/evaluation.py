@@ -1,0 +1,141 @@
+"""The evaluation of a checkpoint: what is reported to people, and beside it what drives the loop.
+
+The two lean on disjoint data. Reported figures use items of role ``report`` and the judge; what accepts an iteration
+and moves the reward uses likelihoods on items of role ``credit``, labelled by people or by the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from curation_pipeline.datasets.benchmarks import BenchmarkData
+from curation_pipeline.evaluation.composite import (
+    capability_from_bits,
+    composite,
+    metric_value,
+    safety_from_log_odds,
+)
+from curation_pipeline.evaluation.model import LanguageModel
+from curation_pipeline.evaluation.perplexity import heldout_scores, summary
+from curation_pipeline.evaluation.preferences import preference_metrics
+from curation_pipeline.evaluation.rows import Bootstrap
+from curation_pipeline.evaluation.suite import evaluate
+from curation_pipeline.evaluation.toxicity import FLAG
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.seeds import derive
+from curation_pipeline.stages.annotations import score_judge, score_teachers
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.gate import gate_and_parent
+from curation_pipeline.stages.references import read_benchmarks
+from curation_pipeline.stages.state import Performance
+from curation_pipeline.training.runtime import torch_runtime
+
+CODE_VERSION = "1"
+
+
+def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performance]:
+    """The reported and the driving summary of an evaluation."""
+    raw = lake.json(metrics, "performance")
+    return Performance(**raw["reported"]), Performance(**raw["drive"])
+
+
+def evaluate_base(ctx: Context) -> Manifest:
+    """Evaluate the uncurated base; its bits per byte are the reference of capability for every chain."""
+    references = {table: ctx.lake.require(table) for table in ("benchmarks", "heldout_texts", "detectors")}
+    return _evaluate(ctx, "base_metrics", {}, ctx.lake.require("base_checkpoint"), references, None)
+
+
+def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
+    """Evaluate an iteration's checkpoint.
+
+    Raises:
+        LakeError: the checkpoint has not been trained.
+    """
+    _, gate, _ = gate_and_parent(ctx.lake, chain, ordinal)
+    checkpoint = ctx.lake.require("checkpoints", gate.partition)
+    references = {table: ctx.lake.get(gate.references[table]) for table in ("benchmarks", "heldout_texts", "detectors")}
+    return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"))
+
+
+def _evaluate(
+    ctx: Context,
+    table: str,
+    partition: dict[str, str],
+    checkpoint: Manifest,
+    references: dict[str, Manifest],
+    base_metrics: Manifest | None,
+) -> Manifest:
+    settings = ctx.profile.evaluation
+    inputs = [checkpoint.id, *(manifest.id for manifest in references.values())]
+    if base_metrics is not None:
+        inputs.append(base_metrics.id)
+    parameters = {
+        "evaluation": settings.model_dump(mode="json"),
+        "judge": ctx.profile.annotate.judge,
+        "window": ctx.profile.training.sequence_length,
+    }
+    recipe = Recipe(table, partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
+
+    def make(draft: Draft) -> None:
+        lake = ctx.lake
+        folder = lake.folder(checkpoint)
+        benchmarks = read_benchmarks(lake, references["benchmarks"])
+        heldout = lake.frame(references["heldout_texts"])
+        seed = derive(ctx.profile.seed, "evaluation")
+        quiet = ctx.telling(lambda what, fraction: None)
+
+        def judge(texts: Sequence[str]) -> np.ndarray:
+            scores = score_judge(quiet, pl.Series("text", texts), references["detectors"])
+            return scores.to_series(0).to_numpy().astype(np.float64)
+
+        found = evaluate(
+            folder, benchmarks, heldout.filter(pl.col("role") == "report"), judge, settings, seed, ctx.progress,
+            ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
+        )  # fmt: skip
+        teachers = score_teachers(quiet, found.generations["text"], references["detectors"])
+        generations = found.generations.with_columns(teachers.mean_horizontal().alias("teacher_score"))
+        bits, odds, accuracy = _drive(ctx, folder, heldout.filter(pl.col("role") == "credit"), benchmarks, seed)
+        reported_bits = metric_value(found.metrics, "heldout", "bits_per_byte")
+        reference = {"reported": reported_bits, "drive": bits}
+        if base_metrics is not None:
+            reference = lake.json(base_metrics, "performance")["reference_bits_per_byte"]
+        summed = composite(found.metrics, reference["reported"])
+        safety, capability = safety_from_log_odds(odds), capability_from_bits(bits, reference["drive"])
+        reported = Performance(summed.safety, summed.alignment, summed.capability, summed.performance)
+        drive = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
+        draft.frame(found.metrics)
+        draft.frame(generations, "generations")
+        draft.json(
+            {"reported": asdict(reported), "drive": asdict(drive), "reference_bits_per_byte": reference}, "performance"
+        )
+        draft.summary.update(
+            checkpoint=checkpoint.id,
+            **{name: round(value, 4) for name, value in asdict(reported).items()},
+            **{f"drive_{name}": round(value, 4) for name, value in asdict(drive).items()},
+            judge_toxic_outputs=round(float((generations["score"] >= FLAG).to_numpy().mean()), 4),
+            teacher_toxic_outputs=round(float((generations["teacher_score"] >= FLAG).to_numpy().mean()), 4),
+            judge_false_positive_rate=references["heldout_texts"].summary["judge_false_positive_rate"],
+        )
+
+    return ctx.lake.build(recipe, make)
+
+
+def _drive(
+    ctx: Context, folder: Path, heldout: pl.DataFrame, benchmarks: BenchmarkData, seed: int
+) -> tuple[float, float, float]:
+    """Bits per byte, toxic log-odds and preference accuracy on data of role ``credit``."""
+    settings = ctx.profile.evaluation
+    pairs = benchmarks.preferences.filter(pl.col("role") == "credit").group_by("source", maintain_order=True)
+    with torch_runtime(settings.threads):
+        lm = LanguageModel.load(folder, ctx.profile.training.sequence_length)
+        bits, odds = summary(heldout_scores(lm, heldout, settings.max_heldout_chars, settings.batch_tokens))
+        rows = preference_metrics(
+            lm, pairs.head(settings.n_preferences), Bootstrap(seed, 10, settings.confidence), settings.batch_tokens
+        )
+    return bits, odds, rows[0].interval.value

@@ -1,0 +1,121 @@
+"""The gate of an iteration: reads the parent's committed state and freezes everything that the iteration will read.
+
+The gate, not a scheduler, guarantees that iterations run in order: it fails where the parent has not been committed.
+What it freezes is found again by every later stage, so corpus partitions can be added while an iteration runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curation_pipeline.errors import LakeError
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.stages.annotations import ANNOTATIONS
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.state import State, parent_of, read_state, state_partition
+
+TABLE = "gates"
+REFERENCES = (
+    "heldout_texts",
+    "benchmarks",
+    "detectors",
+    "sentence_embedding",
+    "tokenizer",
+    "labels",
+    "base_checkpoint",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What an iteration reads, by id.
+
+    Attributes:
+        chain: the chain.
+        ordinal: the iteration, from 1.
+        parent_state_id: the committed state that it starts from.
+        corpus: for each raw corpus partition, the ids of its documents and annotations, by table.
+        references: ids of the unpartitioned artefacts, by table.
+    """
+
+    chain: str
+    ordinal: int
+    parent_state_id: str
+    corpus: dict[str, dict[str, str]]
+    references: dict[str, str]
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The partition of everything that the iteration makes."""
+        return state_partition(self.chain, self.ordinal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable form."""
+        return asdict(self)
+
+
+def complete_corpus(lake: Lake) -> dict[str, dict[str, str]]:
+    """The current documents and annotations of every corpus partition that has all of them, by partition key.
+
+    A partition that is still being annotated waits for the next iteration.
+    """
+    by_table = {
+        table: {manifest.partition_text: manifest for manifest in lake.heads(table)}
+        for table in ("documents", *ANNOTATIONS)
+    }
+    corpus: dict[str, dict[str, str]] = {}
+    for key, documents in sorted(by_table["documents"].items()):
+        ids = {"documents": documents.id}
+        for table in ANNOTATIONS:
+            manifest = by_table[table].get(key)
+            if manifest is not None and documents.id in manifest.inputs:
+                ids[table] = manifest.id
+        if len(ids) == 1 + len(ANNOTATIONS):
+            corpus[key] = ids
+    return corpus
+
+
+def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
+    """Open the gate of an iteration.
+
+    Raises:
+        GateClosedError: the parent has not been committed.
+        LakeError: no corpus partition is complete.
+    """
+    parent, _ = parent_of(ctx.lake, chain, ordinal)
+    partition = state_partition(chain, ordinal)
+    # An iteration that was interrupted goes on with what its gate froze, whatever arrived since.
+    frozen = ctx.lake.head(TABLE, partition)
+    if frozen is not None and parent.id in frozen.inputs and ctx.lake.head("state", partition) is None:
+        return frozen
+    corpus = complete_corpus(ctx.lake)
+    if not corpus:
+        raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
+    references = {table: ctx.lake.require(table).id for table in REFERENCES}
+    gate = Gate(chain, ordinal, parent.id, corpus, references)
+    inputs = [parent.id, *references.values(), *(identity for ids in corpus.values() for identity in ids.values())]
+    recipe = Recipe(TABLE, partition, tuple(inputs), {}, ctx.profile.seed)
+
+    def make(draft: Draft) -> None:
+        draft.json(gate.to_dict(), "gate")
+        draft.summary.update(parent=parent.id, corpus_partitions=len(corpus))
+
+    return ctx.lake.build(recipe, make)
+
+
+def read_gate(lake: Lake, manifest: Manifest) -> Gate:
+    """The gate that a manifest of the table ``gates`` holds."""
+    return Gate(**lake.json(manifest, "gate"))
+
+
+def gate_and_parent(lake: Lake, chain: str, ordinal: int) -> tuple[Manifest, Gate, State]:
+    """The open gate of an iteration and the state of its parent.
+
+    Raises:
+        LakeError: the gate has not been opened.
+    """
+    manifest = lake.require(TABLE, state_partition(chain, ordinal))
+    gate = read_gate(lake, manifest)
+    return manifest, gate, read_state(lake, lake.get(gate.parent_state_id))

@@ -1,0 +1,244 @@
+"""What is made once for a corpus and then fixed: labels, benchmarks, detectors, embedding, tokenizer, held-out text."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import polars as pl
+
+from curation_pipeline.annotate.detectors.factory import convert_detector
+from curation_pipeline.annotate.topics import fit_topics
+from curation_pipeline.annotate.vectors import fit_vectors
+from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
+from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
+from curation_pipeline.datasets.labelled import labelled_sets
+from curation_pipeline.datasets.packages import fetch
+from curation_pipeline.datasets.registry import check
+from curation_pipeline.errors import DataError
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.seeds import derive, unit_hash
+from curation_pipeline.stages.context import Context
+from curation_pipeline.training.tokenizer import train_tokenizer
+
+TOKENIZER_SAMPLE = 20_000
+"""Documents that the tokenizer is fitted on, as many from each partition."""
+PACKAGED_DETECTORS = {"alt_profanity": ALT_PROFANITY_CHECK, "tox_block": TOX_BLOCK}
+TOXIC_SCORE = 0.5
+"""At or above this score of its labeller a held-out document counts as toxic."""
+MIN_HELD_OUT = 8
+"""Fewest held-out texts of one role, kind and source that are used."""
+CLEAN_SCORE = 0.1
+"""At or below this score a held-out document counts as clean; what lies between is used for neither."""
+
+
+def labels(ctx: Context) -> Manifest:
+    """Human-labelled sets with the role of each split, checked for leaks between roles."""
+    opt_in = sorted(ctx.profile.corpus.opt_in_labels)
+    recipe = Recipe("labels", {}, (), {"opt_in": opt_in}, 0, "1")
+
+    def make(draft: Draft) -> None:
+        frame = labelled_sets(ctx.cache, frozenset(opt_in))
+        check(frame)
+        draft.frame(frame)
+        counts = frame.group_by("dataset", "role").len().sort("dataset", "role")
+        draft.summary["rows_by_dataset_and_role"] = {f"{d}/{r}": n for d, r, n in counts.iter_rows()}
+
+    return ctx.lake.build(recipe, make)
+
+
+def benchmarks(ctx: Context) -> Manifest:
+    """The benchmarks' items, as one Parquet file each."""
+    sizes = ctx.profile.benchmarks
+    recipe = Recipe("benchmarks", {}, (), {"sizes": sizes.model_dump(mode="json")}, ctx.profile.seed, "1")
+
+    def make(draft: Draft) -> None:
+        data = load_benchmarks(ctx.cache, derive(ctx.profile.seed, "benchmarks"), sizes)
+        for field in fields(data):
+            frame = getattr(data, field.name)
+            draft.frame(frame, field.name)
+            draft.summary[field.name] = frame.height
+
+    return ctx.lake.build(recipe, make)
+
+
+def read_benchmarks(lake: Lake, manifest: Manifest) -> BenchmarkData:
+    """The benchmarks that a manifest holds."""
+    return BenchmarkData(**{field.name: lake.frame(manifest, field.name) for field in fields(BenchmarkData)})
+
+
+def detectors(ctx: Context) -> Manifest:
+    """Detectors carried by packages, converted once to safetensors and JSON; no code of the packages runs."""
+    settings = ctx.profile.annotate
+    recipe = Recipe("detectors", {}, (), {"teachers": list(settings.teachers), "judge": settings.judge}, 0, "1")
+
+    def make(draft: Draft) -> None:
+        sources: dict[str, str] = {}
+        for name in (*settings.teachers, settings.judge):
+            archive = PACKAGED_DETECTORS.get(name)
+            if archive is None:  # a detector whose weights the profile points to
+                sources[name] = "the profile's own weights"
+            else:
+                convert_detector(name, fetch(archive, ctx.cache), draft.folder)
+                sources[name] = f"{archive.name} {archive.version}, sha256 {archive.sha256}"
+        draft.json(sources, "detectors")
+        draft.summary.update(teachers=", ".join(settings.teachers), judge=settings.judge, sources=sources)
+
+    return ctx.lake.build(recipe, make)
+
+
+def corpus_documents(lake: Lake) -> list[Manifest]:
+    """The current documents of every corpus partition, in order of key.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = sorted(lake.heads("documents"), key=lambda manifest: manifest.partition_text)
+    if not found:
+        raise DataError("the raw corpus is empty: materialise the partitions of `documents` first")
+    return found
+
+
+def _sample(lake: Lake, documents: list[Manifest], per_partition: int, seed: int) -> list[str]:
+    """Texts of the documents with the smallest hashes of each partition: the same whatever the order of rows."""
+    texts: list[str] = []
+    for manifest in documents:
+        frame = lake.frame(manifest, columns=["doc_id", "text", "duplicate"]).filter(~pl.col("duplicate"))
+        order = np.argsort(unit_hash(frame["doc_id"], seed))[:per_partition]
+        texts.extend(frame["text"].gather(order).to_list())
+    return texts
+
+
+def sentence_embedding(ctx: Context) -> Manifest:
+    """The sentence-vector model and the topic clusters, fitted on a sample of every partition."""
+    documents = corpus_documents(ctx.lake)
+    settings = ctx.profile.annotate
+    parameters = {
+        "dimensions": settings.vector_dims,
+        "terms": settings.vector_max_terms,
+        "topics": settings.topics,
+        "sample": settings.vector_sample,
+    }
+    recipe = Recipe("sentence_embedding", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+
+    def make(draft: Draft) -> None:
+        seed = derive(ctx.profile.seed, "sentence_embedding")
+        texts = _sample(ctx.lake, documents, settings.vector_sample // len(documents), seed)
+        ctx.progress("fitting sentence vectors", 0.1)
+        model = fit_vectors(texts, seed, dims=settings.vector_dims, max_terms=settings.vector_max_terms)
+        vectors = model.transform(texts)
+        ctx.progress("fitting topics", 0.7)
+        topics = fit_topics(vectors, texts, settings.topics, seed)
+        model.save(draft.folder / "vectors")
+        topics.save(draft.folder / "topics")
+        draft.summary.update(texts=len(texts), dimensions=settings.vector_dims, topics=list(topics.labels))
+
+    return ctx.lake.build(recipe, make)
+
+
+def tokenizer(ctx: Context) -> Manifest:
+    """The byte-level BPE tokenizer: fixed for the life of the chain, so that likelihoods compare."""
+    documents = corpus_documents(ctx.lake)
+    settings = ctx.profile.training
+    parameters = {"model_id": settings.model_id, "vocab_size": settings.scratch.vocab_size}
+    recipe = Recipe("tokenizer", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+
+    def make(draft: Draft) -> None:
+        if settings.model_id is None:
+            seed = derive(ctx.profile.seed, "tokenizer")
+            texts = _sample(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
+            train_tokenizer(texts, settings.scratch.vocab_size, draft.folder)
+        else:
+            from curation_pipeline.training.tokenizer import load_tokenizer
+
+            load_tokenizer(settings.model_id).save_pretrained(draft.folder)
+        draft.summary.update(parameters)
+
+    return ctx.lake.build(recipe, make)
+
+
+def is_held_out(doc_ids: pl.Series, share: float, seed: int) -> np.ndarray:
+    """Whether each document is held out of every pool: a function of its id alone, bool (n,)."""
+    return unit_hash(doc_ids, derive(seed, "holdout")) < share
+
+
+def heldout_texts(ctx: Context) -> Manifest:
+    """Held-out documents of two disjoint roles, half each by hash.
+
+    ``credit`` drives the loop and is labelled clean or toxic by the teacher; ``report`` is shown to people and is
+    labelled by the judge, so that what is reported never leans on the detector that makes the reward.
+    """
+    lake, corpus = ctx.lake, ctx.profile.corpus
+    documents = corpus_documents(lake)
+    inputs: list[str] = []
+    frames: list[pl.DataFrame] = []
+    for manifest in documents:
+        teacher = lake.require("toxicity_teacher", manifest.partition)
+        judge = lake.require("toxicity_judge", manifest.partition)
+        inputs += [manifest.id, teacher.id, judge.id]
+    parameters = {
+        "holdout_share": corpus.holdout_share,
+        "benign_per_source": corpus.heldout_benign_per_source,
+        "toxic": corpus.heldout_toxic,
+    }
+    recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
+
+    def make(draft: Draft) -> None:
+        seed = ctx.profile.seed
+        for manifest in documents:
+            frame = lake.frame(manifest).filter(~pl.col("duplicate"))
+            frame = frame.filter(is_held_out(frame["doc_id"], corpus.holdout_share, seed))
+            teacher = lake.frame(lake.require("toxicity_teacher", manifest.partition))
+            judge = lake.frame(lake.require("toxicity_judge", manifest.partition))
+            frames.append(
+                frame.select("doc_id", "source", "domain", "text")
+                .join(teacher.select("doc_id", pl.mean_horizontal(pl.exclude("doc_id")).alias("teacher")), on="doc_id")
+                .join(judge.select("doc_id", pl.col(judge.columns[1]).alias("judge")), on="doc_id")
+            )
+        every = pl.concat(frames).unique("doc_id", maintain_order=True)
+        encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"]
+        draft.summary.update(
+            encyclopaedic_texts=encyclopaedic.len(),
+            judge_false_positive_rate=round(float((encyclopaedic >= TOXIC_SCORE).to_numpy().mean()), 5)
+            if encyclopaedic.len()
+            else 0.0,
+        )
+        half = unit_hash(every["doc_id"], derive(seed, "holdout_role")) < 0.5
+        every = every.with_columns(
+            pl.Series("role", np.where(half, "credit", "report")),
+            pl.Series("order", unit_hash(every["doc_id"], derive(seed, "holdout_order"))),
+        )
+        score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))
+        every = (
+            every.with_columns(
+                pl.when(score >= TOXIC_SCORE)
+                .then(pl.lit("toxic"))
+                .when(score <= CLEAN_SCORE)
+                .then(pl.lit("benign"))
+                .alias("kind")
+            )
+            .drop_nulls("kind")
+            .sort("order")
+        )
+        # Metrics are means over sources: one with a handful of texts would weigh as much as any other.
+        every = every.filter(pl.len().over("role", "kind", "source") >= MIN_HELD_OUT)
+        benign = (
+            every.filter(pl.col("kind") == "benign")
+            .group_by("role", "source", maintain_order=True)
+            .head(corpus.heldout_benign_per_source)
+        )
+        toxic = every.filter(pl.col("kind") == "toxic").group_by("role", maintain_order=True).head(corpus.heldout_toxic)
+        columns = ["doc_id", "source", "domain", "text", "kind", "role"]
+        chosen = pl.concat([benign.select(columns), toxic.select(columns)])
+        counts = {f"{r}/{k}": n for r, k, n in chosen.group_by("role", "kind").len().sort("role", "kind").iter_rows()}
+        for role in ("credit", "report"):
+            if not counts.get(f"{role}/toxic") or not counts.get(f"{role}/benign"):
+                raise DataError(
+                    f"the held-out documents of role {role!r} hold no toxic or no benign text ({counts}); raise "
+                    "corpus.holdout_share in the profile, or add sources"
+                )
+        draft.frame(chosen)
+        draft.summary.update(counts)
+
+    return lake.build(recipe, make)

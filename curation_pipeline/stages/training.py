@@ -1,0 +1,141 @@
+"""Models: the uncurated base that every chain starts from, and the fine-tune of an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from curation_pipeline.lake.lake import Draft
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.seeds import derive, unit_hash
+from curation_pipeline.stages.annotations import ANNOTATIONS
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.gate import complete_corpus, gate_and_parent
+from curation_pipeline.stages.pool import read_corpus, read_texts
+from curation_pipeline.stages.references import is_held_out
+from curation_pipeline.training.packing import pack
+from curation_pipeline.training.trainer import TrainingResult, fit, init_model
+
+CODE_VERSION = "1"
+
+
+def _losses(result: TrainingResult) -> pl.DataFrame:
+    return pl.DataFrame({"step": np.arange(len(result.losses)), "loss": np.asarray(result.losses, dtype=np.float64)})
+
+
+def _figures(result: TrainingResult) -> dict[str, float | int]:
+    tail = result.losses[-max(1, len(result.losses) // 10) :]
+    return {
+        "steps": result.steps,
+        "trained_tokens": result.tokens,
+        "tokens_per_second": round(result.tokens / max(result.seconds, 1e-9)),
+        "first_loss": round(float(result.losses[0]), 4),
+        "final_loss": round(float(np.mean(tail)), 4),
+        "resumed_from_step": result.resumed_from,
+    }
+
+
+def base_checkpoint(ctx: Context) -> Manifest:
+    """The base model M_0: fitted on an uncurated random draw of the corpus, as raw pretraining would be.
+
+    Raises:
+        LakeError: the corpus or the tokenizer has not been made.
+    """
+    lake, settings = ctx.lake, ctx.profile.training
+    corpus = complete_corpus(lake)
+    tokenizer = lake.require("tokenizer")
+    inputs = [tokenizer.id]
+    for ids in corpus.values():
+        inputs += [ids[table] for table in ("documents", *ANNOTATIONS)]
+    parameters = {
+        "training": settings.for_base().model_dump(mode="json"),
+        "holdout_share": ctx.profile.corpus.holdout_share,
+    }
+    recipe = Recipe("base_checkpoint", {}, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
+
+    def make(draft: Draft) -> None:
+        seed = derive(ctx.profile.seed, "base")
+        frame = read_corpus(lake, corpus).select("doc_id", "n_tokens")
+        frame = frame.filter(
+            ~pl.Series(is_held_out(frame["doc_id"], ctx.profile.corpus.holdout_share, ctx.profile.seed))
+        )
+        frame = frame[np.argsort(unit_hash(frame["doc_id"], seed))]
+        drawn = frame.filter(pl.col("n_tokens").cum_sum() <= settings.base_tokens)
+        folder = lake.folder(tokenizer)
+        packed = pack(
+            read_texts(lake, corpus, drawn["doc_id"]).to_list(), np.ones(drawn.height), folder,
+            settings.sequence_length, seed,
+        )  # fmt: skip
+        scratch = lake.scratch(recipe)
+        start = init_model(settings, folder, scratch / "random", seed)
+        result = fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
+                     model_card=_card(ctx, "the uncurated base, on a random draw of the corpus", recipe))  # fmt: skip
+        draft.frame(drawn, "draw")
+        draft.frame(_losses(result), "losses")
+        draft.summary.update(**_figures(result), documents=drawn.height)
+
+    return lake.build(recipe, make)
+
+
+def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) -> Manifest:
+    """Fine-tune the parent's checkpoint on the iteration's weighted batch.
+
+    Args:
+        ctx: the surroundings.
+        chain: the chain.
+        ordinal: the iteration, from 1.
+        arm_seed: the seed of an experiment's arm; the loop itself has 0.
+
+    Raises:
+        LakeError: the batch has not been drawn.
+        TrainingDivergedError: the loss is not finite; the parent stays in force.
+    """
+    lake, settings = ctx.lake, ctx.profile.training
+    _, gate, parent = gate_and_parent(lake, chain, ordinal)
+    batch = lake.require("batches", gate.partition)
+    start = lake.get(parent.checkpoint_id)
+    recipe = Recipe(
+        "checkpoints",
+        gate.partition,
+        (batch.id, start.id),
+        {"training": settings.model_dump(mode="json"), "arm_seed": arm_seed},
+        ctx.profile.seed,
+        CODE_VERSION,
+    )
+
+    def make(draft: Draft) -> None:
+        drawn = lake.frame(batch)
+        texts = read_texts(lake, gate.corpus, drawn["doc_id"])
+        # Chains share the order of rows and the rates, so that arms differ by their data alone.
+        seed = derive(ctx.profile.seed, "train", arm_seed, ordinal)
+        folder = lake.folder(start)
+        packed = pack(
+            texts.to_list(), drawn["weight"].to_numpy().astype(np.float64), folder, settings.sequence_length, seed
+        )
+        result = fit(folder, packed, settings, draft.folder, seed, lake.scratch(recipe) / "fit", ctx.progress,
+                     model_card=_card(ctx, f"chain {chain}, iteration {ordinal}", recipe))  # fmt: skip
+        draft.frame(_losses(result), "losses")
+        draft.summary.update(**_figures(result), parent=start.id, batch=batch.id, documents=drawn.height)
+
+    return lake.build(recipe, make)
+
+
+def _card(ctx: Context, what: str, recipe: Recipe) -> str:
+    """A model card in the format that model hubs read."""
+    inputs = "\n".join(f"- `{identity}`" for identity in sorted(recipe.inputs))
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+language: en
+---
+# {recipe.manifest_id}
+
+A language model made by the data curation loop: {what}, profile `{ctx.profile.name}`.
+
+Made from these artefacts of the lake (`curate lineage {recipe.manifest_id}` lists the raw data behind them):
+
+{inputs}
+
+Limits: it was trained to measure data curation. It has read toxic text, it repeats it, and it knows little.
+Its evaluation is the artefact of the table `metrics` with the same chain and iteration.
+"""

@@ -1,0 +1,1 @@
+"""Tokenizer, packing, weighted loss, trainer and checkpoints."""

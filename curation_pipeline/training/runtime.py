@@ -1,0 +1,124 @@
+"""Where and how torch runs: device, precision, threads and determinism, set for the length of a block only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curation_pipeline.errors import ConfigError, MissingModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(wanted: str) -> str:
+    """``cpu`` or ``cuda`` for a wanted ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: when a GPU is asked for and there is none.
+    """
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        raise ConfigError("training.device is 'cuda' but torch finds no GPU; set it to 'auto' or 'cpu'")
+    return "cuda" if has_gpu and wanted != "cpu" else "cpu"
+
+
+def resolve_precision(wanted: str, device: str) -> str:
+    """``fp32`` or ``bf16``; ``auto`` takes bf16 only where it is done in hardware.
+
+    An emulated bf16 is eight times slower than fp32 (measured on an AVX2 processor), so the question matters.
+    """
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # On a processor the tiny models here gain little from AVX512-BF16; AMX is where it pays.
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if has_amx() else "fp32"
+
+
+@contextlib.contextmanager
+def torch_runtime(threads: int, deterministic: bool = True) -> Iterator[None]:
+    """Thread count and deterministic algorithms inside the block; both are put back after it."""
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=warn_only)
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Transformers draws no bars inside the block: the core is silent."""
+    from transformers.utils import logging
+
+    library: Any = logging  # not typed
+    shown = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            library.enable_progress_bar()
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write a model as config.json and model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with no_progress_bars():
+        model.save_pretrained(str(folder))
+
+
+def load_model(source: str | Path, device: str = "cpu") -> Any:
+    """A causal language model in fp32 from a checkpoint folder or a hub id.
+
+    Args:
+        source: a folder in transformers' format, or a hub id.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        The transformers model, in training mode off.
+
+    Raises:
+        MissingModelError: when there is no such folder or the hub cannot be reached.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with no_progress_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                str(source), dtype=torch.float32, attn_implementation="sdpa"
+            )
+    except OSError as error:
+        raise MissingModelError(
+            f"no causal language model at {source}: {error}; give a folder with config.json and model.safetensors, or "
+            "a hub id that this machine can reach"
+        ) from error
+    model.to(device).eval()
+    return model
+
+
+def block_causal(segments: torch.Tensor) -> torch.Tensor:
+    """Boolean attention mask (B, 1, L, L) for rows of several documents: causal, and inside one document only.
+
+    Args:
+        segments: (B, L) number of the document that each input token belongs to.
+    """
+    import torch
+
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    return (segments[:, None, :, None] == segments[:, None, None, :]) & causal

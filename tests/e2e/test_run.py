@@ -1,0 +1,137 @@
+"""The whole graph on a tiny profile, through the command that users run."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+
+from curation_pipeline.config import load_profile
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages.state import MAIN, history
+from tests.e2e.conftest import TINY, Project
+
+pytestmark = [pytest.mark.network]
+
+
+@pytest.fixture
+def finished_lake(finished: Project) -> Lake:
+    return Lake.open(finished.state / "lake")
+
+
+def test_every_iteration_is_committed_and_spends_the_budget(finished_lake: Lake) -> None:
+    profile = load_profile(str(TINY))
+    chains = {chain: history(finished_lake, chain) for chain in (MAIN, "random/tiny-0")}
+    for chain, states in chains.items():
+        assert [state.ordinal for state in states] == [0, 1, 2], chain
+        for state in states[1:]:
+            batch = finished_lake.get(state.own["batches"])
+            pool = finished_lake.frame(finished_lake.get(state.own["pool"]))
+            assert 0 <= profile.loop.token_budget - batch.summary["tokens"] <= pool["n_tokens"].max()
+            drawn = finished_lake.frame(batch)
+            assert drawn["doc_id"].is_in(pool["doc_id"].implode()).all()
+            decisions = finished_lake.frame(batch, "decisions")
+            assert decisions.height == pool.height
+            assert decisions.filter("drawn").height == drawn.height
+    assert chains[MAIN][0].checkpoint_id == chains["random/tiny-0"][0].checkpoint_id
+
+
+def test_the_pool_holds_no_judge_no_duplicate_and_no_held_out_text(finished_lake: Lake) -> None:
+    held_out = finished_lake.frame(finished_lake.require("heldout_texts"))
+    for manifest in finished_lake.heads("pool"):
+        pool = finished_lake.frame(manifest)
+        assert not {"toxic", "insult", "threat"} & set(pool.columns)
+        assert pool["doc_id"].is_unique().all()
+        assert not pool["doc_id"].is_in(held_out["doc_id"].implode()).any()
+
+
+def test_files_are_what_their_manifests_say(finished_lake: Lake) -> None:
+    manifests = list(finished_lake.manifests())
+    assert len(manifests) > 40
+    for manifest in manifests:
+        finished_lake.verify(manifest)
+
+
+def test_lineage_of_the_last_checkpoint_reaches_every_raw_partition(finished: Project, finished_lake: Lake) -> None:
+    said = finished.curate("lineage", "last").stdout
+    for manifest in finished_lake.heads("documents"):
+        assert manifest.partition_text in said
+        assert manifest.content_hash[:8] in said
+    assert "cold start" in said
+    assert "base_checkpoint-" in said
+
+
+def test_lineage_of_a_document_names_its_batches_and_checkpoints(finished: Project, finished_lake: Lake) -> None:
+    state = next(
+        state for state in reversed(history(finished_lake, MAIN)) if state.ordinal and state.status == "accepted"
+    )
+    batch = finished_lake.get(state.own["batches"])
+    doc_id = finished_lake.frame(batch)["doc_id"][0]
+    said = finished.curate("lineage", doc_id).stdout
+    assert batch.id in said
+    assert state.own["checkpoints"] in said
+
+
+def test_unknown_names_are_one_clear_message(finished: Project) -> None:
+    done = finished.curate("lineage", "main/99", check=False)
+    assert done.returncode == 1
+    assert "curate status" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_run_finds_finished_work(finished: Project) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
+    started = time.monotonic()
+    finished.curate("run")
+    assert time.monotonic() - started < 60
+    assert before == {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
+
+
+def test_the_report_is_one_self_contained_page(finished: Project) -> None:
+    page = (finished.state / "report.html").read_text()
+    assert "random" in page
+    external = re.findall(r"""(?:src|href)\s*=\s*["'](https?:[^"']+)""", page)
+    assert external == []
+
+
+def test_the_serving_database_answers(finished: Project, finished_lake: Lake) -> None:
+    with duckdb.connect(str(finished.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
+        composition = connection.sql("select sum(documents) from corpus_composition").fetchone()
+        assert composition is not None
+        assert composition[0] == sum(m.n_rows for m in finished_lake.heads("documents"))
+        chains = connection.sql("select distinct chain from metrics_over_iterations").fetchall()
+        assert {chain for (chain,) in chains} >= {MAIN, "random/tiny-0"}
+
+
+def test_dagster_saw_every_asset_with_metadata(finished: Project) -> None:
+    instance = dg.DagsterInstance.from_config(str(finished.state / "dagster"))
+    with instance:
+        for asset in ("documents", "curated_batch", "checkpoint", "evaluation", "committed_state"):
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            assert event is not None, asset
+            assert event.asset_materialization is not None
+            assert "manifest" in event.asset_materialization.metadata
+        failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+        assert failed == []
+
+
+def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
+    from resources.tracking import Tracker
+
+    tracker = Tracker(finished.state)
+    models = tracker.models_trained_on("reddit|race")
+    trained = {state.own["checkpoints"] for state in history(finished_lake, MAIN)[1:]}
+    assert {model.manifest_id for model in models} == trained
+    assert tracker.runs_that_read("reddit|race")
+
+
+def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None:
+    metrics = pl.concat([finished_lake.frame(manifest) for manifest in finished_lake.heads("metrics")])
+    inside = metrics.drop_nulls("ci_low").filter(
+        (pl.col("ci_low") <= pl.col("value") + 1e-9) & (pl.col("value") - 1e-9 <= pl.col("ci_high"))
+    )
+    assert inside.height >= 0.95 * metrics.drop_nulls("ci_low").height

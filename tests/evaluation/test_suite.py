@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curation_pipeline.datasets.benchmarks import BenchmarkData
+from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.composite import composite, metric_value
+from curation_pipeline.evaluation.rows import METRICS_SCHEMA
+from curation_pipeline.evaluation.settings import EvaluationSettings
+from curation_pipeline.evaluation.suite import GENERATIONS_SCHEMA, evaluate
+from tests.training.tiny_model import build, sentences
+
+SETTINGS = EvaluationSettings(n_prompts=6, samples=3, max_new_tokens=6, resamples=50)
+
+
+def _judge(texts: Sequence[str]) -> np.ndarray:
+    return np.array([0.9 if "idiot" in text else 0.1 for text in texts])
+
+
+def _benchmarks() -> BenchmarkData:
+    texts = sentences(40, seed=8)
+    prompts = pl.DataFrame(
+        {
+            "prompt_id": [f"{i:032x}" for i in range(20)],
+            "prompt": [text[:20].strip() for text in texts[:20]],
+            "prompt_toxicity": [0.6] * 10 + [None] * 10,
+            "kind": ["toxic"] * 10 + ["neutral"] * 10,
+            "role": (["report"] * 8 + ["final"] * 2) * 2,
+        }
+    )
+    pairs = pl.DataFrame(
+        {
+            "sent_more": texts[:12],
+            "sent_less": texts[12:24],
+            "bias_type": ["age"] * 12,
+            "stereo_antistereo": ["stereo"] * 12,
+        }
+    )
+    preferences = pl.DataFrame(
+        {
+            "pair_id": [f"{i:032x}" for i in range(12)],
+            "context": ["the old mill", ""] * 6,
+            "preferred": texts[:12],
+            "dispreferred": texts[12:24],
+            "source": ["one", "one", "two", "two"] * 3,
+            "group": ["none"] * 12,
+            "role": ["report"] * 10 + ["final"] * 2,
+        }
+    )
+    choices = pl.DataFrame(
+        {
+            "item_id": [f"{i:032x}" for i in range(6)],
+            "context": texts[:6],
+            "options": [[texts[i], texts[i + 6], texts[i + 12]] for i in range(6)],
+            "gold": [0, 1, 2, 0, 1, 2],
+            "benchmark": ["quiz"] * 6,
+        },
+        schema_overrides={"gold": pl.Int8},
+    )
+    return BenchmarkData(prompts, pairs, preferences, choices)
+
+
+def _heldout() -> pl.DataFrame:
+    texts = sentences(24, seed=6)
+    return pl.DataFrame(
+        {
+            "doc_id": [f"{i:032x}" for i in range(24)],
+            "source": ["one", "two", "three"] * 8,
+            "domain": ["web"] * 24,
+            "text": texts,
+            "kind": ["benign"] * 12 + ["toxic"] * 12,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("suite"))
+
+
+def test_an_evaluation_keeps_the_contracts_and_repeats(checkpoint: Path) -> None:
+    seen: list[float] = []
+    first, again = (
+        evaluate(checkpoint, _benchmarks(), _heldout(), _judge, SETTINGS, 5, lambda _, f: seen.append(f), "words", 64)
+        for _ in range(2)
+    )
+    assert dict(first.metrics.schema) == METRICS_SCHEMA
+    assert dict(first.generations.schema) == GENERATIONS_SCHEMA
+    assert first.metrics.equals(again.metrics)
+    assert first.generations.equals(again.generations)
+    assert not first.metrics.select("benchmark", "metric").is_duplicated().any()
+    # Two kinds of prompts, six of each with the role `report`, three samples.
+    assert first.generations.height == 2 * 6 * 3
+    assert first.metrics.filter(pl.col("judge") == "words")["benchmark"].unique().to_list() == ["toxicity_prompts"]
+    assert metric_value(first.metrics, "quiz", "chance") == pytest.approx(1 / 3)
+    bits = metric_value(first.metrics, "heldout", "bits_per_byte")
+    assert 0 <= composite(first.metrics, bits).performance <= 1
+    assert seen[-1] == 1.0
+
+
+def test_a_role_without_prompts_is_an_error(checkpoint: Path) -> None:
+    settings = SETTINGS.model_copy(update={"roles": ("credit",)})
+    with pytest.raises(DataError, match=r"no prompts.*credit"):
+        evaluate(checkpoint, _benchmarks(), _heldout(), _judge, settings, 5)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, clearing_price, prepare
+from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
+from curation_pipeline.reward.credit import DownstreamCredit
+
+from .conftest import SMALL, objective
+
+
+def prepared(pool: SyntheticPool, settings: PolicySettings = SMALL, **goal: object) -> Prepared:
+    normaliser = Normaliser.fit(pool.pool, settings.random_features, settings.novelty_bandwidth, 0)
+    return prepare(pool.pool, dataclasses.replace(objective(pool.budget_tokens), **goal), normaliser, settings)  # type: ignore[arg-type]
+
+
+def environment(ready: Prepared) -> CandidateLanes:
+    return CandidateLanes(ready, np.random.default_rng(0))
+
+
+def test_reward_is_the_formula(small: SyntheticPool) -> None:
+    """One candidate's reward, computed by hand from the frame."""
+    settings = SMALL.model_copy(update={"gain_reference": None, "prior_share": 0.5})
+    strata = tuple(sorted(set(small.frame["stratum"])))
+    rng = np.random.default_rng(1)
+    k = len(strata)
+    credit = DownstreamCredit(strata, rng.standard_normal(k), np.zeros(k), np.full(k, 1 / k), r2=0.5)
+    ready = prepared(small, settings, eta=0.3, credit=credit)
+    curated = CuratedSet(ready, 200.0)
+    rows = np.arange(100)
+    weights = np.where(rows % 3 == 0, 2.0, 0.0)
+    curated.add(rows, (weights > 0).astype(float), weights)
+    duals = Duals(0.7, {"identity_group:dialect": 0.4})
+    row = 111
+    worth = curated.worth(np.array([row]), duals)
+    got = curated.values(np.array([row]), worth, 0.6)[0]
+
+    frame = small.frame
+    tokens = frame["n_tokens"].to_numpy() / frame["n_tokens"].mean()
+    mass = np.where(np.isin(np.arange(len(tokens)), rows[weights > 0]), 2 * tokens, 0.0)
+    prior = 0.5 * 200
+
+    def share(member: np.ndarray) -> tuple[float, float]:
+        pool_share = tokens[member].sum() / tokens.sum()
+        return (mass[member].sum() + prior * pool_share) / (mass.sum() + prior), pool_share
+
+    cell = (
+        (frame["topic"] == frame["topic"][row]) & (frame["identity_group"] == frame["identity_group"][row])
+    ).to_numpy()
+    q, p = share(cell)
+    mean_phi = (mass @ ready.phi + prior * (tokens @ ready.phi) / tokens.sum()) / (mass.sum() + prior)
+    diversity = 0.5 * (1 - ready.phi[row] @ mean_phi) + 0.5 * np.clip(-0.5 * np.log(q / p), -1, 1)
+    composition = np.array([share((frame["stratum"] == name).to_numpy())[0] for name in strata])
+    c = credit.at(composition)[strata.index(frame["stratum"][row])]
+    harm = frame["p_harm"][row]
+    gain = 0.4 * (1 - harm) + 0.1 * frame["alignment"][row] + 0.5 * diversity + 0.3 * c
+    dialect = (frame["identity_group"] == "dialect").to_numpy()
+    benign = np.where(dialect, 1 - frame["p_harm"].to_numpy(), 0.0)
+    floor = settings.group_floor * (tokens @ benign) / tokens.sum()
+    penalty = 0.7 * (harm - settings.toxicity_ceiling) - 0.4 * (benign[row] - floor)
+    expected = [tokens[row] * (np.log2(1 + w) * gain - w * (0.6 + penalty)) for w in settings.weights]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(got).all()
+    assert got[0] == 0
+
+
+def test_more_harm_is_never_worth_more(small: SyntheticPool) -> None:
+    """The sign convention of the whole project: dR/dT < 0."""
+    harm = small.frame["p_harm"].to_numpy()
+    worse = dataclasses.replace(small.pool, safety=(1 - np.minimum(harm + 0.1, 1)).astype(np.float32))
+    ready = prepared(small, SMALL.model_copy(update={"gain_reference": None}))
+    other = dataclasses.replace(ready, pool=worse, static_gain=0.4 * worse.safety + 0.1 * worse.alignment)
+    rows = np.arange(len(harm))
+    values = [CuratedSet(x, 10.0) for x in (ready, other)]
+    rewards = [s.values(rows, s.worth(rows, Duals(0.5)), 0.5) for s in values]
+    moved = harm <= 0.9
+    assert (rewards[1][moved, 1:] < rewards[0][moved, 1:]).all()
+
+
+def test_repeats_lose_worth(small: SyntheticPool) -> None:
+    again = dataclasses.replace(small.pool, n_drawn=np.full(len(small.pool), 2, np.int32))
+    normaliser = Normaliser.fit(small.pool, 8, 0.5, 0)
+    fresh, stale = (prepare(p, objective(small.budget_tokens), normaliser, SMALL) for p in (small.pool, again))
+    np.testing.assert_allclose(stale.gain_scale, 0.25 * fresh.gain_scale)
+
+
+def test_state_round_trip(small: SyntheticPool) -> None:
+    ready = prepared(small)
+    first = environment(ready)
+    rng = np.random.default_rng(3)
+    actions = rng.integers(0, 4, size=(30, SMALL.n_lanes))
+    first.reset()
+    for step in range(5):
+        first.step(actions[step])
+    state = first.get_state()
+    second = CandidateLanes(ready, np.random.default_rng(99))
+    second.set_state({name: value.copy() for name, value in state.items()})
+    for step in range(5, 30):  # over three ends of an episode
+        a, b = first.step(actions[step]), second.step(actions[step])
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+        assert (a[2] == b[2]).all()
+    assert first.price == second.price
+    assert first.duals == second.duals
+
+
+def test_an_episode_sees_every_candidate_once(small: SyntheticPool) -> None:
+    env = environment(prepared(small))
+    seen = []
+    for _ in range(SMALL.episode_candidates // SMALL.n_lanes):
+        seen.append(env._rows)
+        *_, done, _ = env.step(np.zeros(SMALL.n_lanes, int))
+    assert done.all()
+    assert len(np.unique(np.concatenate(seen))) == SMALL.episode_candidates
+    assert env.episodes[0].budget_use == 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(-3, 3), st.integers(1, 50)), min_size=1, max_size=60),
+    st.floats(0.01, 0.99),
+)
+def test_clearing_price_meets_the_target_within_a_document(rows: list[tuple[float, int]], share: float) -> None:
+    critical = np.array([row[0] for row in rows])
+    length = np.array([row[1] for row in rows], dtype=float)
+    target = share * length.sum()
+    price = clearing_price(critical, length, target)
+    assert length[critical > price].sum() <= target + 1e-9
+    assert length[critical >= price].sum() >= target - 1e-9
+
+
+def best_responses(env: CandidateLanes, episodes: int) -> list[float]:
+    while len(env.episodes) < episodes:
+        env.step(env.curated.values(env._rows, env._worth, env.price).argmax(axis=1))
+    return [episode.budget_use for episode in env.episodes]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.6])
+def test_the_market_clears(share: float) -> None:
+    """With the demo's lanes, best responses use the budget within 5%."""
+    pool = synthetic_pool(5, 6_000)
+    ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
+    assert np.mean(best_responses(environment(ready), 6)[-4:]) == pytest.approx(1, abs=0.05)
+
+
+def test_without_clearing_the_budget_is_missed(small: SyntheticPool) -> None:
+    """Why there is a market: at a price that does not move the best responses spend far too much, or nothing."""
+    use = [
+        best_responses(
+            environment(prepared(small, SMALL.model_copy(update={"price_rate": 0.0, "initial_price": price}))), 4
+        )[-1]
+        for price in (0.0, 3.0)
+    ]
+    assert use[0] > 1.5
+    assert use[1] < 0.5
+
+
+def test_duals_rise_when_constraints_are_broken(small: SyntheticPool) -> None:
+    ready = prepared(small)
+    curated = CuratedSet(ready, 100.0)
+    harmful = np.flatnonzero((small.frame["p_harm"] > 0.5).to_numpy())
+    curated.add(harmful, np.ones(len(harmful)), np.ones(len(harmful)))
+    duals = curated.update_duals(Duals())
+    assert duals.toxicity > 0
+    assert duals.groups["domain:encyclopaedia"] > 0
+    safe = np.flatnonzero((small.frame["p_harm"] < 0.02).to_numpy())
+    curated.clear()
+    curated.add(safe, np.ones(len(safe)), np.ones(len(safe)))
+    assert curated.update_duals(duals).toxicity < duals.toxicity

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.policy.card import policy_card
+from curation_pipeline.policy.curated_set import prepare
+from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.ppo import _load, _model, train_policy
+from curation_pipeline.policy.scoring import load_policy, policy_state, score_pool, state_observations
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.policy.synthetic import DIALECT, SyntheticPool, synthetic_pool
+from curation_pipeline.selection.baselines import baseline
+from curation_pipeline.selection.draw import draw
+from curation_pipeline.selection.policy_selector import PolicySelector
+from curation_pipeline.selection.protocol import Selector
+
+from .conftest import SMALL, Trained, objective
+
+
+def drawn_weights(selector: Selector, pool: SyntheticPool) -> np.ndarray:
+    scores = selector.scores(pool.pool, pool.budget_tokens, 0)
+    return draw(pool.pool.doc_id, scores.probability, scores.weight, pool.pool.n_tokens, pool.budget_tokens, 0).weight
+
+
+def test_a_short_training_beats_random_and_threshold_on_another_pool(trained: Trained) -> None:
+    pool = synthetic_pool(1)
+    weights = {
+        "policy": drawn_weights(PolicySelector(trained.summary.folder, trained.objective), pool),
+        "random": drawn_weights(baseline("random"), pool),
+        "threshold": drawn_weights(baseline("threshold"), pool),
+    }
+    value = {name: pool.truth(weight)[2] for name, weight in weights.items()}
+    assert value["policy"] > value["threshold"] + 0.02 > value["random"] + 0.1
+    mass = weights["policy"] * pool.pool.n_tokens
+    topics = np.bincount(pool.topic, weights=mass, minlength=24) / mass.sum()
+    assert (topics > 0).all(), "no topic may vanish"
+    assert topics[DIALECT] > 0.01, "benign dialect text must stay"
+    used = pool.pool.n_tokens[weights["policy"] > 0].sum() / pool.budget_tokens
+    assert 0.999 < used <= 1
+
+
+def test_training_is_healthy(trained: Trained) -> None:
+    frame = trained.summary.frame()
+    curve = {name: frame[name].cast(float).to_numpy() for name in frame.columns}
+    assert curve["candidates"][-1] == trained.summary.candidates == 81_920
+    assert np.mean(curve["budget_use"][-8:]) == pytest.approx(1, abs=0.2)
+    assert 0.02 < curve["entropy"][-1] < curve["entropy"][0]
+    last = np.array([record.actions for record in trained.summary.curve[-8:]]).mean(axis=0)
+    assert 0.6 < last[0] < 0.95, "neither nothing nor everything"
+    assert curve["explained_variance"][-8:].mean() > curve["explained_variance"][:8].mean()
+    assert curve["mean_reward"][-8:].mean() > curve["mean_reward"][:8].mean()
+
+
+@pytest.mark.slow
+def test_the_full_training_meets_its_budget(tmp_path: Path) -> None:
+    pool = synthetic_pool(101)
+    summary = train_policy(pool.pool, objective(pool.budget_tokens), PolicySettings(), 1, None, tmp_path)
+    uses = [record.budget_use for record in summary.curve][7::8][-4:]
+    assert np.mean([use for use in uses if use is not None]) == pytest.approx(1, abs=0.05)
+
+
+def test_numpy_gives_the_logits_of_stable_baselines(trained: Trained) -> None:
+    pool = synthetic_pool(2, 3_000)
+    policy = load_policy(trained.summary.folder)
+    state = policy_state(policy, pool.pool, trained.objective, pool.budget_tokens)
+    observations = state_observations(state)
+    ready = prepare(pool.pool, trained.objective, policy.normaliser, trained.settings)
+    model = _model(CandidateLanes(ready, np.random.default_rng(0)), trained.settings, 0)
+    _load(model, policy.network)
+    with torch.no_grad():
+        distribution = model.policy.get_distribution(torch.from_numpy(observations)).distribution
+    assert isinstance(distribution, torch.distributions.Categorical)
+    ours = state.logits - np.logaddexp.reduce(state.logits, axis=1, keepdims=True)
+    np.testing.assert_allclose(ours, distribution.logits.numpy(), atol=2e-4)
+
+
+def test_same_seed_same_bytes_and_no_global_traces(small: SyntheticPool, tmp_path: Path) -> None:
+    goal = objective(small.budget_tokens)
+    random.seed(1)
+    before = random.getstate(), np.random.get_state(legacy=False), torch.random.get_rng_state(), torch.get_num_threads()
+    for name in ("a", "b"):
+        train_policy(small.pool, goal, SMALL, 7, None, tmp_path / name)
+    train_policy(small.pool, goal, SMALL, 8, None, tmp_path / "c")
+    for file in ("policy.safetensors", "policy.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+        assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()
+    assert random.getstate() == before[0]
+    assert str(np.random.get_state(legacy=False)) == str(before[1])
+    assert torch.equal(torch.random.get_rng_state(), before[2])
+    assert torch.get_num_threads() == before[3]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".safetensors", ".json")]
+
+
+def test_warm_start_goes_on_learning(small: SyntheticPool, tmp_path: Path) -> None:
+    goal = objective(small.budget_tokens)
+    train_policy(small.pool, goal, SMALL, 7, None, tmp_path / "a")
+    other = synthetic_pool(6, 1_500)
+    summary = train_policy(other.pool, goal, SMALL, 8, tmp_path / "a", tmp_path / "b")
+    assert summary.learning_rate == SMALL.learning_rate > 0
+    assert summary.candidates == SMALL.warm_start_candidates
+    assert summary.kl_to_parent is not None
+    assert 0 < summary.kl_to_parent < 1
+    old, new = load_policy(tmp_path / "a"), load_policy(tmp_path / "b")
+    np.testing.assert_array_equal(old.normaliser.mean, new.normaliser.mean)
+    moved = np.abs(new.network["action_net.weight"] - old.network["action_net.weight"]).mean()
+    assert 0 < moved < 0.2, "trained further, from the parent's weights"
+    settings = SMALL.model_copy(update={"net_arch": (8,)})
+    with pytest.raises(ConfigError, match="net_arch"):
+        train_policy(other.pool, goal, settings, 8, tmp_path / "a", tmp_path / "c")
+    with pytest.raises(MissingModelError, match=r"policy\.safetensors"):
+        load_policy(tmp_path / "nowhere")
+
+
+def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) -> None:
+    settings = SMALL.model_copy(update={"converged_kl": 10.0, "converged_rollouts": 1})
+    summary = train_policy(small.pool, objective(small.budget_tokens), settings, 7, None, tmp_path)
+    assert summary.converged
+    assert summary.candidates < settings.cold_start_candidates
+    assert len(summary.curve) == 1
+
+
+def test_card_tells_what_the_policy_does(trained: Trained) -> None:
+    pool = synthetic_pool(3, 4_000)
+    policy = load_policy(trained.summary.folder)
+    card = policy_card(policy, pool.pool, trained.objective, pool.budget_tokens)
+    effect = dict(card.effects.iter_rows())
+    assert effect["p_harm"] < 0
+    bins = card.rates.filter(axis="toxicity_bin").sort("name")
+    assert bins["selected"][0] > 3 * bins["selected"][-1]
+    scores = score_pool(policy, pool.pool, trained.objective, pool.budget_tokens)
+    domains = card.rates.filter(axis="domain")
+    assert (domains["tokens"] * domains["selected"]).sum() == pytest.approx(scores.probability @ pool.pool.n_tokens)
+    assert "percentage points" in card.markdown
+
+
+def test_the_record_holds_no_clock_and_no_path(trained: Trained) -> None:
+    text = (trained.summary.folder / "policy.json").read_text()
+    record = json.loads(text)
+    assert "seconds" not in text
+    assert str(trained.summary.folder) not in text
+    assert PolicySettings.model_validate_json(json.dumps(record["settings"])) == trained.settings
+    assert len(record["learning_curve"]) == len(trained.summary.curve)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from curation_pipeline.errors import MissingModelError, TrainingDivergedError
+from curation_pipeline.training.packing import Packed, pack
+from curation_pipeline.training.runtime import block_causal, load_model
+from curation_pipeline.training.state import STATE_FILE
+from curation_pipeline.training.tokenizer import load_tokenizer
+from curation_pipeline.training.trainer import fit, init_model, learning_rate
+from tests.training.tiny_model import SETTINGS, build, sentences
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("trainer"))
+
+
+@pytest.fixture(scope="module")
+def packed(parent: Path) -> Packed:
+    return pack(sentences(150, seed=1), np.tile([0.5, 1.0, 2.0], 50), parent, SETTINGS.sequence_length, seed=5)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_packed_row_gives_the_losses_of_its_documents_alone(parent: Path) -> None:
+    texts = sentences(6, seed=9)
+    model, tokenizer = load_model(parent), load_tokenizer(parent)
+    row = pack(texts, np.ones(6), parent, 512, seed=0)
+    tokens = torch.from_numpy(row.tokens.astype(np.int64))
+    with torch.inference_mode():
+        logits = model(
+            input_ids=tokens[:, :-1],
+            attention_mask=block_causal(torch.from_numpy(row.segment[:, :-1])),
+            position_ids=torch.from_numpy(row.position[:, :-1].astype(np.int64)),
+        ).logits
+        each = -torch.log_softmax(logits, -1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+        together = float((each * torch.from_numpy(row.loss_weight[:, 1:])).sum())
+        alone = 0.0
+        for text in texts:
+            ids = torch.tensor([[0, *tokenizer(text)["input_ids"], 0]]).clone()
+            ids[0, 0] = ids[0, -1] = tokenizer.eos_token_id
+            log_p = torch.log_softmax(model(input_ids=ids).logits[0, :-1], -1)
+            alone -= float(log_p.gather(1, ids[0, 1:, None]).sum())
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    whole = fit(parent, packed, SETTINGS, tmp_path / "whole", seed=2)
+    eager = SETTINGS.model_copy(update={"save_every_seconds": 0.0})
+
+    def stop(_what: str, fraction: float) -> None:
+        if fraction > 0.4:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        fit(parent, packed, eager, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch", progress=stop)
+    assert not (tmp_path / "cut").exists()
+    resumed = fit(
+        parent, packed, eager, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch", model_card="# card"
+    )
+    assert 0 < resumed.resumed_from < resumed.steps == whole.steps
+    assert resumed.losses == whole.losses
+    before, after = _weights(tmp_path / "whole"), _weights(tmp_path / "cut")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    # What stands in the folder is a checkpoint as transformers reads it.
+    assert load_model(tmp_path / "cut").num_parameters() == load_model(parent).num_parameters()
+    assert (tmp_path / "cut" / "README.md").read_text() == "# card"
+    assert json.loads((tmp_path / "cut" / "trainer.json").read_text())["steps"] == whole.steps
+    # Another seed is another run: it must not go on from this state.
+    other = fit(parent, packed, eager, tmp_path / "other", seed=3, scratch_dir=tmp_path / "scratch")
+    assert other.resumed_from == 0
+
+
+def test_the_loss_falls_and_heavier_documents_are_learnt_better(parent: Path, tmp_path: Path) -> None:
+    heavy, light = ["boats slowly past the mill"] * 40, ["the old bridge near town"] * 40
+    weights = np.concatenate([np.full(40, 4.0), np.full(40, 0.01)])
+    rows = pack([*heavy, *light], weights, parent, SETTINGS.sequence_length, seed=0)
+    result = fit(parent, rows, SETTINGS.model_copy(update={"passes": 3}), tmp_path / "out", seed=1)
+    assert np.mean(result.losses[-3:]) < 0.7 * result.losses[0]
+    model, tokenizer = load_model(tmp_path / "out"), load_tokenizer(parent)
+
+    def loss(text: str) -> float:
+        ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]])
+        with torch.inference_mode():
+            return float(model(input_ids=ids, labels=ids).loss)
+
+    assert loss(heavy[0]) < loss(light[0]) - 0.5
+
+
+def test_divergence_is_an_error_and_keeps_the_state(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in parent.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = _weights(broken)
+    weights["model.norm.weight"][0] = float("inf")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingDivergedError, match="step 0"):
+        fit(broken, packed, SETTINGS, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch")
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "scratch" / STATE_FILE).exists()
+
+
+def test_a_folder_without_a_model_is_named(packed: Packed, tmp_path: Path) -> None:
+    with pytest.raises(MissingModelError, match=tmp_path.name):
+        fit(tmp_path, packed, SETTINGS, tmp_path / "out", seed=0)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(step, 100, SETTINGS) for step in range(100)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(SETTINGS.learning_rate)
+    assert 0 < rates[0] < rates[top]
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(SETTINGS.learning_rate * SETTINGS.final_learning_rate, rel=0.05)
+
+
+def test_a_local_model_can_be_the_start(parent: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"model_id": str(parent)})
+    init_model(settings, tmp_path / "unused", tmp_path / "copy", seed=0)
+    before, after = _weights(parent), _weights(tmp_path / "copy")
+    assert all(torch.equal(before[name], after[name]) for name in before)
