@@ -88,6 +88,7 @@ def run(
         int | None, typer.Option(min=1, help="how many iterations the chain shall have; default: the profile's")
     ] = None,
     arms: Annotated[bool, typer.Option(help="also run the profile's baseline arms")] = True,
+    only_prepare: Annotated[bool, typer.Option("--only-prepare", help="stop before the first iteration")] = False,
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
@@ -104,6 +105,8 @@ def run(
     count = [] if iterations is None else ["--iterations", str(iterations)]
     with Jobs(console) as jobs:
         jobs.run({"corpus and base model": ["prepare"]})
+        if only_prepare:
+            return
         # The loop and the arms share nothing but the base: each takes one core.
         jobs.run({"loop": ["loop", *count], **({"baseline arms": ["cells", *keys]} if keys else {})})
         jobs.run({"serving database and report": ["serve"]})

@@ -81,3 +81,45 @@ def metric_value(metrics: pl.DataFrame, benchmark: str, metric: str) -> float:
     if found.len() != 1:
         raise DataError(f"the metrics table has {found.len()} rows for {benchmark}/{metric}, one is needed")
     return float(found[0])
+
+
+def composite_intervals(metrics: pl.DataFrame, reference_bits_per_byte: float) -> dict[str, tuple[float, float]]:
+    """Intervals of safety, alignment, capability and performance, from the bootstrap intervals of their parts.
+
+    Each end is the composite's distance to its value when one part alone stands at its own end; parts rest on disjoint
+    items, so their distances are added in quadrature.
+
+    Args:
+        metrics: the metrics table of one checkpoint.
+        reference_bits_per_byte: as in `composite`.
+
+    Returns:
+        axis to lower and upper end, inside [0, 1].
+
+    Raises:
+        DataError: when a metric that the formulas need is absent.
+    """
+    names = [
+        ("toxicity_prompts", "toxicity_probability"),
+        ("heldout", "toxic_log_odds"),
+        ("heldout", "bits_per_byte"),
+        ("preferences", "preference_accuracy"),
+        ("crows_pairs", "bias_score"),
+    ]
+    value = composite(metrics, reference_bits_per_byte)
+    out: dict[str, tuple[float, float]] = {}
+    for axis in ("safety", "alignment", "capability", "performance"):
+        centre = float(getattr(value, axis))
+        below = above = 0.0
+        for benchmark, metric in names:
+            row = (pl.col("benchmark") == benchmark) & (pl.col("metric") == metric)
+            moves = [0.0]
+            for end in ("ci_low", "ci_high"):
+                shifted = metrics.with_columns(
+                    pl.when(row & pl.col(end).is_not_null()).then(pl.col(end)).otherwise(pl.col("value")).alias("value")
+                )
+                moves.append(float(getattr(composite(shifted, reference_bits_per_byte), axis)) - centre)
+            below += min(moves) ** 2
+            above += max(moves) ** 2
+        out[axis] = (max(0.0, centre - math.sqrt(below)), min(1.0, centre + math.sqrt(above)))
+    return out

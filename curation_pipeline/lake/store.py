@@ -162,9 +162,10 @@ class S3Store:
     def read(self, path: str) -> bytes | None:
         """See `Store.read`."""
         try:
-            return self.client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
+            data: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
         except self.client.exceptions.NoSuchKey:
             return None
+        return data
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """See `Store.put_if_absent`: a PUT with ``If-None-Match: *``."""

@@ -77,8 +77,8 @@ class PolicySettings(Settings):
         default=0.1,
         ge=0,
         description=(
-            "Rate at which the market asks best responses for more while the policy spends less than the budget, and for "
-            "less while it spends more. With 0 some trainings ended by selecting nothing."
+            "Rate at which the market asks best responses for more while the policy spends less than the budget, and "
+            "for less while it spends more. With 0 some trainings ended by selecting nothing."
         ),
     )
     initial_price: float | None = Field(

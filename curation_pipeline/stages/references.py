@@ -200,9 +200,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"]
         draft.summary.update(
             encyclopaedic_texts=encyclopaedic.len(),
-            judge_false_positive_rate=round(float((encyclopaedic >= TOXIC_SCORE).to_numpy().mean()), 5)
-            if encyclopaedic.len()
-            else 0.0,
+            judge_false_positive_rate=round(int((encyclopaedic >= TOXIC_SCORE).sum()) / max(encyclopaedic.len(), 1), 5),
         )
         half = unit_hash(every["doc_id"], derive(seed, "holdout_role")) < 0.5
         every = every.with_columns(

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from curation_pipeline.errors import LakeError
+from curation_pipeline.evaluation.composite import composite_intervals
 from curation_pipeline.experiment.comparison import relative_reduction
 from curation_pipeline.experiment.report import render_report
 from curation_pipeline.experiment.report_data import ReportData
@@ -46,10 +47,11 @@ def gather(ctx: Context) -> ReportData:
             "judge": ctx.profile.annotate.judge,
             "model in force": main[-1].checkpoint_id,
         },
-        summary=_summary(states),
+        summary=_summary(lake, states),
         harm=_harm(ctx, states),
         metrics=_metrics(lake, states),
         selection=_selection(lake, states),
+        parity=_parity(lake, main),
         credit=_credit(lake, main),
         credit_fit=_credit_fit(lake, main),
         reward_moves=_reward_moves(lake, main),
@@ -81,21 +83,26 @@ def _own_metrics(lake: Lake, state: State) -> Manifest:
     return lake.get(state.own["metrics"])
 
 
-def _summary(states: dict[str, list[State]]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {
-                "chain": chain,
-                "ordinal": state.ordinal,
-                "status": state.status,
-                "axis": axis,
-                "value": getattr(state.own_performance, axis),
-            }
-            for chain, entries in states.items()
-            for state in entries
-            for axis in AXES
-        ]
-    )
+def _summary(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame:
+    rows = []
+    for chain, entries in states.items():
+        for state in entries:
+            manifest = _own_metrics(lake, state)
+            reference = lake.json(manifest, "performance")["reference_bits_per_byte"]["reported"]
+            intervals = composite_intervals(lake.frame(manifest), reference)
+            for axis in AXES:
+                rows.append(
+                    {
+                        "chain": chain,
+                        "ordinal": state.ordinal,
+                        "status": state.status,
+                        "axis": axis,
+                        "value": getattr(state.own_performance, axis),
+                        "ci_low": intervals[axis][0],
+                        "ci_high": intervals[axis][1],
+                    }
+                )
+    return pl.DataFrame(rows)
 
 
 def _harm(ctx: Context, states: dict[str, list[State]]) -> pl.DataFrame | None:
@@ -168,6 +175,31 @@ def _selection(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame | Non
                     )
                 )
     return pl.concat(frames) if frames else None
+
+
+def _parity(lake: Lake, main: list[State]) -> pl.DataFrame | None:
+    """Selection rate of clean text by mentioned identity group, over that of clean text that mentions none."""
+    rows = []
+    for state in main[1:]:
+        drawn = lake.frame(lake.get(state.own["batches"]), columns=["doc_id"])["doc_id"]
+        clean = lake.frame(lake.get(state.own["pool"])).filter(pl.col("toxicity_bin") == 0)
+        rates = clean.group_by("identity_group").agg(
+            pl.len().alias("documents"), pl.col("doc_id").is_in(drawn.implode()).mean().alias("rate")
+        )
+        none = rates.filter(pl.col("identity_group") == "none")["rate"]
+        if none.len() and none[0] > 0:
+            rows += [
+                {
+                    "chain": MAIN,
+                    "ordinal": state.ordinal,
+                    "identity_group": row["identity_group"],
+                    "documents": row["documents"],
+                    "parity": row["rate"] / none[0],
+                }
+                for row in rates.sort("identity_group").iter_rows(named=True)
+                if row["identity_group"] != "none"
+            ]
+    return pl.DataFrame(rows) if rows else None
 
 
 def _credits(lake: Lake, main: list[State]) -> list[tuple[int, DownstreamCredit]]:

@@ -67,6 +67,12 @@ def base_checkpoint(ctx: Context) -> Manifest:
             settings.sequence_length, seed,
         )  # fmt: skip
         scratch = lake.scratch(recipe)
+        if settings.model_id is not None:  # a pretrained model is the base as it is
+            init_model(settings, folder, draft.folder, seed)
+            draft.frame(drawn.clear(), "draw")
+            draft.frame(pl.DataFrame({"step": [0], "loss": [0.0]}).clear(), "losses")
+            draft.summary.update(model_id=settings.model_id, documents=0)
+            return
         start = init_model(settings, folder, scratch / "random", seed)
         result = fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
                      model_card=_card(ctx, "the uncurated base, on a random draw of the corpus", recipe))  # fmt: skip

@@ -19,12 +19,13 @@ class Project:
     """A state folder and how to run commands on it."""
 
     state: Path
+    profile: Path = TINY
 
     @property
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "CURATION_PROFILE": str(TINY),
+            "CURATION_PROFILE": str(self.profile),
             "CURATION_STATE": str(self.state),
             "DAGSTER_HOME": str(self.state / "dagster"),
             "PYTHONPATH": str(ROOT),

@@ -1,0 +1,220 @@
+"""The loop through the real web server and daemon, over the HTTP API that the UI itself uses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages.state import MAIN, committed, history
+from tests.e2e.conftest import ROOT, TINY, Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1500)]
+BUDGET = 5
+LOOP = [
+    "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
+    "reward_model", "iteration_commit",
+]  # fmt: skip
+SELECTOR = {"repositoryLocationName": "curation", "repositoryName": "__repository__", "pipelineName": "iteration"}
+
+
+def wait_for(what: str, true: Callable[[], Any], seconds: float) -> Any:
+    """Poll until something is true, and fail with its name if it never is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if found := true():
+                return found
+        time.sleep(0.3)
+    pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running web server and daemon on a state folder."""
+
+    project: Project
+    url: str
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.open(self.project.state / "lake")
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            said = json.load(answer)
+        assert "errors" not in said, said["errors"]
+        return dict(said["data"])
+
+    def window(self, ordinal: int) -> str:
+        said = self.ask(
+            'query { assetNodeOrError(assetKey: {path: ["iteration_gate"]}) { ... on AssetNode '
+            "{ partitionKeysByDimension { partitionKeys } } } }"
+        )
+        return str(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"][ordinal - 1])
+
+    def launch(self, ordinal: int, config: dict[str, Any] | None = None) -> str:
+        """Launch one iteration as the button does."""
+        window = self.window(ordinal)
+        said = self.ask(
+            "mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) { __typename "
+            "... on LaunchRunSuccess { run { runId } } ... on PythonError { message } "
+            "... on RunConfigValidationInvalid { errors { message } } } }",
+            p={
+                "selector": SELECTOR, "mode": "default", "runConfigData": config or {},
+                "executionMetadata": {"tags": [{"key": "dagster/partition", "value": window}]},
+            },
+        )["launchPipelineExecution"]  # fmt: skip
+        assert said["__typename"] == "LaunchRunSuccess", said
+        return str(said["run"]["runId"])
+
+    def status(self, run_id: str) -> str:
+        query = "query($r: ID!) { runOrError(runId: $r) { ... on Run { status } } }"
+        return str(self.ask(query, r=run_id)["runOrError"]["status"])
+
+    def finish(self, run_id: str, expected: str = "SUCCESS", seconds: float = 300) -> None:
+        ends = ("SUCCESS", "FAILURE", "CANCELED")
+        wait_for(f"run {run_id}", lambda: self.status(run_id) in ends, seconds)
+        assert self.status(run_id) == expected
+
+    def commits(self) -> list[int]:
+        return [state.ordinal for state in history(self.lake, MAIN)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> Iterator[Server]:
+    """A fresh state with corpus and cold start, served by `curate ui`."""
+    folder = tmp_path_factory.mktemp("server")
+    profile = folder / "tiny.toml"
+    profile.write_text(TINY.read_text().replace("max_iterations = 2", f"max_iterations = {BUDGET}"))
+    project = Project(folder / "state", profile)
+    project.curate("run", "--only-prepare")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (folder / "ui.log").open("w")
+    command = [str(Path(sys.executable).with_name("curate")), "ui", "--port", str(port)]
+    process = subprocess.Popen(
+        command, env=project.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+    )
+    running = Server(project, f"http://127.0.0.1:{port}")
+
+    def loaded() -> bool:
+        assert process.poll() is None, (folder / "ui.log").read_text()[-3000:]
+        return running.window(1) != ""
+
+    try:
+        wait_for("the web server", loaded, 240)
+        yield running
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_backfill_over_http_runs_three_iterations_in_order(server: Server) -> None:
+    said = server.ask(
+        "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename "
+        "... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
+        p={
+            "assetSelection": [{"path": [name]} for name in LOOP],
+            "partitionNames": [server.window(ordinal) for ordinal in (1, 2, 3)],
+            "tags": [],
+        },
+    )["launchPartitionBackfill"]
+    assert said["__typename"] == "LaunchBackfillSuccess", said
+    query = "query($b: String!) { partitionBackfillOrError(backfillId: $b) { ... on PartitionBackfill { status } } }"
+
+    def ended() -> bool:
+        status = server.ask(query, b=said["backfillId"])["partitionBackfillOrError"]["status"]
+        assert "FAIL" not in status, status
+        return status in ("COMPLETED", "COMPLETED_SUCCESS")
+
+    wait_for("the backfill", ended, 600)
+    states = history(server.lake, MAIN)
+    assert [state.ordinal for state in states] == [0, 1, 2, 3]
+    made = [server.lake.head("state", {"chain": MAIN, "iteration": state.key}) for state in states]
+    times = [manifest.created_at for manifest in made if manifest is not None]
+    assert times == sorted(times)
+    for before, after in zip(made, states[1:], strict=False):
+        assert before is not None
+        assert after.parent_state_id == before.id
+
+
+def test_the_sensor_alone_chains_and_stops_at_the_budget(server: Server) -> None:
+    server.finish(server.launch(4))
+    wait_for("the sensor's iteration", lambda: BUDGET in server.commits(), 300)
+    time.sleep(45)  # three ticks of the sensor: it must not go on
+    assert server.commits() == [0, 1, 2, 3, 4, BUDGET]
+
+
+def test_the_gate_refuses_an_iteration_without_a_parent(server: Server) -> None:
+    run = server.launch(9)
+    server.finish(run, "FAILURE")
+    assert server.commits()[-1] == BUDGET
+
+
+def test_a_killed_worker_is_re_executed_with_the_same_batch(server: Server) -> None:
+    run = server.launch(BUDGET + 1)
+    place = {"chain": MAIN, "iteration": f"{BUDGET + 1:04d}"}
+    wait_for("the batch", lambda: server.lake.head("batches", place), 300)
+    workers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_worker(entry, run)]
+    assert workers, "no run worker was found"
+    for worker in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    assert committed(server.lake, MAIN, BUDGET + 1) is None, "the run had ended before it was killed"
+    before = server.lake.head_record("batches", place)
+    server.finish(run, "FAILURE", 400)  # the daemon notices
+    said = server.ask(
+        "mutation($p: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $p) { __typename "
+        "... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+        p={"parentRunId": run, "strategy": "FROM_FAILURE"},
+    )["launchRunReexecution"]
+    assert said["__typename"] == "LaunchRunSuccess", said
+    server.finish(said["run"]["runId"])
+    assert server.lake.head_record("batches", place) == before
+    found = committed(server.lake, MAIN, BUDGET + 1)
+    assert found is not None
+    assert found[1].own["batches"] == before.current  # type: ignore[union-attr]
+
+
+def _is_worker(entry: Path, run_id: str) -> bool:
+    try:
+        command = (entry / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return False
+    return run_id in command and "execute_run" in command
+
+
+def test_a_forced_rejection_does_not_stop_the_chain(server: Server) -> None:
+    config = {"ops": {"iteration_commit": {"config": {"max_performance_drop": -1.0}}}}
+    server.finish(server.launch(BUDGET + 2, config))
+    rejected = committed(server.lake, MAIN, BUDGET + 2)
+    before = committed(server.lake, MAIN, BUDGET + 1)
+    assert rejected is not None
+    assert before is not None
+    assert rejected[1].status == "rejected"
+    assert rejected[1].checkpoint_id == before[1].checkpoint_id
+    assert rejected[1].own["checkpoints"] != rejected[1].checkpoint_id
+    server.finish(server.launch(BUDGET + 3))
+    after = committed(server.lake, MAIN, BUDGET + 3)
+    assert after is not None
+    assert after[1].parent_state_id == rejected[0].id

@@ -1,0 +1,111 @@
+"""Gate and commit on a lake whose artefacts are stand-ins: what they decide, not what they decide on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_pipeline.config import load_profile
+from curation_pipeline.errors import GateClosedError, LakeError
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.stages.annotations import ANNOTATIONS
+from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.gate import REFERENCES, complete_corpus, open_gate, read_gate
+from curation_pipeline.stages.state import history, read_state, state_partition
+
+
+def make(lake: Lake, table: str, partition: dict[str, str], inputs: tuple[str, ...] = (), p: float = 0.5) -> Manifest:
+    def write(draft: Draft) -> None:
+        draft.frame(pl.DataFrame({"doc_id": ["0" * 32]}))
+        each = {"safety": p, "alignment": p, "capability": p, "performance": p}
+        draft.json({"reported": each, "drive": each}, "performance")
+
+    return lake.build(Recipe(table, partition, inputs, {"p": p}), write)
+
+
+def add_partition(lake: Lake, snapshot: str, annotated: bool = True) -> None:
+    place = {"source": "s", "snapshot": snapshot}
+    documents = make(lake, "documents", place)
+    for table in ANNOTATIONS if annotated else ANNOTATIONS[:1]:
+        make(lake, table, place, (documents.id,))
+
+
+@pytest.fixture
+def ctx(lake: Lake, tmp_path: Path) -> Context:
+    for table in (*REFERENCES, "base_metrics", "initial_reward"):
+        make(lake, table, {})
+    add_partition(lake, "2026-01")
+    return Context(lake, load_profile("demo"), tmp_path)
+
+
+def iterate(ctx: Context, ordinal: int, p: float, limit: float | None = None) -> Manifest:
+    gate = open_gate(ctx, "main", ordinal)
+    for table in ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models"):
+        make(ctx.lake, table, state_partition("main", ordinal), (gate.id,), p)
+    return commit_iteration(ctx, "main", ordinal, limit)
+
+
+def test_the_gate_is_closed_until_the_parent_is_committed(ctx: Context) -> None:
+    with pytest.raises(GateClosedError, match="cold start has not been committed"):
+        open_gate(ctx, "main", 1)
+    commit_cold_start(ctx, "main")
+    open_gate(ctx, "main", 1)
+    with pytest.raises(GateClosedError, match="iteration 1 has not been committed"):
+        open_gate(ctx, "main", 2)
+    with pytest.raises(GateClosedError, match="chain 'other'"):
+        open_gate(ctx, "other", 1)
+
+
+def test_an_open_gate_stays_as_it_was_when_the_corpus_grows(ctx: Context) -> None:
+    commit_cold_start(ctx, "main")
+    first = open_gate(ctx, "main", 1)
+    add_partition(ctx.lake, "2026-02")
+    add_partition(ctx.lake, "2026-03", annotated=False)
+    assert open_gate(ctx, "main", 1) == first
+    assert set(complete_corpus(ctx.lake)) == {"s|2026-01", "s|2026-02"}  # the third is still being annotated
+    iterate(ctx, 1, 0.6)
+    assert set(read_gate(ctx.lake, open_gate(ctx, "main", 2)).corpus) == {"s|2026-01", "s|2026-02"}
+
+
+def test_a_better_model_is_accepted_and_becomes_the_parent(ctx: Context) -> None:
+    commit_cold_start(ctx, "main")
+    state = read_state(ctx.lake, iterate(ctx, 1, 0.6))
+    assert state.status == "accepted"
+    assert state.checkpoint_id == state.own["checkpoints"]
+    assert state.batches == (state.own["batches"],)
+    assert state.policy_id == state.own["policies"]
+
+
+def test_a_worse_model_is_committed_as_rejected_and_the_chain_goes_on(ctx: Context) -> None:
+    commit_cold_start(ctx, "main")
+    iterate(ctx, 1, 0.6)
+    rejected = iterate(ctx, 2, 0.4)
+    one, two = history(ctx.lake, "main")[1:]
+    assert two.status == "rejected"
+    assert (two.checkpoint_id, two.policy_id, two.reward_model_id) == (
+        one.checkpoint_id, one.policy_id, one.reward_model_id,
+    )  # fmt: skip
+    assert two.batches == one.batches
+    assert two.own_performance.performance == 0.4
+    assert two.performance.performance == 0.6
+    assert len(two.probes) == 2  # what the probes measured stays true
+    third = read_state(ctx.lake, iterate(ctx, 3, 0.61))
+    assert third.status == "accepted"
+    assert third.parent_state_id == rejected.id
+
+
+def test_the_limit_of_a_fall_is_honoured(ctx: Context) -> None:
+    commit_cold_start(ctx, "main")
+    assert read_state(ctx.lake, iterate(ctx, 1, 0.49)).status == "accepted"  # a fall of .01, .02 is allowed
+    assert read_state(ctx.lake, iterate(ctx, 2, 0.9, limit=-1.0)).status == "rejected"
+
+
+def test_an_iteration_without_an_evaluation_cannot_be_committed(ctx: Context) -> None:
+    commit_cold_start(ctx, "main")
+    open_gate(ctx, "main", 1)
+    with pytest.raises(LakeError, match="metrics"):
+        commit_iteration(ctx, "main", 1)

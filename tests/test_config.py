@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curation_pipeline.config import PROFILES, load_profile, validate_profile
+from curation_pipeline.errors import ConfigError
+
+SOURCE = {"kind": "folder", "name": "crawl", "path": "/data"}
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_profiles_are_valid(path: Path) -> None:
+    assert load_profile(path.stem).name == path.stem
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    raw = {
+        "name": "mine",
+        "loop": {"token_budget": 0, "iterations": 3},
+        "corpus": {"sources": [SOURCE, {**SOURCE, "max_chars": 3}], "holdout_share": 2},
+    }
+    with pytest.raises(ConfigError) as caught:
+        validate_profile(raw, "mine.toml")
+    message = str(caught.value)
+    for part in ("loop.token_budget", "given 0", "loop.iterations", "max_chars", "holdout_share", "given 2"):
+        assert part in message
+
+
+def test_the_judge_cannot_teach() -> None:
+    raw = {"name": "mine", "corpus": {"sources": [SOURCE]}, "annotate": {"teachers": ["tox_block"]}}
+    with pytest.raises(ConfigError, match="judg"):
+        validate_profile(raw, "mine.toml")
+
+
+def test_source_names_must_differ() -> None:
+    with pytest.raises(ConfigError, match="two sources are called crawl"):
+        validate_profile({"name": "mine", "corpus": {"sources": [SOURCE, SOURCE]}}, "mine.toml")
+
+
+def test_a_missing_profile_and_a_broken_file_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="neither a shipped profile"):
+        load_profile("nowhere")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = [")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_profile(str(broken))
