@@ -22,9 +22,6 @@ from curation_pipeline.policy.pool import F32, Rows
 _SLACK = 2.0
 """A row of candidates is asked for at most this factor more, or less, than the budget's share."""
 
-_PRESSURE = 5.0
-"""Bound of the factor by which best responses are asked for more, or less, than the budget."""
-
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -53,11 +50,16 @@ class CandidateLanes(VecEnv):
         prepared: pool and objective.
         rng: shuffles the pool.
         duals: where the slow duals start (a parent's end).
+        keep: the share of candidates that the policy keeps at the start, if it is more than the budget's: the market
+            then begins there and tightens at ``pressure_rate`` until the budget is met. An untrained policy that meets
+            the final price at once loses more than it gains with any document and learns to select nothing.
     """
 
     render_mode: str | None = None
 
-    def __init__(self, prepared: Prepared, rng: np.random.Generator, duals: Duals | None = None) -> None:
+    def __init__(
+        self, prepared: Prepared, rng: np.random.Generator, duals: Duals | None = None, keep: float = 0.0
+    ) -> None:
         settings = prepared.settings
         self.prepared = prepared
         self.rng = rng
@@ -76,7 +78,8 @@ class CandidateLanes(VecEnv):
         self._actions = np.zeros(settings.n_lanes, np.int64)
         self.curated = CuratedSet(prepared, 1.0)
         # What is asked of best responses, over the budget: above 1 while the policy itself spends less than they would.
-        self.pressure = 1.0
+        self.pressure = max(keep / (prepared.budget / float(prepared.length.sum())), 1.0)
+        self._most_pressure = max(self.pressure, 5.0)
         self.price = self._first_price()
         self._start_episode()
 
@@ -151,7 +154,7 @@ class CandidateLanes(VecEnv):
         wanted = self.prepared.budget / float(self.prepared.length.sum()) * float(length.sum())
         taken = float(length[weighted > 0].sum())
         pressure = self.pressure * np.exp(self.prepared.settings.pressure_rate * (1.0 - min(taken / wanted, 2.0)))
-        self.pressure = float(np.clip(pressure, 1.0 / _PRESSURE, _PRESSURE))
+        self.pressure = float(np.clip(pressure, 0.2, self._most_pressure))
         self._tokens_left -= float(length.sum())
         self._reward += float(rewards.mean())
         self._counts += np.bincount(self._actions, minlength=len(self.weights))

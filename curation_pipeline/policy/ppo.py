@@ -5,7 +5,6 @@ stable-baselines3 minimises ``-L_clip + vf_coef * L_vf - ent_coef * S``: c1 = vf
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Iterator
@@ -32,7 +31,11 @@ from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import derive, generator
 
-_log = logging.getLogger(__name__)
+_FIRST_KEEP = 0.4
+"""Share of candidates that an untrained policy keeps, unless the budget asks for more."""
+
+_COLLAPSED = 0.1
+"""A policy that uses less than this share of its budget in training has learned to select nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def train_policy(
 
     Raises:
         ConfigError: the pool's features or the network differ from the parent's.
-        TrainingDivergedError: a parameter is not finite at the end.
+        TrainingDivergedError: a parameter is not finite at the end, or the policy selects nothing.
     """
     started = time.perf_counter()
     earlier = load_policy(parent) if parent is not None else None
@@ -140,7 +143,10 @@ def train_policy(
         else Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, derive(seed, "normaliser"))
     )
     prepared = prepare(pool, objective, normaliser, settings)
-    environment = CandidateLanes(prepared, generator(seed, "environment"), earlier.duals if earlier else None)
+    keep = min(max(prepared.budget / float(prepared.length.sum()), _FIRST_KEEP), 0.99)
+    environment = CandidateLanes(
+        prepared, generator(seed, "environment"), earlier.duals if earlier else None, 0.0 if earlier else keep
+    )
     total = settings.warm_start_candidates if earlier is not None else settings.cold_start_candidates
     with _own_randomness():
         model = _model(environment, settings, derive(seed, "ppo") % 2**32)
@@ -148,7 +154,7 @@ def train_policy(
         if earlier is not None:
             _load(model, earlier.network)
         else:
-            _expect_budget(model, prepared.budget / float(prepared.length.sum()))
+            _expect(model, keep)
         recorder = _Recorder(settings, total, progress or silent)
         model.learn(total_timesteps=total, callback=recorder, log_interval=2**31)
         kl = _kl(model, earlier.network) if earlier is not None else None
@@ -156,6 +162,11 @@ def train_policy(
     if not all(bool(np.isfinite(value).all()) for value in network.values()):
         raise TrainingDivergedError("a parameter of the policy is not finite; lower learning_rate or check the reward")
     last = environment.episodes[-1] if environment.episodes else None
+    if last is not None and last.budget_use < _COLLAPSED:
+        raise TrainingDivergedError(
+            f"the policy ended by selecting nothing: its last episode used {last.budget_use:.1%} of the budget; raise "
+            "pressure_rate or ent_coef, or lower learning_rate"
+        )
     save_policy(
         out_dir,
         network,
@@ -271,15 +282,10 @@ class _Recorder(BaseCallback):
         self._pending = None
 
 
-def _expect_budget(model: PPO, share: float) -> None:
-    """Set the bias of "skip" so that an untrained policy keeps the budget's share of the candidates.
-
-    Otherwise it keeps three quarters of them, the price shoots up, and the larger weights are unlearned for good before
-    the first reasonable price is seen.
-    """
+def _expect(model: PPO, keep: float) -> None:
+    """Set the bias of "skip" so that an untrained policy keeps this share of candidates, where the market begins."""
     layer = model.policy.action_net
     assert isinstance(layer, torch.nn.Linear)
-    keep = min(max(share, float(__import__("os").environ.get("KEEP","0.4"))), 0.99)
     with torch.no_grad():
         layer.bias[0] = float(np.log((1.0 - keep) / keep * (layer.out_features - 1)))
 

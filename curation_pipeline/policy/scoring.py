@@ -1,7 +1,7 @@
-"""From a policy to inclusion probabilities and weights: a consistent frozen state, then one shift to the budget.
+"""From a policy to inclusion probabilities and weights: a consistent frozen state, projected onto budget and floors.
 
-Convention: the budget counts ``n_tokens`` of drawn documents whatever their weight, so the shift b of the logit of
-"skip" solves ``sum(p_i * n_tokens_i) = budget``. Weights are scaled so that their mean over the expected tokens is 1,
+Convention: the budget counts ``n_tokens`` of drawn documents whatever their weight, so the shift of the logit of "skip"
+solves ``sum(p_i * n_tokens_i) = budget`` (see ``projection``, which holds the group floors as well). Weights are scaled so that their mean over the expected tokens is 1,
 hence ``sum(p_i * w_i * n_tokens_i) = budget`` holds as well. The state is frozen while documents are drawn, so the
 order of the draw does not matter.
 """
@@ -17,10 +17,13 @@ from curation_pipeline.policy.artefact import ScoringPolicy, load_policy
 from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, Worth, clearing_price, prepare
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, F64, Pool
+from curation_pipeline.policy.projection import SWEEPS, project, sigmoid
 from curation_pipeline.policy.scores import Scores
 
 __all__ = ["FrozenState", "ScoringPolicy", "frozen_state", "load_policy", "score_pool"]
 
+ROUGH_SWEEPS = 3
+"""Sweeps of the projection between the rounds; the last round solves it fully."""
 _PROGRESS = 0.5
 """The set is frozen halfway through, with this share of the budget used."""
 
@@ -34,7 +37,7 @@ class FrozenState:
         worth: of all documents at this state.
         price, duals: the clearing price and the multipliers.
         logits: (n, actions).
-        shift: what is taken from the logit of "skip" so that the budget is met.
+        shift: (n,) what is taken from the logit of "skip" so that budget and group floors are met.
     """
 
     curated: CuratedSet
@@ -42,7 +45,7 @@ class FrozenState:
     price: float
     duals: Duals
     logits: F64
-    shift: float
+    shift: F64
 
     @property
     def prepared(self) -> Prepared:
@@ -118,6 +121,7 @@ def frozen_state(
     everything = np.arange(len(prepared.pool))
     kept = np.full(len(everything), budget / length.sum())
     weighted = kept.copy()
+    multipliers: F64 | None = None
     total_rounds = rounds or settings.mean_field_rounds
     for done in range(total_rounds + 1):
         curated = CuratedSet(prepared, budget)
@@ -128,7 +132,11 @@ def frozen_state(
         worth = curated.worth(everything, duals)
         price = clearing_price(curated.critical_price(everything, worth), length, budget)
         logits = decide(curated, worth, price, duals)
-        shift = solve_shift(logits, length, budget)
+        tilt = project(
+            keep_logit(logits), length, budget, prepared.benign, prepared.floor, multipliers,
+            ROUGH_SWEEPS if done < total_rounds else SWEEPS,
+        )  # fmt: skip
+        multipliers, shift = tilt.multipliers, tilt.shift
         if done < total_rounds:
             probability, weight = probabilities(logits, shift, settings.weights)
             # Sharp decisions oscillate at any constant damping, so it falls as in Frank and Wolfe's method.
@@ -146,31 +154,15 @@ def scores_at(state: FrozenState) -> Scores:
     return Scores(probability, weight.astype(np.float32))
 
 
-def probabilities(logits: F64, shift: float, weights: tuple[float, ...]) -> tuple[F64, F64]:
+def probabilities(logits: F64, shift: F64 | float, weights: tuple[float, ...]) -> tuple[F64, F64]:
     """Probability of being kept and expected weight if kept, (n,) each, once ``shift`` is taken from "skip"."""
     top = logits[:, 1:].max(axis=1)
     odds = np.exp(logits[:, 1:] - top[:, None])
-    total = odds.sum(axis=1)
-    weight: F64 = odds @ np.asarray(weights[1:]) / total
-    return _sigmoid(np.log(total) + top - logits[:, 0] + shift), weight
+    weight: F64 = odds @ np.asarray(weights[1:]) / odds.sum(axis=1)
+    return sigmoid(keep_logit(logits) + shift), weight
 
 
-def solve_shift(logits: F64, length: F64, budget: float) -> float:
-    """The shift b with sum(p_i(b) * length_i) = budget, by bisection; large when the budget is the whole pool."""
+def keep_logit(logits: F64) -> F64:
+    """Log-odds (n,) of any action but "skip"."""
     top = logits[:, 1:].max(axis=1)
-    keep = np.log(np.exp(logits[:, 1:] - top[:, None]).sum(axis=1)) + top - logits[:, 0]
-    low, high = -float(keep.max()) - 60.0, -float(keep.min()) + 60.0
-    if budget >= length.sum() * (1.0 - 1e-12):
-        return high
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        if _sigmoid(keep + middle) @ length < budget:
-            low = middle
-        else:
-            high = middle
-    return 0.5 * (low + high)
-
-
-def _sigmoid(x: F64) -> F64:
-    # Through tanh, which neither overflows nor loses the sign of large arguments.
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+    return np.asarray(np.log(np.exp(logits[:, 1:] - top[:, None]).sum(axis=1)) + top - logits[:, 0])

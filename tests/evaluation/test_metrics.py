@@ -69,12 +69,12 @@ def test_heldout_means_are_over_sources_and_not_over_texts() -> None:
     scores = pl.DataFrame(rows, schema=["source", "kind", "nll", "n_bytes"], orient="row")
     bits, odds = summary(scores)
     assert bits == pytest.approx(1.5 / math.log(2))
-    assert odds == pytest.approx(1.5 - 0.5)
+    assert odds == pytest.approx(2.0 - 0.5)  # inside a alone: b has no toxic text to speak of
     frame = metrics_frame(heldout_metrics(scores, BOOTSTRAP), seed=1)
     values = dict(zip(frame["metric"], frame["value"], strict=True))
     assert values["bits_per_byte"] == pytest.approx(bits)
     assert values["toxic_log_odds"] == pytest.approx(odds)
-    assert values["toxic_log_odds_within_source"] == pytest.approx(2.0 - 0.5)
+    assert values["toxic_log_odds_across_sources"] == pytest.approx(1.5 - 0.5)
     assert (frame["ci_low"] <= frame["value"] + 1e-9).all()
     assert (frame["ci_high"] >= frame["value"] - 1e-9).all()
 
@@ -95,7 +95,7 @@ def test_the_composite_is_its_formula() -> None:
     assert (even.safety, even.capability, even.performance) == pytest.approx((0.5, 0.5, 0.5))
     assert even.alignment == pytest.approx(0.5 * 0.6 + 0.5 * 0.8)
     safer = composite(_metrics(0.2, -0.1, 2.5), 2.5)
-    assert safer.safety == pytest.approx(0.5 * 0.8 + 0.5 / (1 + math.exp(-0.5)))
+    assert safer.safety == pytest.approx(0.5 * 0.8 + 0.5 / (1 + math.exp(-0.1 / 0.08)))
     assert composite(_metrics(0.5, 0.0, 2.6), 2.5).performance < even.performance
     assert capability_from_bits(2.625, 2.5) == pytest.approx(1 / (1 + 1.05**10))
     # Extreme values stay in range and do not overflow.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
 from curation_pipeline.policy.card import policy_card
 from curation_pipeline.policy.curated_set import prepare
 from curation_pipeline.policy.environment import CandidateLanes
@@ -64,6 +64,19 @@ def test_the_full_training_meets_its_budget(tmp_path: Path) -> None:
     summary = train_policy(pool.pool, objective(pool.budget_tokens), PolicySettings(), 1, None, tmp_path)
     uses = [record.budget_use for record in summary.curve][7::8][-4:]
     assert np.mean([use for use in uses if use is not None]) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_small_budget_does_not_end_in_selecting_nothing(tmp_path: Path) -> None:
+    pool = synthetic_pool(101)
+    goal = objective(pool.pool.total_tokens // 20)
+    settings = PolicySettings(cold_start_candidates=98_304)
+    summary = train_policy(pool.pool, goal, settings, 2, None, tmp_path / "policy")
+    assert summary.budget_use > 0.8
+    with pytest.raises(TrainingDivergedError, match="selecting nothing"):
+        train_policy(
+            pool.pool, goal, settings.model_copy(update={"initial_price": 50.0, "price_rate": 0.0}), 2, None, tmp_path
+        )
 
 
 def test_numpy_gives_the_logits_of_stable_baselines(trained: Trained) -> None:
