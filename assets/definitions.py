@@ -34,6 +34,7 @@ def definitions() -> dg.Definitions:
             "dbt": DbtCliResource(
                 project_dir=str(serving.DBT_FOLDER),
                 profiles_dir=str(serving.DBT_FOLDER),
+                dbt_executable=serving.DBT,
             ),
         },
         # Steps of one run share a process: models and libraries are loaded once, and a step costs no process start.

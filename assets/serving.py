@@ -1,6 +1,8 @@
 """What people open: the serving DuckDB file with its dbt marts, and the HTML report."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from curation_pipeline.stages.serving import export_sources
 from resources.project import ProjectResource
 from resources.warehouse import Warehouse, WarehouseResource
 
+DBT = str(Path(sys.executable).with_name("dbt"))  # the environment may not be on the PATH
 DBT_FOLDER = Path(__file__).parents[1] / "dbt"
 WAREHOUSE = Warehouse(state_folder() / "warehouse")
 
@@ -31,10 +34,7 @@ def dbt_manifest() -> Path:
     manifest = Path(environment["DBT_TARGET_PATH"]) / "manifest.json"
     sources = [path for path in DBT_FOLDER.rglob("*") if path.suffix in {".sql", ".yml"}]
     if not manifest.is_file() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        import subprocess
-        import sys
-
-        command = [str(Path(sys.executable).with_name("dbt")), "parse", "--project-dir", str(DBT_FOLDER), "--quiet"]
+        command = [DBT, "parse", "--project-dir", str(DBT_FOLDER), "--quiet"]
         done = subprocess.run(
             [*command, "--profiles-dir", str(DBT_FOLDER)],
             env={**os.environ, **environment}, capture_output=True, text=True, check=False,

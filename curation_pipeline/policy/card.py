@@ -50,6 +50,7 @@ def policy_card(policy: ScoringPolicy, pool: Pool, objective: Objective, budget_
     step = max(len(pool) // _SAMPLE, 1)
     observations = state_observations(state)[::step]
     base = probability[::step]
+    shift = np.broadcast_to(state.shift, len(pool))[::step]
     names, moved = [], []
     for column, name in enumerate(policy.observation_names):
         spread = float(observations[:, column].std())
@@ -57,7 +58,7 @@ def policy_card(policy: ScoringPolicy, pool: Pool, objective: Objective, budget_
             continue
         raised = observations.copy()
         raised[:, column] += np.float32(spread)
-        after, _ = probabilities(policy.logits(raised).astype(np.float64), state.shift, weights)
+        after, _ = probabilities(policy.logits(raised).astype(np.float64), shift, weights)
         names.append(name)
         moved.append(float((after - base).mean()))
     effects = pl.DataFrame({"feature": names, "effect": moved}).sort(pl.col("effect").abs(), descending=True)

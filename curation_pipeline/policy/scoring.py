@@ -1,9 +1,9 @@
 """From a policy to inclusion probabilities and weights: a consistent frozen state, projected onto budget and floors.
 
 Convention: the budget counts ``n_tokens`` of drawn documents whatever their weight, so the shift of the logit of "skip"
-solves ``sum(p_i * n_tokens_i) = budget`` (see ``projection``, which holds the group floors as well). Weights are scaled so that their mean over the expected tokens is 1,
-hence ``sum(p_i * w_i * n_tokens_i) = budget`` holds as well. The state is frozen while documents are drawn, so the
-order of the draw does not matter.
+solves ``sum(p_i * n_tokens_i) = budget`` (see ``projection``, which holds the group floors as well). Weights are scaled
+so that their mean over the expected tokens is 1, hence ``sum(p_i * w_i * n_tokens_i) = budget`` holds too. The state is
+frozen while documents are drawn, so the order of the draw does not matter.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) 
 
 
 def test_card_tells_what_the_policy_does(trained: Trained) -> None:
-    pool = synthetic_pool(3, 4_000)
+    pool = synthetic_pool(3, 9_000)  # more than the card looks at one by one
     policy = load_policy(trained.summary.folder)
     card = policy_card(policy, pool.pool, trained.objective, pool.budget_tokens)
     effect = dict(card.effects.iter_rows())
