@@ -207,6 +207,7 @@ def selection_policy(context: dg.AssetExecutionContext, project: ProjectResource
         f"curve_{name}": plot(_line(curve, name), height=2.2)
         for name in ("mean_reward", "entropy", "approx_kl", "explained_variance")
     }
+    extra["card"] = dg.MetadataValue.md(ctx.lake.path(manifest, "card.md").read_text(encoding="utf-8"))
     return result(manifest, extra)
 
 

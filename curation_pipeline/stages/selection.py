@@ -48,7 +48,9 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
     Raises:
         LakeError: the pool or the credit has not been made.
     """
+    from curation_pipeline.policy.card import policy_card
     from curation_pipeline.policy.ppo import train_policy
+    from curation_pipeline.policy.scoring import load_policy
 
     _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     pool_manifest = ctx.lake.require("pool", gate.partition)
@@ -73,6 +75,8 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
         seed = derive(ctx.profile.seed, "policy", chain, ordinal)
         summary = train_policy(pool, objective, settings, seed, warm, draft.folder, ctx.progress)
         draft.frame(summary.frame(), "learning_curve")
+        card = policy_card(load_policy(draft.folder), pool, objective, ctx.profile.loop.token_budget)
+        (draft.folder / "card.md").write_text(card.markdown, encoding="utf-8")
         draft.summary.update(
             candidates=summary.candidates,
             candidates_per_second=round(summary.candidates / max(summary.seconds, 1e-9)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from curation_pipeline.lake.lake import Lake
@@ -91,6 +93,14 @@ class Server:
         ends = ("SUCCESS", "FAILURE", "CANCELED")
         wait_for(f"run {run_id}", lambda: self.status(run_id) in ends, seconds)
         assert self.status(run_id) == expected
+
+    def worker(self, run_id: str) -> int:
+        """The process that executes a run, as the run's own log names it."""
+        with dg.DagsterInstance.from_config(str(self.project.state / "dagster")) as instance:
+            for entry in instance.all_logs(run_id):
+                if found := re.search(r"pid: (\d+)", f"{entry.message} {entry.user_message}"):
+                    return int(found[1])
+        pytest.fail(f"the log of run {run_id} names no process")
 
     def commits(self) -> list[int]:
         return [state.ordinal for state in history(self.lake, MAIN)]
@@ -175,11 +185,8 @@ def test_a_killed_worker_is_re_executed_with_the_same_batch(server: Server) -> N
     run = server.launch(BUDGET + 1)
     place = {"chain": MAIN, "iteration": f"{BUDGET + 1:04d}"}
     wait_for("the batch", lambda: server.lake.head("batches", place), 300)
-    workers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_worker(entry, run)]
-    assert workers, "no run worker was found"
-    for worker in workers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
+    worker = server.worker(run)
+    os.kill(worker, signal.SIGKILL)
     assert committed(server.lake, MAIN, BUDGET + 1) is None, "the run had ended before it was killed"
     before = server.lake.head_record("batches", place)
     server.finish(run, "FAILURE", 400)  # the daemon notices
@@ -194,14 +201,6 @@ def test_a_killed_worker_is_re_executed_with_the_same_batch(server: Server) -> N
     found = committed(server.lake, MAIN, BUDGET + 1)
     assert found is not None
     assert found[1].own["batches"] == before.current  # type: ignore[union-attr]
-
-
-def _is_worker(entry: Path, run_id: str) -> bool:
-    try:
-        command = (entry / "cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return False
-    return run_id in command and "execute_run" in command
 
 
 def test_a_forced_rejection_does_not_stop_the_chain(server: Server) -> None:
