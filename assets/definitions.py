@@ -23,7 +23,7 @@ def definitions() -> dg.Definitions:
     state = state_folder()
     os.environ.update(serving.WAREHOUSE.dbt_environment())  # dbt runs in a process of its own and reads it there
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(MODULES),
+        assets=[*dg.load_assets_from_modules(MODULES), loop.committed_state],
         jobs=automation.JOBS,
         sensors=automation.SENSORS,
         schedules=[automation.nightly],

@@ -27,11 +27,12 @@ def describe(manifest: Manifest) -> dict[str, dg.MetadataValue]:
     """The metadata that every artefact has: its id, size, age and the scalar figures of its summary."""
     shown: dict[str, dg.MetadataValue] = {
         "manifest": dg.MetadataValue.text(manifest.id),
-        "dagster/row_count": dg.MetadataValue.int(manifest.n_rows),
         "size_mib": dg.MetadataValue.float(round(manifest.n_bytes / 2**20, 3)),
         "seconds": dg.MetadataValue.float(manifest.seconds),
         "seed": dg.MetadataValue.int(manifest.seed),
     }
+    if any(file.name == "data.parquet" for file in manifest.files):
+        shown["dagster/row_count"] = dg.MetadataValue.int(manifest.n_rows)
     for name, value in manifest.summary.items():
         if isinstance(value, bool):
             shown[name] = dg.MetadataValue.bool(value)
