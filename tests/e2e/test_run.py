@@ -100,10 +100,10 @@ def test_the_report_is_one_self_contained_page(finished: Project) -> None:
 
 def test_the_serving_database_answers(finished: Project, finished_lake: Lake) -> None:
     with duckdb.connect(str(finished.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
-        composition = connection.sql("select sum(documents) from corpus_composition").fetchone()
+        composition = connection.execute("select sum(documents) from corpus_composition").fetchone()
         assert composition is not None
         assert composition[0] == sum(m.n_rows for m in finished_lake.heads("documents"))
-        chains = connection.sql("select distinct chain from metrics_over_iterations").fetchall()
+        chains = connection.execute("select distinct chain from metrics_over_iterations").fetchall()
         assert {chain for (chain,) in chains} >= {MAIN, "random/tiny-0"}
 
 
