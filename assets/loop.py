@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
 from assets.annotations import ANNOTATION_ASSETS
+from assets.batch_views import PARITY, parity, shares_plot
 from assets.corpus import documents
-from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
+from assets.links import corpus_links, documents_of, input_links, used_partitions
+from assets.metadata import OWNERS, asset_link, data_version, describe, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
 from assets.references import cold_start, loss_plot, metrics_table
 from curation_pipeline.errors import GateClosedError
-from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.commit import commit_iteration
 from curation_pipeline.stages.context import Context
@@ -31,7 +31,7 @@ from curation_pipeline.stages.selection import draw_policy_batch, train_selectio
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state
 from curation_pipeline.stages.training import train_checkpoint
 from resources.project import ProjectResource
-from resources.tracking import RawPartition, TrackingResource
+from resources.tracking import TrackingResource
 
 POOL = "curation_loop"
 
@@ -106,57 +106,6 @@ def iteration_gate(context: dg.AssetExecutionContext, project: ProjectResource) 
     return result(manifest, extra)
 
 
-def corpus_links(lake: Lake, documents_of: dict[str, str]) -> dg.MetadataValue:
-    """Raw partitions with rows and content hashes, each linked to its page."""
-    rows = []
-    for key, identity in sorted(documents_of.items()):
-        manifest = lake.get(identity)
-        rows.append(
-            [f"[{key}]({asset_link('documents', key)})", manifest.n_rows, f"`{manifest.content_hash[:16]}`", identity]
-        )
-    return markdown_table(["raw partition", "rows", "content hash", "manifest"], rows)
-
-
-def used_partitions(ctx: Context, checkpoint: Manifest) -> dg.MetadataValue:
-    """Every raw partition that a checkpoint was trained on, with counts, hashes and links."""
-    lineage = checkpoint_lineage(ctx.lake, checkpoint)
-    rows = [
-        [
-            f"[{row['partition']}]({asset_link('documents', row['partition'])})", row["rows"], row["documents_used"],
-            row["tokens_used"], f"`{row['content_hash'][:16]}`",
-        ]
-        for row in lineage.partitions.iter_rows(named=True)
-    ]  # fmt: skip
-    return markdown_table(["raw partition", "rows", "documents used", "tokens used", "content hash"], rows)
-
-
-def input_links(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
-    """The direct inputs of an artefact with links to the assets that made them."""
-    rows = []
-    for identity in manifest.inputs:
-        found = lake.get(identity)
-        asset, partition = ASSET_OF.get(found.table, found.table), None
-        if found.partition.get("chain") == MAIN and int(found.partition["iteration"]) >= 1:
-            partition = window_of(int(found.partition["iteration"]))
-        rows.append(
-            [f"[{asset}]({asset_link(asset, partition)})", found.id, found.n_rows, f"`{found.content_hash[:16]}`"]
-        )
-    return markdown_table(["input", "manifest", "rows", "content hash"], rows)
-
-
-ASSET_OF = {
-    "gates": "iteration_gate",
-    "pool": "candidate_pool",
-    "policies": "selection_policy",
-    "batches": "curated_batch",
-    "checkpoints": "checkpoint",
-    "metrics": "evaluation",
-    "reward_models": "reward_model",
-    "state": "committed_state",
-}
-"""The asset that makes each table whose name differs from its own."""
-
-
 @_loop_asset(
     kinds={"polars", "parquet"},
     deps=[iteration_gate],
@@ -219,7 +168,7 @@ def _line(curve: pl.DataFrame, name: str) -> Any:
     return draw
 
 
-BUDGET_MET, DRAWN_FROM_POOL, PARITY = "token_budget_met", "drawn_from_pool", "identity_parity"
+BUDGET_MET, DRAWN_FROM_POOL = "token_budget_met", "drawn_from_pool"
 
 
 @_loop_asset(
@@ -258,51 +207,14 @@ def curated_batch(context: dg.AssetExecutionContext, project: ProjectResource) -
             passed=known == batch.height == batch["doc_id"].n_unique() and bool((batch["weight"] > 0).all()),
             metadata={"drawn": batch.height, "in_pool": int(known)},
         ),
-        _parity(pool, batch),
+        parity(pool, batch),
     ]
     extra = {
         "inputs": input_links(ctx.lake, manifest),
-        "raw_partitions": corpus_links(ctx.lake, _documents_of(ctx.lake, manifest)),
-        "before_and_after": _shares(figures["token_share_by_toxicity_bin"]),
+        "raw_partitions": corpus_links(ctx.lake, documents_of(ctx.lake, manifest)),
+        "before_and_after": shares_plot(figures["token_share_by_toxicity_bin"]),
     }
     return result(manifest, extra, checks)
-
-
-def _documents_of(lake: Lake, manifest: Manifest) -> dict[str, str]:
-    return {m.partition_text: m.id for m in lake.ancestors(manifest.id) if m.table == "documents"}
-
-
-def _parity(pool: pl.DataFrame, batch: pl.DataFrame) -> dg.AssetCheckResult:
-    clean = pool.filter(pl.col("toxicity_bin") == 0).with_columns(
-        pl.col("doc_id").is_in(batch["doc_id"].implode()).alias("drawn")
-    )
-    # Compared inside each source: sources differ in identity terms and in everything else.
-    rates = clean.group_by("source", pl.col("identity_group").ne("none").alias("mentions")).agg(
-        pl.len().alias("n"), pl.col("drawn").mean().alias("rate")
-    )
-    wide = rates.filter("mentions").join(rates.filter(~pl.col("mentions")), on="source", suffix="_none")
-    wide = wide.filter((pl.col("n") >= 100) & (pl.col("n_none") >= 100) & (pl.col("rate_none") > 0))
-    ratios = {row["source"]: round(row["rate"] / row["rate_none"], 3) for row in wide.iter_rows(named=True)}
-    return dg.AssetCheckResult(
-        check_name=PARITY,
-        passed=all(ratio >= 0.8 for ratio in ratios.values()),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"selection_rate_ratio_by_source": dg.MetadataValue.json(ratios)},
-    )
-
-
-def _shares(shares: dict[str, dict[str, float]]) -> dg.MetadataValue:
-    names = sorted(shares["pool"])
-
-    def draw(axes: Any) -> None:
-        place = np.arange(len(names))
-        for offset, (part, values) in zip((-0.2, 0.2), shares.items(), strict=True):
-            axes.bar(place + offset, [values.get(name, 0.0) for name in names], width=0.38, label=part)
-        axes.set_xticks(place, [f"bin {name}" for name in names])
-        axes.set(ylabel="share of tokens", title="P(harm): bin 0 clean, 1 doubtful, 2 harmful")
-        axes.legend(frameon=False)
-
-    return plot(draw)
 
 
 LOSS_FELL = "loss_is_finite"
@@ -388,31 +300,16 @@ def _track(
 ) -> None:
     """Log the checkpoint as a model of MLflow, with the raw partitions that it was trained on and its metrics."""
     model = next(ctx.lake.get(identity) for identity in metrics.inputs if identity.startswith("checkpoints-"))
-    partitions = []
-    for row in checkpoint_lineage(ctx.lake, model).partitions.iter_rows(named=True):
-        documents_manifest = ctx.lake.get(row["documents_manifest"])
-        source, snapshot = documents_manifest.partition.values()
-        partitions.append(
-            RawPartition(
-                source, snapshot, documents_manifest.content_hash, documents_manifest.id, documents_manifest.n_rows,
-                documents_manifest.n_bytes, row["tokens_used"],
-            )
-        )  # fmt: skip
     head = ctx.lake.head_record("checkpoints", model.partition)
-    with tracking.tracker.run(
-        "checkpoint",
-        context.partition_key,
-        attempt=0 if head is None else head.attempt,
+    tracking.log_checkpoint(
+        partition=context.partition_key,
         dagster_run_id=context.run_id,
-    ) as run:
-        run.set_manifest(model.id)
-        run.log_params({"profile": ctx.profile.name, "seed": ctx.profile.seed, **model.parameters["training"]})
-        trained = [partition for partition in partitions if partition.n_tokens]
-        identity = run.log_checkpoint(f"main-{ordinal:04d}", model.id, step=ordinal, partitions=trained)
-        rows = ctx.lake.frame(metrics).select("benchmark", "metric", "value").iter_rows()
-        figures = {f"{benchmark}/{metric}": value for benchmark, metric, value in rows}
-        summary = {name: metrics.summary[name] for name in ("safety", "alignment", "capability", "performance")}
-        run.log_metrics({**figures, **summary}, ordinal, model_id=identity)
+        checkpoint=model,
+        metrics=ctx.lake.frame(metrics),
+        ordinal=ordinal,
+        partitions=checkpoint_lineage(ctx.lake, model).partitions,
+        attempt=0 if head is None else head.attempt,
+    )
 
 
 @_loop_asset(

@@ -372,6 +372,7 @@ class TrackingResource(dg.ConfigurableResource[Tracker]):
         metrics: pl.DataFrame,
         ordinal: int,
         partitions: pl.DataFrame,
+        attempt: int = 0,
         asset: str = "checkpoint",
     ) -> str:
         """Log an evaluated checkpoint: its model, the raw partitions behind it, and its metrics.
@@ -384,13 +385,14 @@ class TrackingResource(dg.ConfigurableResource[Tracker]):
             ordinal: Number of the iteration, the step of every figure.
             partitions: One row for each raw partition: partition ("source|snapshot"), documents_manifest,
                 content_hash, rows, tokens_used.
+            attempt: Number of the checkpoint's materialisation in the lake.
             asset: Key of the asset that the run stands for.
 
         Returns:
             The model's id in MLflow.
         """
         raw = []
-        for row in partitions.iter_rows(named=True):
+        for row in partitions.filter(partitions["tokens_used"] > 0).iter_rows(named=True):
             source, _, snapshot = row["partition"].partition("|")
             raw.append(
                 RawPartition(
@@ -402,8 +404,9 @@ class TrackingResource(dg.ConfigurableResource[Tracker]):
                     n_tokens=row["tokens_used"],
                 )
             )
-        with self.tracker.run(asset, partition, dagster_run_id=dagster_run_id) as run:
+        with self.tracker.run(asset, partition, attempt=attempt, dagster_run_id=dagster_run_id) as run:
             run.set_manifest(checkpoint.id)
+            run.log_params({"seed": checkpoint.seed, **checkpoint.parameters.get("training", {})})
             model = run.log_checkpoint(
                 "-".join(checkpoint.partition.values()) or checkpoint.table, checkpoint.id, step=ordinal, partitions=raw
             )
