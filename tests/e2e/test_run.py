@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 
 import dagster as dg
@@ -135,3 +137,28 @@ def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None
         (pl.col("ci_low") <= pl.col("value") + 1e-9) & (pl.col("value") - 1e-9 <= pl.col("ci_high"))
     )
     assert inside.height >= 0.95 * metrics.drop_nulls("ci_low").height
+
+
+RECONCILE = """
+import dagster as dg
+from assets.automation import reconcile_commits
+from resources.project import ProjectResource
+with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
+    for instance in (fresh, known):
+        context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
+        found = reconcile_commits(context)
+        events = getattr(found, "asset_events", None) or []
+        print(len(events), *[event.partition for event in events])
+"""
+
+
+def test_commits_whose_event_was_lost_are_reported_once(finished: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RECONCILE],
+        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lost, none = done.stdout.strip().splitlines()[-2:]
+    assert lost.split()[0] == "2"
+    assert lost.split()[1] < lost.split()[2]  # in the order of the windows
+    assert none == "0"
