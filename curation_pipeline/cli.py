@@ -45,7 +45,7 @@ console = Console()
 
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", help="demo, local, cluster, or a TOML file; default: $CURATION_PROFILE, else demo"),
+    typer.Option("--profile", help="demo, local, or a TOML file; default: $CURATION_PROFILE, else demo"),
 ]
 StateOption = Annotated[
     Path | None,

@@ -1,7 +1,7 @@
 """Profiles: everything that a person sets, validated before anything runs.
 
 A profile is a TOML file. Every wrong value is reported at once, with its path, what was given and what is allowed.
-Shipped profiles are named by their stem (``demo``, ``local``, ``cluster``); any other value is a path.
+Shipped profiles are named by their stem (``demo``, ``local``); any other value is a path.
 """
 
 from __future__ import annotations
