@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -320,9 +319,3 @@ class Lake:
             reached |= new
             grown = bool(new)
         return [m for m in every if m.id in reached and m.id not in manifest_ids]
-
-
-def free_disk_bytes(path: Path) -> int:
-    """Bytes that an unprivileged user can still write on the file system of ``path``."""
-    stats = os.statvfs(path)
-    return stats.f_bavail * stats.f_frsize
