@@ -1,7 +1,11 @@
 """Runs the project's Dagster jobs in this process, on the instance that the web UI shows.
 
-`python -m assets.runner prepare|loop|cells|serve` is what the command line starts. It writes one JSON object a line to
-standard output: ``{"step": ..., "fraction": ...}`` as work goes on, ``{"error": ...}`` before it ends with exit code 1.
+`python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
+output: ``{"job": ..., "step": ..., "fraction": ...}`` as work goes on, ``{"error": ...}`` before it ends with exit
+code 1.
+
+One process does corpus, loop and serving, because each start would import Dagster and torch anew; the baseline arms run
+in a second one beside the loop, which shares nothing with them but the base.
 """
 
 from __future__ import annotations
@@ -9,9 +13,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -52,15 +60,39 @@ class Runner:
         """Keep the context and the instance."""
         self.ctx = ctx
         self.instance = instance
+        self._job = ""
         self._last = 0.0
+
+    @contextmanager
+    def job(self, name: str) -> Iterator[None]:
+        """Tell progress under this name."""
+        self._job = name
+        self.tell("starting", 0.0)
+        yield
+        self.tell("done", 1.0)
 
     def tell(self, step: str, fraction: float) -> None:
         """Write one line of progress, at most ten a second unless something ends."""
         now = time.monotonic()
-        if fraction < 1 and now - self._last < 0.1:
+        if 0 < fraction < 1 and now - self._last < 0.1:
             return
         self._last = now
-        print(json.dumps({"step": step, "fraction": round(fraction, 4)}), flush=True)
+        print(json.dumps({"job": self._job, "step": step, "fraction": round(fraction, 4)}), flush=True)
+
+    def run(self, iterations: int, keys: Sequence[str], only_prepare: bool) -> None:
+        """Everything: corpus and base, then the loop with the cells of an experiment beside it, then serving.
+
+        Raises:
+            RunFailedError: a step failed, here or in the process of the cells.
+        """
+        with self.job("corpus and base model"):
+            self.prepare()
+        if only_prepare:
+            return
+        with beside(keys), self.job("loop"):
+            self.loop(iterations)
+        with self.job("serving database and report"):
+            self.serve()
 
     def materialise(
         self, assets: Sequence[str], partition: str | None, span: tuple[float, float], job: str | None = None
@@ -156,6 +188,42 @@ class Runner:
         marker.touch()
 
 
+@contextmanager
+def beside(keys: Sequence[str]) -> Iterator[None]:
+    """Run cells in a process of their own, whose lines go where this one's go, while the body runs.
+
+    Raises:
+        RunFailedError: the process failed. It is ended where the body fails.
+    """
+    if not keys:
+        yield
+        return
+    command = [sys.executable, "-m", "assets.runner", "cells", *keys]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+
+    def relay() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith('{"error"'):
+                said.append(json.loads(line)["error"])
+            else:
+                print(line, end="", flush=True)
+
+    relaying = threading.Thread(target=relay, daemon=True)
+    relaying.start()
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    code = process.wait()
+    relaying.join()
+    if code:
+        raise RunFailedError(f"baseline arms: {said[-1] if said else f'the process ended with code {code}'}")
+
+
 def _failure(done: dg.ExecuteInProcessResult) -> str:
     """The message of the step that failed, with its cause."""
     for event in done.all_events:
@@ -171,22 +239,23 @@ def _failure(done: dg.ExecuteInProcessResult) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="assets.runner")
-    parser.add_argument("what", choices=("prepare", "loop", "cells", "serve"))
+    parser.add_argument("what", choices=("run", "cells"))
     parser.add_argument("--iterations", type=int)
+    parser.add_argument("--only-prepare", action="store_true")
     parser.add_argument("keys", nargs="*")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    # Ended by its parent, it must end its own child: an exception unwinds the stack, the default action does not.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         ctx = open_context(active_profile())
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)
-            if options.what == "prepare":
-                runner.prepare()
-            elif options.what == "loop":
-                runner.loop(options.iterations or ctx.profile.loop.max_iterations)
-            elif options.what == "cells":
-                runner.cells(options.keys)
+            if options.what == "run":
+                iterations = options.iterations or ctx.profile.loop.max_iterations
+                runner.run(iterations, options.keys, options.only_prepare)
             else:
-                runner.serve()
+                with runner.job("baseline arms"):
+                    runner.cells(options.keys)
     except CurationError as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
         return 1

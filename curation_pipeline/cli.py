@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,14 +101,12 @@ def run(
     from curation_pipeline.stages.context import open_context
 
     keys = [cell.key for cell in cells(open_context(active_profile()))] if arms else []
-    count = [] if iterations is None else ["--iterations", str(iterations)]
-    with Jobs(console) as jobs:
-        jobs.run({"corpus and base model": ["prepare"]})
-        if only_prepare:
-            return
-        # The loop and the arms share nothing but the base: each takes one core.
-        jobs.run({"loop": ["loop", *count], **({"baseline arms": ["cells", *keys]} if keys else {})})
-        jobs.run({"serving database and report": ["serve"]})
+    options = [] if iterations is None else ["--iterations", str(iterations)]
+    if only_prepare:
+        options.append("--only-prepare")
+    run_dagster(console, ["run", *options, *keys])
+    if only_prepare:
+        return
     report_results(console)
 
 
@@ -121,8 +118,7 @@ def cell(
 ) -> None:
     """Run one cell of an experiment: one baseline arm with one seed."""
     _environment(profile, state)
-    with Jobs(console) as jobs:
-        jobs.run({key: ["cells", key]})
+    run_dagster(console, ["cells", key])
 
 
 @app.command()
@@ -223,77 +219,45 @@ def ui(
     os.execve(command[0], command, environment)
 
 
-class Jobs:
-    """Dagster jobs in processes of their own, with a progress bar each.
+def run_dagster(console: Console, arguments: list[str]) -> None:
+    """Run `assets.runner` in a process of its own and draw a bar for each job that it tells of.
 
-    The processes are started by module name: this package is below the assets and does not import them.
+    It is started by module name: this package is below the assets and does not import them.
+
+    Raises:
+        CurationError: it failed; its message, and the file with its whole output.
     """
-
-    def __init__(self, console: Console) -> None:
-        """Show progress on a console."""
-        columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.description}"))  # fmt: skip
-        self.progress = Progress(*columns, console=console, refresh_per_second=4)
-
-    def __enter__(self) -> Jobs:
-        """Begin to draw."""
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End drawing."""
-        self.progress.stop()
-
-    def run(self, jobs: dict[str, list[str]]) -> None:
-        """Run jobs side by side and wait for all; the others are ended where one fails.
-
-        Raises:
-            CurationError: a job failed; its message, and the file with its whole output.
-        """
-        logs = Path(os.environ["CURATION_STATE"]) / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(project_root()), "PYTHONWARNINGS": "ignore"}
-        running: dict[str, subprocess.Popen[str]] = {}
-        errors: dict[str, str] = {}
-        watchers = []
-        for name, arguments in jobs.items():
-            log = (logs / f"{arguments[0]}.log").open("w")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "assets.runner", *arguments],
-                stdout=subprocess.PIPE, stderr=log, text=True, cwd=project_root(), env=environment,
-            )  # fmt: skip
-            running[name] = process
-            task = self.progress.add_task("starting", total=1.0, job=name)
-            watchers.append(Thread(target=self._watch, args=(name, process, task, errors, log.name), daemon=True))
-        try:
-            for watcher in watchers:
-                watcher.start()
-            while any(watcher.is_alive() for watcher in watchers) and not errors:
-                for watcher in watchers:
-                    watcher.join(timeout=0.2)
-        finally:
-            for process in running.values():
-                if process.poll() is None:
-                    process.terminate()
-            for process in running.values():
-                process.wait()
-        if errors:
-            raise CurationError("\n".join(errors.values()))
-
-    def _watch(self, name: str, process: subprocess.Popen[str], task: TaskID, errors: dict[str, str], log: str) -> None:
-        message = ""
+    log = Path(os.environ["CURATION_STATE"]) / "logs" / f"{arguments[0]}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(project_root()), "PYTHONWARNINGS": "ignore"}
+    columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    message = ""
+    with Progress(*columns, console=console, refresh_per_second=4) as progress, log.open("w") as errors:
+        tasks: dict[str, TaskID] = {}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "assets.runner", *arguments],
+            stdout=subprocess.PIPE, stderr=errors, text=True, cwd=project_root(), env=environment,
+        )  # fmt: skip
         assert process.stdout is not None
-        for line in process.stdout:
-            try:
-                said = json.loads(line)
-            except ValueError:  # a library that prints
-                continue
-            if "error" in said:
-                message = said["error"]
-            else:
-                self.progress.update(task, completed=said["fraction"], description=said["step"])
-        if process.wait():
-            errors[name] = f"{name}: {message or 'the process ended with code ' + str(process.returncode)}. See {log}"
+        try:
+            for line in process.stdout:
+                try:
+                    said = json.loads(line)
+                except ValueError:  # a library that prints
+                    continue
+                if "error" in said:
+                    message = said["error"]
+                    continue
+                if said["job"] not in tasks:
+                    tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
+                progress.update(tasks[said["job"]], completed=said["fraction"], description=said["step"])
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                process.terminate()
+            code = process.wait()
+    if code:
+        raise CurationError(f"{message or f'the process ended with code {code}'}. See {log}")
 
 
 def _context(profile: str | None, state: Path | None) -> Context:

@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,28 @@ class Draft:
     def frame(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Add a Parquet file ``<name>.parquet``."""
         frame.write_parquet(self.folder / f"{name}.parquet", compression="zstd")
+
+    @contextmanager
+    def writer(self, schema: dict[str, pl.DataType], name: str = "data") -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Write a Parquet file ``<name>.parquet`` piece by piece: each frame given becomes row groups of its own.
+
+        Args:
+            schema: columns and types, in order; every frame must have them.
+            name: the file's stem.
+
+        Yields:
+            A function that appends one frame.
+        """
+        import pyarrow.parquet as pq
+
+        arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        with pq.ParquetWriter(self.folder / f"{name}.parquet", arrow, compression="zstd") as stream:
+
+            def append(frame: pl.DataFrame) -> None:
+                table = frame.select(pl.col(column).cast(kind) for column, kind in schema.items())
+                stream.write_table(table.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(arrow))
+
+            yield append
 
     def json(self, value: Any, name: str) -> None:
         """Add a JSON file ``<name>.json``."""

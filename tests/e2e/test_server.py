@@ -111,7 +111,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> Ite
     """A fresh state with corpus and cold start, served by `curate ui`."""
     folder = tmp_path_factory.mktemp("server")
     profile = folder / "tiny.toml"
-    profile.write_text(TINY.read_text().replace("max_iterations = 2", f"max_iterations = {BUDGET}"))
+    text = TINY.read_text().replace("max_iterations = 2", f"max_iterations = {BUDGET}")
+    profile.write_text(text.replace("[training]\n", "[training]\nsave_every_seconds = 0.1\n"))
     project = Project(folder / "state", profile)
     project.curate("run", "--only-prepare")
     with socket.socket() as free:
@@ -186,8 +187,12 @@ def test_a_killed_worker_is_re_executed_with_the_same_batch(server: Server) -> N
     place = {"chain": MAIN, "iteration": f"{BUDGET + 1:04d}"}
     wait_for("the batch", lambda: server.lake.head("batches", place), 300)
     worker = server.worker(run)
+    fits = server.project.state / "work" / "scratch"
+    wait_for("the fit's first saved state", lambda: list(fits.glob("checkpoints-*/fit/*")), 60)
     os.kill(worker, signal.SIGKILL)
-    assert committed(server.lake, MAIN, BUDGET + 1) is None, "the run had ended before it was killed"
+    # What a fit keeps to resume is removed when its checkpoint is committed: here it is still there.
+    assert list(fits.glob("checkpoints-*/fit/*")), "the fit had ended before it was killed"
+    assert server.lake.head("checkpoints", place) is None
     before = server.lake.head_record("batches", place)
     server.finish(run, "FAILURE", 400)  # the daemon notices
     said = server.ask(
