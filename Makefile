@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint clean
+.PHONY: help setup demo ui report test test-fast lint bench-corpus clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,19 @@ lint: $(READY) ## format check, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Peers have dependencies that conflict with ours and with each other: each lives in an environment of its own.
+.venv-peers/%/.ready: benchmarks/peers-%.txt
+	test -x .venv-peers/$*/bin/python || $(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
+bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools beside their peers
+	$(BIN)/python benchmarks/quality_rules.py
+	$(BIN)/python benchmarks/near_duplicates.py
+	$(BIN)/python benchmarks/annotators.py
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/pool_lookup.py
 
 clean: ## remove the demo's state, not the downloads
 	rm -rf state

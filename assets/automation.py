@@ -144,6 +144,20 @@ reference_job = dg.define_asset_job(
     description="Labels, benchmarks, detectors, embedding, tokenizer, held-out text, base model, cold start.",
 )
 
+corpus_wide_job = dg.define_asset_job(
+    "corpus_wide",
+    selection=dg.AssetSelection.groups("corpus_wide"),
+    description="Duplicates, removal requests, the index and the profile, over all raw partitions.",
+)
+
+follow_corpus = dg.AutomationConditionSensorDefinition(
+    "follow_corpus",
+    target=dg.AssetSelection.groups("corpus_wide"),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+    description="Makes what spans the corpus anew when a delivery has been annotated.",
+)
+
 serving_job = dg.define_asset_job(
     "serving",
     selection=dg.AssetSelection.groups("serving"),
@@ -157,5 +171,5 @@ experiment_job = dg.define_asset_job(
     description="Run one arm with one seed.",
 )
 
-JOBS = [partition_job, reference_job, iteration_job, experiment_job, serving_job]
-SENSORS = [next_iteration, reconcile_commits, discover_corpus]
+JOBS = [partition_job, corpus_wide_job, reference_job, iteration_job, experiment_job, serving_job]
+SENSORS = [next_iteration, reconcile_commits, discover_corpus, follow_corpus]

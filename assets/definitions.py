@@ -9,13 +9,13 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 
 import assets.annotations
-from assets import automation, corpus, experiment, loop, models, references, serving
+from assets import automation, corpus, corpus_wide, experiment, loop, models, references, serving
 from curation_pipeline.config import state_folder
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
 from resources.warehouse import WarehouseResource
 
-MODULES: list[ModuleType] = [corpus, models, assets.annotations, references, loop, experiment, serving]
+MODULES: list[ModuleType] = [corpus, models, assets.annotations, corpus_wide, references, loop, experiment, serving]
 
 
 def definitions() -> dg.Definitions:

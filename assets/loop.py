@@ -13,6 +13,7 @@ import polars as pl
 from assets.annotations import ANNOTATION_ASSETS
 from assets.batch_views import PARITY, parity, shares_plot
 from assets.corpus import documents
+from assets.corpus_wide import duplicates, tombstones
 from assets.links import corpus_links, documents_of, input_links, used_partitions
 from assets.metadata import OWNERS, asset_link, data_version, describe, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
@@ -81,6 +82,8 @@ def iteration_state(manifest: Manifest, state: State, window: str) -> dg.AssetMa
     deps=[
         dg.AssetDep(committed_state, partition_mapping=PREVIOUS),
         dg.AssetDep(cold_start),
+        dg.AssetDep(duplicates),
+        dg.AssetDep(tombstones),
         *(dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping()) for asset in (documents, *ANNOTATION_ASSETS)),
     ],
     description="Opens an iteration: reads the parent's committed state and freezes the ids of everything that the "

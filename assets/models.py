@@ -33,8 +33,22 @@ def detectors(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
 def sentence_embedding(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Fit the embedding and the topics."""
     manifest = references.sentence_embedding(project.context(context.log))
-    topics = markdown_table(["topic", "words"], enumerate(manifest.summary["topics"]))
+    topics = markdown_table(["topic", "words"], manifest.summary["topics"].items())
     return result(manifest, {"topics": topics})
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    code_version="1",
+    deps=[documents],
+    description="Two linear classifiers over words and indicators of register: which register a document is written "
+    "in, and how much it looks like reference text.",
+)
+def register_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Fit the register and quality classifiers."""
+    return result(references.register_model(project.context(context.log)))
 
 
 @dg.asset(

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.annotations import ANNOTATION_ASSETS, sentence_vectors, toxicity_judge, toxicity_teacher
+from assets.annotations import ANNOTATION_ASSETS, BY_NAME
 from assets.corpus import benchmarks, documents, labels
 from assets.metadata import OWNERS, markdown_table, plot, result
 from assets.models import detectors, sentence_embedding, tokenizer
@@ -55,7 +55,7 @@ def metrics_table(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
     owners=OWNERS,
     kinds={"parquet"},
     code_version="1",
-    deps=[documents, toxicity_teacher, toxicity_judge],
+    deps=[documents, BY_NAME["toxicity_teacher"], BY_NAME["toxicity_judge"]],
     description="Held-out documents that no pool ever holds, in two disjoint roles: `credit` drives the loop and is "
     "labelled by the teacher, `report` is shown to people and is labelled by the judge.",
 )
@@ -69,7 +69,7 @@ def heldout_texts(context: dg.AssetExecutionContext, project: ProjectResource) -
     owners=OWNERS,
     kinds={"scikitlearn"},
     code_version="1",
-    deps=[labels, detectors, sentence_embedding, toxicity_teacher, sentence_vectors],
+    deps=[labels, detectors, sentence_embedding, BY_NAME["toxicity_teacher"], BY_NAME["sentence_vectors"]],
     description="The reward model before any feedback: safety calibrated on human labels, alignment from labelled "
     "anchors through sentence vectors, and the profile's alpha, beta and gamma. Every reward is higher-is-better.",
 )

@@ -30,8 +30,9 @@ from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.errors import CurationError
+from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
-from curation_pipeline.stages.annotations import VERSIONS
+from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.corpus import partition_sources
@@ -39,9 +40,10 @@ from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
 
 FIRST = ("labels", "benchmarks", "detectors")
-PER_PARTITION = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
-FITTED = ("sentence_embedding", "tokenizer")
-PER_PARTITION_FITTED = ("sentence_vectors", "token_counts")
+FITTED = ("sentence_embedding", "register_model", "tokenizer")
+PER_PARTITION_FITTED = tuple(name for name, entry in ANNOTATORS.items() if set(entry.references) & set(FITTED))
+PER_PARTITION = ("documents", *(name for name in ANNOTATORS if name not in PER_PARTITION_FITTED))
+CORPUS_WIDE = ("duplicates", "tombstones", "document_index", "corpus_profile")
 START = ("heldout_texts", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
 ITERATION_STEPS = (
     "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
@@ -89,7 +91,7 @@ class Runner:
             self.prepare()
         if only_prepare:
             return
-        with beside(keys), self.job("loop"):
+        with beside([key for key in keys if not self.cell_done(key)]), self.job("loop"):
             self.loop(iterations)
         with self.job("serving database and report"):
             self.serve()
@@ -139,16 +141,19 @@ class Runner:
             self.materialise(PER_PARTITION, key, (0.05 + 0.4 * index / len(keys), 0.05 + 0.4 * (index + 1) / len(keys)))
         self.materialise(FITTED, None, (0.45, 0.55))
         for index, key in enumerate(keys):
-            span = (0.55 + 0.15 * index / len(keys), 0.55 + 0.15 * (index + 1) / len(keys))
+            span = (0.55 + 0.13 * index / len(keys), 0.55 + 0.13 * (index + 1) / len(keys))
             self.materialise(PER_PARTITION_FITTED, key, span)
-        self.materialise(START, None, (0.7, 1.0))
+        self.materialise(CORPUS_WIDE, None, (0.68, 0.73))
+        self.materialise(START, None, (0.73, 1.0))
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
-        text = canonical_json({"profile": profile, "files": files, "versions": VERSIONS})
+        requests = self.ctx.profile.removal.tombstones
+        buried = file_sha256(requests) if requests is not None and requests.is_file() else None
+        text = canonical_json({"profile": profile, "files": files, "versions": VERSIONS, "tombstones": buried})
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def loop(self, iterations: int) -> None:
@@ -160,17 +165,21 @@ class Runner:
                 continue
             self.materialise(ITERATION_STEPS, window_of(ordinal), span, iteration_job.name)
 
+    def cell_done(self, key: str) -> bool:
+        """Whether a cell has run all its iterations from the base that is in force."""
+        cell = Cell.parse(key)
+        place = {"experiment": cell.experiment, "arm": cell.arm, "seed": str(cell.seed)}
+        head = self.ctx.lake.head("cells", place)
+        start, main = (committed(self.ctx.lake, chain, 0) for chain in (cell.chain, MAIN))
+        same_base = start is not None and main is not None and start[1].checkpoint_id == main[1].checkpoint_id
+        iterations = self.ctx.profile.loop.max_iterations
+        return head is not None and same_base and head.parameters["iterations"] == iterations
+
     def cells(self, keys: Sequence[str]) -> None:
         """Run cells of an experiment."""
         for index, key in enumerate(keys):
             span = (index / len(keys), (index + 1) / len(keys))
-            cell = Cell.parse(key)
-            place = {"experiment": cell.experiment, "arm": cell.arm, "seed": str(cell.seed)}
-            head = self.ctx.lake.head("cells", place)
-            start = committed(self.ctx.lake, cell.chain, 0)
-            main = committed(self.ctx.lake, MAIN, 0)
-            same_base = start is not None and main is not None and start[1].checkpoint_id == main[1].checkpoint_id
-            if head and same_base and head.parameters["iterations"] == self.ctx.profile.loop.max_iterations:
+            if self.cell_done(key):
                 self.tell(f"{key} is done", span[1])
                 continue
             self.instance.add_dynamic_partitions(str(cell_partitions.name), [key])

@@ -22,10 +22,7 @@ from rich.table import Table
 from curation_pipeline.errors import CurationError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from curation_pipeline.stages.context import Context
-    from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -153,12 +150,73 @@ def lineage(
 ) -> None:
     """Show which raw data made a checkpoint, or which batches and checkpoints used a document."""
     ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_checkpoint, print_document
     from curation_pipeline.stages import lineage as walk
 
     if walk.DOC_ID.match(name) or "://" in name:
-        _print_document(walk.document_lineage(ctx.lake, name))
+        print_document(console, walk.document_lineage(ctx.lake, name))
     else:
-        _print_checkpoint(walk.checkpoint_lineage(ctx.lake, walk.resolve_checkpoint(ctx.lake, name)))
+        print_checkpoint(console, walk.checkpoint_lineage(ctx.lake, walk.resolve_checkpoint(ctx.lake, name)))
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="doc_id (32 hexadecimal digits) or url")],
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Say everything about a document: origin, annotations, what removes it, what each iteration decided."""
+    ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_explanation
+    from curation_pipeline.stages.explain import explain
+
+    for found in explain(ctx, name):
+        print_explanation(console, found)
+
+
+@app.command()
+def pool(
+    where: Annotated[str, typer.Option(help='SQL condition over the pool\'s columns, e.g. "p_harm < 0.1"')] = "true",
+    sample: Annotated[int, typer.Option(min=0, help="documents of each stratum; 0: no sample, all that match")] = 0,
+    by: Annotated[str, typer.Option(help="column that stratifies the sample")] = "stratum",
+    limit: Annotated[int, typer.Option(min=1, help="rows shown")] = 20,
+    out: Annotated[Path | None, typer.Option(help="write all rows to this .parquet, .csv or .jsonl file")] = None,
+    chain: Annotated[str, typer.Option(help="chain of the pool")] = "main",
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Query the last candidate pool: by condition, or a stratified sample."""
+    ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_frame, write_frame
+    from curation_pipeline.stages.queries import PoolQuery
+
+    pools = ctx.lake.heads("pool", {"chain": chain})
+    if not pools:
+        raise CurationError(f"chain {chain!r} has no pool yet: run `curate run` first")
+    query = PoolQuery(ctx.lake, pools[-1])
+    rows = query.sample(sample, by, where) if sample else query.where(where)
+    if out is not None:
+        write_frame(rows, out)
+        console.print(f"{rows.height:,} documents written to {out}", highlight=False)
+        return
+    print_frame(console, f"{rows.height:,} of {query.rows:,} documents of {pools[-1].partition_text}", rows.head(limit))
+
+
+@app.command("profile")
+def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> None:
+    """Describe the corpus on an HTML page: sizes, languages, topics, scores, duplicates, removal and whom it meets."""
+    ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_frame
+    from curation_pipeline.config import state_folder
+    from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
+
+    manifest = corpus_profile(ctx)
+    print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
+    print_frame(console, "What never enters the pool", ctx.lake.frame(manifest, "removal"))
+    flagged = ctx.lake.frame(manifest, "parity").filter("flagged")
+    print_frame(console, "Groups that a rule or detector removes too often", flagged)
+    path = write_page(ctx, manifest, state_folder() / "corpus.html")
+    console.print(f"Page     {path}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -281,33 +339,6 @@ def report_results(console: Console) -> None:
     path = write_report(ctx, state_folder() / "report.html", data)
     console.print(f"Report   {path}", highlight=False, soft_wrap=True)
     console.print("Web UI   make ui   (or: curate ui)", highlight=False)
-
-
-def _print_checkpoint(found: CheckpointLineage) -> None:
-    console.print(f"[bold]{found.checkpoint.id}[/bold]  content {found.checkpoint.content_hash[:16]}")
-    for checkpoint, batch in found.chain:
-        where = checkpoint.partition_text or "cold start"
-        data = "an uncurated random draw" if batch is None else f"{batch.id} ({batch.n_rows:,} documents)"
-        console.print(f"  {where:<16} {checkpoint.id} <- {data}", highlight=False, soft_wrap=True)
-    _print_frame("Raw partitions behind it", found.partitions)
-
-
-def _print_document(found: DocumentLineage) -> None:
-    _print_frame("Document", found.documents)
-    _print_frame("Draws", found.uses)
-    _print_frame("Checkpoints trained on it", found.checkpoints)
-
-
-def _print_frame(title: str, frame: pl.DataFrame) -> None:
-    if frame.is_empty():
-        console.print(f"{title}: none")
-        return
-    table = Table(*frame.columns, title=title, title_justify="left")
-    for row in frame.iter_rows():
-        table.add_row(
-            *("" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row)
-        )
-    console.print(table)
 
 
 def main() -> None:

@@ -54,6 +54,35 @@ class CorpusSettings(Settings):
         return sources
 
 
+class RemovalSettings(Settings):
+    """What never enters a candidate pool. It decides over annotations and changes none, so it can be undone."""
+
+    near_duplicates: bool = Field(default=True, description="remove near duplicates of a kept document")
+    semantic_duplicates: bool = Field(default=False, description="remove documents of nearly the same sentence vector")
+    contamination: bool = Field(default=True, description="remove documents that share a 13-gram with a benchmark")
+    rules: tuple[str, ...] = Field(
+        default=(), description="quality rules, or families of them, that a document must pass; see `curate profile`"
+    )
+    languages: tuple[str, ...] = Field(
+        default=(), description="ISO 639-1 codes to keep, e.g. en; undetermined text is kept; all languages if empty"
+    )
+    tombstones: Path | None = Field(
+        default=None,
+        description="CSV or JSONL of what must not be used: doc_id, url or domain, with reason, request_id and date",
+    )
+    redact_pii: bool = Field(default=True, description="put placeholders for personal data in what the model reads")
+
+    @field_validator("rules")
+    @classmethod
+    def _known_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        from curation_pipeline.annotate.quality import FAMILIES, RULES
+
+        known = {*FAMILIES, *(rule.column for rule in RULES)}
+        if unknown := [rule for rule in rules if rule not in known]:
+            raise ValueError(f"no quality rule or family {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
+        return rules
+
+
 class LoopSettings(Settings):
     """How iterations follow one another."""
 
@@ -90,6 +119,7 @@ class Profile(Settings):
     corpus: CorpusSettings
     benchmarks: BenchmarkSizes = BenchmarkSizes()
     annotate: AnnotateSettings = AnnotateSettings()
+    removal: RemovalSettings = RemovalSettings()
     reward: RewardSettings = RewardSettings()
     policy: PolicySettings = PolicySettings()
     baselines: BaselineSettings = BaselineSettings()

@@ -70,6 +70,13 @@ SOURCE_SCHEMAS: Mapping[str, Schema] = {
         "vector": pl.List(pl.Float32),
         **_columns(pl.Float32, "p_harm alignment quality"),
     },
+    "removed": {**_LOOP, **_columns(pl.String, "doc_id cause detail")},
+    "duplicates": {
+        **_columns(pl.String, "doc_id partition cluster_id kept_doc_id kind reason"),
+        "cluster_size": pl.Int32,
+        "kept": pl.Boolean,
+        "similarity": pl.Float32,
+    },
     "decisions": {
         **_LOOP,
         "doc_id": pl.String,

@@ -7,6 +7,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from curation_pipeline.annotate.annotator_settings import (
+    DialectSettings,
+    LanguageSettings,
+    ParitySettings,
+    PiiSettings,
+    RegisterSettings,
+)
+from curation_pipeline.annotate.annotator_settings import QualitySettings as QualityClassifierSettings
+from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
+from curation_pipeline.annotate.quality.settings import QualitySettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.settings import Settings
 
@@ -32,6 +42,12 @@ class AnnotateSettings(Settings):
     vector_dims: int = Field(default=64, ge=2, le=64, description="informative dimensions of a sentence vector, of 64")
     vector_max_terms: int = Field(default=30_000, ge=100, le=1_000_000, description="terms that vectors know")
     vector_sample: int = Field(default=30_000, ge=10, le=5_000_000, description="documents that vectors are fitted on")
+    generation: int = Field(
+        default=0,
+        ge=0,
+        description="vectors, topics, tokenizer and base are fitted once and stay when the corpus grows; another "
+        "number fits them anew, which starts the chain from another base",
+    )
     topics: int = Field(default=24, ge=1, le=1000, description="number of topics")
     teachers: tuple[DetectorName, ...] = Field(
         default=("alt_profanity",), min_length=1, description="detectors that make the safety reward"
@@ -45,6 +61,16 @@ class AnnotateSettings(Settings):
     judge_max_false_positives: float = Field(
         default=0.01, ge=0.0, le=1.0, description="share of clean encyclopaedic text that a usable judge may flag"
     )
+    quality: QualitySettings = Field(default=QualitySettings(), description="thresholds of the quality rules")
+    language: LanguageSettings = Field(default=LanguageSettings(), description="language identification")
+    pii: PiiSettings = Field(default=PiiSettings(), description="personal data")
+    duplicates: DuplicatesSettings = Field(default=DuplicatesSettings(), description="near and semantic duplicates")
+    registers: RegisterSettings = Field(default=RegisterSettings(), description="the register classifier")
+    quality_classifier: QualityClassifierSettings = Field(
+        default=QualityClassifierSettings(), description="the classifier of damaged text"
+    )
+    dialect: DialectSettings = Field(default=DialectSettings(), description="the dialect proxy")
+    parity: ParitySettings = Field(default=ParitySettings(), description="when removal counts as unequal")
     detoxify: DetoxifySettings = Field(default=DetoxifySettings(), description="Detoxify's weights")
 
     @model_validator(mode="after")

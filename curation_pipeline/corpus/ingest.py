@@ -1,34 +1,44 @@
-"""Sources into documents: every row of every file ends as a document, a duplicate, a quarantined or an excluded row."""
+"""Sources into documents: every row of every file ends as a document, a duplicate, a quarantined or an excluded row.
+
+All works on batches of some 20,000 rows, so memory does not grow with the files; what stays for each document is the
+sixteen bytes of its id.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from curation_pipeline.corpus import hub
+from curation_pipeline.corpus.digests import DigestSet
+from curation_pipeline.corpus.files import snapshot_files, snapshots
 from curation_pipeline.corpus.packaged import PACKAGED, PackagedDataset
 from curation_pipeline.corpus.readers import reader_for
+from curation_pipeline.corpus.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    FAILURES_SCHEMA,
+    ROWS_SCHEMA,
+    Batch,
+    ReadOptions,
+)
+from curation_pipeline.corpus.sampling import LimitSketch, before, sample_units
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
-from curation_pipeline.corpus.settings import FolderSource, PackageSource
-from curation_pipeline.corpus.splitting import split_text
-from curation_pipeline.corpus.streams import Failure, excerpt
-from curation_pipeline.datasets.packages import fetch, file_sha256
+from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource
+from curation_pipeline.corpus.splitting import split_rows
+from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.text import starts_with_key
-from curation_pipeline.errors import ConfigError, DataError
-from curation_pipeline.seeds import unit_hash
+from curation_pipeline.errors import ConfigError
 
-INGEST_VERSION = "1"
+INGEST_VERSION = "2"
 """Raised when the same files would give other documents; part of the recipe key of an ingest."""
 
-LIMIT_SEED = 11
-"""Which documents a limit keeps depends on their text and on this constant alone."""
-
-LOOSE_FILES = "all"
+AnySource = FolderSource | HubSource | PackageSource
+Append = Callable[[pl.DataFrame], None]
+"""Takes the next rows of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class Counts:
         duplicate: documents whose id stands earlier in this partition; they are in the table, marked.
         quarantined: rows that could not be read or have no text.
         excluded: documents left out because they are, or begin with, a labelled or benchmark text.
+        beyond_limit: documents that the source's limit left out; not among those read.
+        characters: of the texts of all documents in the table.
     """
 
     read: int
@@ -48,6 +60,8 @@ class Counts:
     duplicate: int
     quarantined: int
     excluded: int
+    beyond_limit: int = 0
+    characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,101 +73,211 @@ class Ingested:
     counts: Counts
 
 
-def partitions(source: FolderSource | PackageSource, cache: Path) -> list[str]:
-    """Names of a source's snapshots, sorted. ``cache`` is not read for either kind of source.
+def partitions(source: AnySource, cache: Path) -> list[str]:
+    """Names of a source's snapshots, sorted. ``cache`` is not read.
 
     Raises:
         ConfigError: the packaged data set does not exist, or its terms are not accepted.
         DataError: the folder does not exist or holds no file that can be read.
+        DownloadError: the hub cannot be reached.
     """
     if isinstance(source, PackageSource):
         dataset = _packaged(source)
         return sorted(source.snapshots or dataset.snapshots)
-    if not source.path.is_dir():
-        raise DataError(f"source {source.name!r}: {source.path} is not a folder; check its path in the profile")
-    names = [entry.name for entry in source.path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    odd = sorted(name for name in names if "|" in name)
-    if odd:
-        raise DataError(f"source {source.name!r}: the snapshot folder {odd[0]!r} has a '|' in its name; rename it")
-    found = sorted(name for name in {*names, LOOSE_FILES} if _files(source, name))
-    if not found:
-        raise DataError(f"source {source.name!r}: no JSONL, CSV or Parquet file lies in {source.path}")
-    return found
+    return hub.splits(source) if isinstance(source, HubSource) else snapshots(source)
 
 
-def fingerprint(source: FolderSource | PackageSource, snapshot: str, cache: Path) -> dict[str, str]:
-    """Input file name -> sha256 of its content, for the recipe key: the same content gives the same key.
+def fingerprint(source: AnySource, snapshot: str, cache: Path) -> dict[str, str]:
+    """Input file name -> what identifies its content, for the recipe key: the same content gives the same key.
 
-    Nothing is downloaded: a package archive is pinned by its hash already. ``cache`` is not read.
+    Files have their sha256; a file in a bucket is read for it once and remembered for its ETag in ``cache``. A data set
+    of the hub has its commit. Nothing is downloaded for a package: its archive is pinned by its hash already.
+
+    Raises:
+        DataError: the source's folder is missing, or a bucket cannot be read.
+        DownloadError: the hub cannot be reached.
     """
     if isinstance(source, PackageSource):
         dataset = _packaged(source)
         return {dataset.archive.filename: dataset.archive.sha256, f"reader:{dataset.name}": str(dataset.version)}
-    return {path.relative_to(source.path).as_posix(): file_sha256(path) for path in _files(source, snapshot)}
+    if isinstance(source, HubSource):
+        return {f"hub:{source.dataset}": hub.revision(source)}
+    return {file.name: file.sha256(cache) for file in snapshot_files(source, snapshot)}
 
 
-def ingest(
-    source: FolderSource | PackageSource, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()
-) -> Ingested:
-    """Reads one partition.
+def ingest(source: AnySource, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
+    """Reads one partition into memory; :func:`ingest_into` says more."""
+    documents: list[pl.DataFrame] = [pl.DataFrame(schema=DOCUMENTS_SCHEMA)]
+    quarantine: list[pl.DataFrame] = [pl.DataFrame(schema=QUARANTINE_SCHEMA)]
+    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append)
+    return Ingested(pl.concat(documents), pl.concat(quarantine), counts)
+
+
+def ingest_into(
+    source: AnySource,
+    snapshot: str,
+    cache: Path,
+    exclude_keys: frozenset[str],
+    documents: Append,
+    quarantine: Append,
+) -> Counts:
+    """Reads one partition piece by piece. A source with a limit is read twice: once to find what the sample is.
 
     Args:
         source: where the documents are.
         snapshot: one of :func:`partitions`.
         cache: folder of downloaded archives.
         exclude_keys: normalised keys of labelled and benchmark texts, which must not be trained on.
+        documents: gets frames of ``DOCUMENTS_SCHEMA`` in reading order.
+        quarantine: gets frames of ``QUARANTINE_SCHEMA`` in reading order.
 
     Raises:
         ConfigError: no such snapshot, or the terms of a data set are not accepted.
-        DataError: the source's folder is missing.
+        DataError: the source's folder is missing, or a bucket cannot be read.
+        DownloadError: the hub or a package index cannot be reached.
     """
-    if snapshot not in partitions(source, cache):
-        raise ConfigError(
-            f"source {source.name!r} has no snapshot {snapshot!r}: {', '.join(partitions(source, cache))}"
-        )
-    limit: int | None = None
-    language: str | None = "en"
-    if isinstance(source, PackageSource):
+    if snapshot not in (names := partitions(source, cache)):
+        raise ConfigError(f"source {source.name!r} has no snapshot {snapshot!r}: {', '.join(names)}")
+    reading = _Reading(source, snapshot, cache, exclude_keys)
+    cut = None
+    if source.limit is not None:
+        sketch = LimitSketch(source.limit)
+        for rows, _ in reading.prepared():
+            sketch.add(rows)
+        cut = sketch.cut()
+    seen = DigestSet()
+    total = dict.fromkeys((field.name for field in fields(Counts)), 0)
+    for rows, failures in reading.prepared():
+        looked_at = rows.height
+        if cut is not None:
+            rows = rows.filter(before(cut))
+        total["beyond_limit"] += looked_at - rows.height
+        total["excluded"] += int(rows["excluded"].sum())
+        rows = rows.filter(~pl.col("excluded"))
+        rows = rows.with_columns(seen.add(rows["doc_id"]).alias("duplicate"), **reading.constants())
+        duplicate = int(rows["duplicate"].sum())
+        total["kept"] += rows.height - duplicate
+        total["duplicate"] += duplicate
+        total["quarantined"] += failures.height
+        total["characters"] += int(rows["text"].str.len_chars().sum())
+        if rows.height:
+            documents(rows.select(pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items()))
+        if failures.height:
+            place = {"source": pl.lit(source.name), "snapshot": pl.lit(snapshot)}
+            quarantine(failures.with_columns(**place).select(list(QUARANTINE_SCHEMA)))
+    total["read"] = sum(total[name] for name in ("kept", "duplicate", "quarantined", "excluded"))
+    return Counts(**total)
+
+
+class _Reading:
+    """One way through a partition, which can be gone again."""
+
+    def __init__(self, source: AnySource, snapshot: str, cache: Path, exclude_keys: frozenset[str]) -> None:
+        self.source, self.snapshot, self.cache, self.exclude_keys = source, snapshot, cache, exclude_keys
+        self._packaged_rows: pl.DataFrame | None = None
+
+    def constants(self) -> dict[str, pl.Expr]:
+        """Columns that have one value throughout, and the size."""
+        language: str | None
+        if isinstance(self.source, PackageSource):
+            domain, language = _packaged(self.source).domain, "en"
+        else:
+            domain, language = self.source.domain, self.source.language
+        named = {"source": self.source.name, "snapshot": self.snapshot, "domain": domain, "language": language}
+        expressions = {name: pl.lit(value, dtype=pl.Utf8) for name, value in named.items()}
+        return expressions | {"n_bytes": pl.col("text").str.len_bytes().cast(pl.Int64)}
+
+    def prepared(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
+        ordinal = 0
+        for rows, failures in _coalesced(self._batches()):
+            if self.source.limit is not None:
+                rows = rows.with_columns(
+                    sample_units(document_ids(rows["text"])),
+                    pl.int_range(ordinal, ordinal + pl.len(), dtype=pl.Int64).alias("ordinal"),
+                    pl.lit(0, dtype=pl.Int64).alias("part"),
+                )
+                ordinal += rows.height
+            if self.source.max_chars is not None:
+                rows = split_rows(rows, self.source.max_chars)
+            if self.exclude_keys:
+                excluded = starts_with_key(rows["text"], self.exclude_keys)
+            else:
+                excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
+            yield rows.with_columns(document_ids(rows["text"]), excluded), failures
+
+    def _batches(self) -> Iterator[tuple[str, Batch]]:
+        """File names and batches."""
+        source = self.source
+        if isinstance(source, PackageSource):
+            yield from self._packaged_batches(source)
+            return
+        shared = set(ReadOptions.__dataclass_fields__) & set(type(source).model_fields)
+        options = ReadOptions(**{name: getattr(source, name) for name in shared})
+        if isinstance(source, HubSource):
+            for batch in hub.read_hub(source, self.snapshot, hub.revision(source), options):
+                yield f"hub:{source.dataset}", batch
+            return
+        for file in snapshot_files(source, self.snapshot):
+            reader = reader_for(file.name, source.text_split)
+            assert reader is not None  # snapshot_files gives no other
+            try:
+                stream = file.open()
+            except OSError as error:
+                problem = {"position": 0, "offset": 0, "excerpt": "", "reason": f"the file cannot be opened: {error}"}
+                yield file.name, Batch(pl.DataFrame(), pl.DataFrame([problem], schema=FAILURES_SCHEMA))
+                continue
+            with stream:
+                for batch in reader(stream, file.name, options):
+                    yield file.name, batch
+
+    def _packaged_batches(self, source: PackageSource) -> Iterator[tuple[str, Batch]]:
         dataset = _packaged(source)
-        rows = dataset.read(fetch(dataset.archive, cache), snapshot).with_columns(
+        if self._packaged_rows is None:  # An archive is unpacked in memory in any case: once is enough.
+            self._packaged_rows = dataset.read(fetch(dataset.archive, self.cache), self.snapshot)
+        rows = self._packaged_rows.filter(pl.col("text").str.strip_chars() != "").with_columns(
             pl.lit(None, dtype=pl.Utf8).alias("url"),
             pl.lit(None, dtype=pl.Utf8).alias("created_at"),
             pl.lit("{}").alias("metadata"),
         )
-        rows = rows.filter(pl.col("text").str.strip_chars() != "")
-        failures, domain, limit = _quarantine([]), dataset.domain, source.limit
-        if limit is not None:
-            rows = rows.sort(pl.Series(unit_hash(document_ids(rows["text"]), LIMIT_SEED)), maintain_order=True)
-    else:
-        rows, failures = _read_folder(source, snapshot)
-        domain, language = source.domain, source.language
-    if source.max_chars is not None:
-        rows = _split(rows, source.max_chars)
-    rows = rows.with_columns(document_ids(rows["text"]), starts_with_key(rows["text"], exclude_keys))
-    repeated = (~pl.col("doc_id").is_first_distinct()).alias("duplicate")
-    rows = rows.with_columns(repeated)
-    kept = ~pl.col("excluded") & ~pl.col("duplicate")
-    if limit is not None:
-        # The rows come in the order of a hash, so the first ones that count are a random sample.
-        rows = rows.filter(kept.cast(pl.Int64).cum_sum() - kept.cast(pl.Int64) < limit)
-        rows = rows.sort("file", "position", maintain_order=True)
-        rows = rows.with_columns(repeated)
-    constants = {"source": source.name, "snapshot": snapshot, "domain": domain, "language": language}
-    documents = rows.filter(~pl.col("excluded")).with_columns(
-        *(pl.lit(value, dtype=pl.Utf8).alias(name) for name, value in constants.items()),
-        pl.col("text").str.len_bytes().cast(pl.Int64).alias("n_bytes"),
+        if source.limit is not None:
+            rows = rows.sort("file", "position", maintain_order=True)
+        nothing = pl.DataFrame(schema=FAILURES_SCHEMA)
+        for (file,), part in rows.group_by("file", maintain_order=True):
+            for piece in part.iter_slices(BATCH_ROWS):
+                yield str(file), Batch(piece.drop("file"), nothing)
+
+
+def _coalesced(batches: Iterator[tuple[str, Batch]]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Batches of many small files as few frames, so that the table's row groups are neither small nor large."""
+    rows: list[pl.DataFrame] = []
+    failures: list[pl.DataFrame] = []
+    height = size = 0
+    for file, batch in batches:
+        name = pl.lit(file, dtype=pl.Utf8).alias("file")
+        if batch.rows.height:
+            rows.append(batch.rows.with_columns(name))
+            height += batch.rows.height
+            size += int(batch.rows.estimated_size())
+        if batch.failures.height:
+            failures.append(batch.failures.with_columns(name))
+            height += batch.failures.height
+        if height >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _joined(rows, failures)
+            rows, failures, height, size = [], [], 0, 0
+    if rows or failures:
+        yield _joined(rows, failures)
+
+
+_FILE: dict[str, pl.DataType] = {"file": pl.Utf8()}
+
+
+def _joined(rows: list[pl.DataFrame], failures: list[pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    columns = [*ROWS_SCHEMA, "file"]
+    return (
+        pl.concat([pl.DataFrame(schema=ROWS_SCHEMA | _FILE), *(frame.select(columns) for frame in rows)]),
+        pl.concat([pl.DataFrame(schema=FAILURES_SCHEMA | _FILE), *failures]),
     )
-    documents = documents.select([pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items()])
-    quarantine = failures.with_columns(pl.lit(source.name).alias("source"), pl.lit(snapshot).alias("snapshot"))
-    duplicate = int(documents["duplicate"].sum())
-    counts = Counts(
-        read=rows.height + quarantine.height,
-        kept=documents.height - duplicate,
-        duplicate=duplicate,
-        quarantined=quarantine.height,
-        excluded=int(rows["excluded"].sum()),
-    )
-    return Ingested(documents, quarantine.select(QUARANTINE_SCHEMA.keys()), counts)
 
 
 def _packaged(source: PackageSource) -> PackagedDataset:
@@ -173,98 +297,3 @@ def _packaged(source: PackageSource) -> PackagedDataset:
             f"allowed: {', '.join(dataset.snapshots)}"
         )
     return dataset
-
-
-def _files(source: FolderSource, snapshot: str) -> list[Path]:
-    """Readable files of a snapshot, sorted by name; hidden ones are left alone."""
-    folder = source.path / snapshot
-    found = list(folder.rglob("*")) if folder.is_dir() else []
-    if snapshot == LOOSE_FILES:
-        found += list(source.path.glob("*"))
-    return sorted(
-        path
-        for path in found
-        if reader_for(path)
-        and not any(part.startswith(".") for part in path.relative_to(source.path).parts)
-        and path.is_file()
-    )
-
-
-def _read_folder(source: FolderSource, snapshot: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows with text, file, position, url, created_at, metadata; and the quarantine without source and snapshot."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("text", "file", "position", "url", "created_at", "metadata")}
-    failures: list[tuple[str, int, int, str, str]] = []
-    named = {source.text_column, source.url_column, source.created_at_column}
-    for path in _files(source, snapshot):
-        reader = reader_for(path)
-        name = path.relative_to(source.path).as_posix()
-        for position, offset, record in reader(path) if reader else ():
-            if isinstance(record, Failure):
-                failures.append((name, position, offset, record.excerpt, record.reason))
-                continue
-            text = record.get(source.text_column)
-            problem = _text_problem(text, source.text_column, record)
-            if problem:
-                failures.append((name, position, offset, excerpt(str(text or "")), problem))
-                continue
-            columns["text"].append(text)
-            columns["file"].append(name)
-            columns["position"].append(position)
-            columns["url"].append(_plain(record, source.url_column))
-            columns["created_at"].append(_plain(record, source.created_at_column))
-            columns["metadata"].append(_metadata(record, named))
-    schema = {name: pl.Int64 if name == "position" else pl.Utf8 for name in columns}
-    return pl.DataFrame(columns, schema=schema), _quarantine(failures)
-
-
-def _text_problem(text: object, column: str, record: Mapping[str, Any]) -> str:
-    if text is None:
-        return f"no text in column {column!r} (columns: {excerpt(', '.join(map(str, list(record)[:12])))})"
-    if not isinstance(text, str):
-        return f"column {column!r} holds a {type(text).__name__}, not text"
-    if not text.strip():
-        return f"the text in column {column!r} is empty"
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            return "the text has half of a surrogate pair, which no encoding can hold"
-    return ""
-
-
-def _plain(record: Mapping[str, Any], column: str | None) -> str | None:
-    """A field as text, or None; what cannot be encoded is escaped."""
-    value = record.get(column) if column else None
-    return None if value is None or value == "" else str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _metadata(record: Mapping[str, Any], named: set[str | None]) -> str:
-    """The other simple fields as a JSON object."""
-    other = {
-        str(key): value if isinstance(value, str | int | bool) or math.isfinite(value) else None
-        for key, value in record.items()
-        if key not in named and isinstance(value, str | int | float | bool)
-    }
-    return json.dumps(other, sort_keys=True) if other else "{}"
-
-
-def _quarantine(failures: list[tuple[str, int, int, str, str]]) -> pl.DataFrame:
-    schema = {name: kind for name, kind in QUARANTINE_SCHEMA.items() if name not in {"source", "snapshot"}}
-    return pl.DataFrame(failures, schema=schema, orient="row")
-
-
-def _split(rows: pl.DataFrame, max_chars: int) -> pl.DataFrame:
-    """Rows longer than ``max_chars`` as several, with part and parts in their metadata; order is kept."""
-    if not (rows["text"].str.len_chars() > max_chars).any():
-        return rows
-    parts = [split_text(text, max_chars) if len(text) > max_chars else [text] for text in rows["text"].to_list()]
-    rows = rows.with_columns(pl.Series("text", parts, dtype=pl.List(pl.Utf8)))
-    rows = rows.with_columns(
-        pl.int_ranges(pl.col("text").list.len().cast(pl.Int64)).alias("part"), pl.col("text").list.len().alias("parts")
-    ).explode("text", "part")
-    marks = pl.format('"part": {}, "parts": {}}}', pl.col("part"), pl.col("parts"))
-    start = pl.col("metadata").str.strip_suffix("}")
-    marked = pl.when(pl.col("metadata") == "{}").then(start + marks).otherwise(start + pl.lit(", ") + marks)
-    return rows.with_columns(
-        pl.when(pl.col("parts") > 1).then(marked).otherwise(pl.col("metadata")).alias("metadata")
-    ).drop("part", "parts")

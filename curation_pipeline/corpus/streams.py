@@ -1,155 +1,291 @@
-"""Lines of plain and compressed files, as far as they can be read; what cannot be is a failure, not an exception."""
+"""Bytes of plain and compressed files, as far as they can be read.
+
+A stream is an iterator of pieces of bytes and of :class:`Damage`: bytes are missing at that place, and what follows is
+a new start. After damage a gzip stream is taken up again at its next member and a Zstandard stream at its next frame.
+Memory is bounded by the size of a piece whatever the file holds.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from curation_pipeline.corpus.schema import EXCERPT_CHARS
+from curation_pipeline.corpus.rows import ReadOptions
 
 CHUNK_BYTES = 256 * 1024
-MAX_LINE_BYTES = 64 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
+"""Most bytes of one piece out of gzip."""
+
+ZSTD_STEP = 512
+"""Compressed bytes given to the Zstandard decoder at once: each three can become 128 KiB in the worst case, and what a
+step gives before damage is lost."""
+
+GUARD_FREE_BYTES = 64 * 1024 * 1024
+"""The ratio of a bomb is looked for only beyond this many bytes: small files may be all one letter."""
+
+GZIP_MAGIC = b"\x1f\x8b\x08"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Something in a file that could not be read.
+class Damage:
+    """Bytes are missing here.
 
     Attributes:
-        excerpt: at most 200 characters of it, undecodable bytes escaped.
-        reason: what is wrong, in words a user can act on.
+        reason: what is wrong, with the place in the file.
     """
 
-    excerpt: str
     reason: str
 
 
-class _DamagedStream(Exception):
-    """A compressed stream broke off; carries why."""
+Piece = bytes | Damage
 
 
-def excerpt(raw: bytes | str) -> str:
-    """The first characters of ``raw``, always printable as UTF-8."""
-    text = raw[: 4 * EXCERPT_CHARS].decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-    return text[:EXCERPT_CHARS].encode("utf-8", "backslashreplace").decode("utf-8")[:EXCERPT_CHARS]
+class BombError(Exception):
+    """A file unpacks to more than the settings allow; carries which one."""
 
 
-def lines(path: Path) -> Iterator[tuple[int, int, bytes | Failure]]:
-    """Lines of a file, plain or compressed, with their line feed, in memory bounded by the longest line allowed.
+@dataclass(slots=True)
+class Meter:
+    """Counts what goes into and comes out of a decoder, against the limits.
 
-    Everything before a break in a compressed stream is given; the cut line at the break is one failure.
+    Attributes:
+        max_expansion: most bytes out for each byte in, beyond ``GUARD_FREE_BYTES``.
+        max_unpacked_bytes: most bytes out.
+        taken: bytes in.
+        given: bytes out.
     """
-    carry = bytearray()
-    position = offset = skipped = 0
-    damage = ""
+
+    max_expansion: float
+    max_unpacked_bytes: int
+    taken: int = field(default=0)
+    given: int = field(default=0)
+
+    def give(self, piece: bytes) -> bytes:
+        """Count a piece on its way out.
+
+        Raises:
+            BombError: a limit is passed.
+        """
+        self.given += len(piece)
+        if self.given > self.max_unpacked_bytes:
+            raise BombError(f"it unpacks to more than max_unpacked_bytes = {self.max_unpacked_bytes}")
+        if self.given > GUARD_FREE_BYTES + self.max_expansion * self.taken:
+            raise BombError(
+                f"{self.taken} compressed bytes unpack to more than {self.given}, "
+                f"a decompression bomb by max_expansion = {self.max_expansion:g}"
+            )
+        return piece
+
+
+def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]:
+    """The content of a file, decompressed as its name says.
+
+    Args:
+        stream: the file, opened for reading bytes; must be able to seek where it is compressed.
+        name: its name; ``.gz`` and ``.zst`` are unpacked.
+        options: limits of unpacking.
+    """
+    meter = Meter(options.max_expansion, options.max_unpacked_bytes)
+    lower = name.lower()
     try:
-        for chunk in _chunks(path):
-            if skipped:
-                cut = chunk.find(b"\n") + 1
-                if not cut:
-                    skipped += len(chunk)
-                    continue
-                offset, position, skipped = offset + skipped + cut, position + 1, 0
-                chunk = chunk[cut:]
-            carry += chunk
-            if b"\n" in chunk:
-                whole = bytes(carry).split(b"\n")
-                carry = bytearray(whole.pop())
-                for line in whole:
-                    yield position, offset, line + b"\n"
-                    position += 1
-                    offset += len(line) + 1
-            if len(carry) > MAX_LINE_BYTES:
-                yield position, offset, Failure(excerpt(bytes(carry)), f"a line of more than {MAX_LINE_BYTES} bytes")
-                carry, skipped = bytearray(), len(carry)
-    except (_DamagedStream, OSError) as error:
-        damage = str(error)
-    if damage:
-        yield position, offset, Failure(excerpt(bytes(carry)), f"the file breaks off here: {damage}")
-    elif carry and not skipped:
-        yield position, offset, bytes(carry)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    name = path.name.lower()
-    with path.open("rb") as stream:
-        if name.endswith(".gz"):
-            yield from _gzip_chunks(stream)
-        elif name.endswith(".zst"):
-            yield from _zstd_chunks(stream)
+        if lower.endswith(".gz"):
+            yield from _Gzip(stream, meter).pieces()
+        elif lower.endswith(".zst"):
+            yield from _Zstd(stream, meter).pieces()
         else:
-            while chunk := stream.read(CHUNK_BYTES):
-                yield chunk
+            while data := stream.read(CHUNK_BYTES):
+                meter.taken += len(data)
+                yield meter.give(data)
+    except BombError as error:
+        yield Damage(f"the rest of the file is left unread: {error}")
+    except OSError as error:
+        yield Damage(f"the file cannot be read on: {error}")
 
 
-def _gzip_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """Decompressed chunks of all members of a gzip stream, up to the very byte where it is damaged."""
-    machine = zlib.decompressobj(wbits=31)
-    started = False
-    while data := stream.read(CHUNK_BYTES):
-        while data:
-            if machine.eof:
-                # Members may be padded with zero bytes; anything else is the next member.
-                data = data.lstrip(b"\0")
-                if not data:
-                    break
-                machine = zlib.decompressobj(wbits=31)
-            started = True
-            before = machine.copy()
-            pending, pieces = data, []
-            try:
-                while True:
-                    pieces.append(machine.decompress(pending, 16 * CHUNK_BYTES))
-                    pending = machine.unconsumed_tail
-                    if not pending:
+class _Members:
+    """What gzip and Zstandard share: members one after the other, each found by its first bytes."""
+
+    kind = ""
+
+    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
+        self.stream, self.meter = stream, meter
+
+    def _resume(self, after: int, magic: bytes, sound: Callable[[bytes], bool]) -> int | None:
+        """The place of the next member behind ``after`` whose first bytes can be unpacked, or None.
+
+        The search begins right behind the start of the damaged member: a decoder that reads damaged bytes can run past
+        the member's end before it notices.
+        """
+        self.stream.seek(after)
+        window, start = b"", after
+        while data := self.stream.read(CHUNK_BYTES):
+            window += data
+            at = window.find(magic)
+            while at >= 0:
+                head = window[at : at + CHUNK_BYTES]
+                if len(head) < CHUNK_BYTES:
+                    place = self.stream.tell()
+                    head += self.stream.read(CHUNK_BYTES - len(head))
+                    self.stream.seek(place)
+                if sound(head):
+                    return start + at
+                at = window.find(magic, at + 1)
+            keep = len(magic) - 1
+            start += len(window) - keep
+            window = window[-keep:]
+        return None
+
+
+class _Gzip(_Members):
+    def pieces(self) -> Iterator[Piece]:
+        """Decompressed pieces of all members, up to the very byte where one is damaged."""
+        place: int | None = 0
+        while place is not None:
+            place = yield from self._run(place)
+
+    def _run(self, place: int) -> Any:
+        """Members from ``place`` on until one is damaged: where to go on, or None at the end."""
+        self.stream.seek(place)
+        machine: Any = None
+        begun = at = place
+        while data := self.stream.read(CHUNK_BYTES):
+            while data:
+                if machine is None or machine.eof:
+                    # Members may be padded with zero bytes; anything else is the next member.
+                    padding = len(data) - len(data.lstrip(b"\0")) if machine is not None else 0
+                    at, data = at + padding, data[padding:]
+                    if not data:
                         break
-                    yield pieces.pop()
-                    before = machine.copy()
-                    data = pending
-            except zlib.error as error:
-                yield _salvage(before, data)
-                raise _DamagedStream(f"damaged gzip stream ({error})") from error
-            yield from pieces
-            data = machine.unused_data
-    if started and not machine.eof:
-        yield machine.flush()
-    if started and not machine.eof:
-        raise _DamagedStream("truncated gzip stream")
+                    machine, begun = zlib.decompressobj(wbits=31), at
+                before = machine.copy()
+                try:
+                    piece = machine.decompress(data, PIECE_BYTES)
+                except zlib.error as error:
+                    consumed = yield from self._salvage(before, data)
+                    yield Damage(f"damaged gzip stream at byte {at + consumed} of the file ({error})")
+                    return self._resume(begun + 1, GZIP_MAGIC, _sound_gzip)
+                rest = machine.unused_data if machine.eof else machine.unconsumed_tail
+                taken = len(data) - len(rest)
+                at, data = at + taken, rest
+                self.meter.taken += taken
+                if piece:
+                    yield self.meter.give(piece)
+                elif not taken:
+                    break
+        if machine is not None and not machine.eof:
+            yield from self._flush(machine)
+            if not machine.eof:
+                yield Damage(f"truncated gzip stream: the file ends at byte {at}")
+                return self._resume(begun + 1, GZIP_MAGIC, _sound_gzip)
+        return None
+
+    def _flush(self, machine: Any) -> Iterator[Piece]:
+        """What a decoder still holds when no more input comes."""
+        while piece := machine.decompress(machine.unconsumed_tail, PIECE_BYTES):
+            yield self.meter.give(piece)
+
+    def _salvage(self, machine: Any, data: bytes) -> Any:
+        """What the decoder gives byte by byte before the damage that a whole piece failed on; how far it came."""
+        rescued = bytearray()
+        done = 0
+        try:
+            for done in range(len(data)):
+                rescued += machine.decompress(data[done : done + 1])
+                if len(rescued) >= PIECE_BYTES:
+                    yield self.meter.give(bytes(rescued))
+                    rescued.clear()
+        except zlib.error:
+            pass  # This is the damage; the caller reports it.
+        self.meter.taken += done
+        if rescued:
+            yield self.meter.give(bytes(rescued))
+        return done
 
 
-def _salvage(machine: Any, data: bytes) -> bytes:
-    """What a decompressor gives byte by byte before it meets the damage that a whole chunk failed on."""
-    rescued = bytearray()
+def _sound_gzip(head: bytes) -> bool:
+    """Whether a gzip member begins here: a legal header, and data that unpack as far as they are at hand."""
+    if len(head) < 10 or head[3] & 0xE0:
+        return False
+    machine = zlib.decompressobj(wbits=31)
     try:
-        for i in range(len(data)):
-            rescued += machine.decompress(data[i : i + 1])
+        return bool(machine.decompress(head, PIECE_BYTES)) or machine.eof
     except zlib.error:
-        pass  # This is the damage; the caller reports it.
-    return bytes(rescued)
+        return False
 
 
-def _zstd_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """Decompressed chunks of all frames of a Zstandard stream."""
-    import zstandard
+class _Zstd(_Members):
+    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
+        super().__init__(stream, meter)
+        import zstandard
 
-    codec = zstandard.ZstdDecompressor(max_window_size=2**31)
-    machine = codec.decompressobj()
-    fed = False
-    # Small steps: what a step gives before its damage is lost.
-    while data := stream.read(CHUNK_BYTES // 16):
-        while data:
-            if machine.eof:
-                machine = codec.decompressobj()
-            fed = True
-            try:
-                piece = machine.decompress(data)
-            except zstandard.ZstdError as error:
-                raise _DamagedStream(f"damaged Zstandard stream ({error})") from error
-            if piece:
-                yield piece
-            data = machine.unused_data if machine.eof else b""
-    if fed and not machine.eof:
-        raise _DamagedStream("truncated Zstandard stream")
+        # Dumps made with `zstd --long=31` need the widest window; it takes memory only as far as it is filled.
+        self._codec = zstandard.ZstdDecompressor(max_window_size=2**31)
+        self._error = zstandard.ZstdError
+
+    def pieces(self) -> Iterator[Piece]:
+        """Decompressed pieces of all frames, up to the block where one is damaged."""
+        place: int | None = 0
+        while place is not None:
+            place = yield from self._run(place)
+
+    def _run(self, place: int) -> Any:
+        """Frames from ``place`` on until one is damaged: where to go on, or None at the end."""
+        self.stream.seek(place)
+        machine: Any = None
+        begun = at = place
+        given = 0
+        while chunk := self.stream.read(CHUNK_BYTES):
+            for start in range(0, len(chunk), ZSTD_STEP):
+                data = chunk[start : start + ZSTD_STEP]
+                while data:
+                    if machine is None or machine.eof:
+                        machine, begun, given = self._codec.decompressobj(), at, 0
+                    try:
+                        piece = machine.decompress(data)
+                    except self._error as error:
+                        yield from self._salvage(begun, at, given)
+                        yield Damage(f"damaged Zstandard stream at byte {at} of the file ({error})")
+                        return self._resume(begun + 1, ZSTD_MAGIC, self._sound)
+                    rest = machine.unused_data if machine.eof else b""
+                    self.meter.taken += len(data) - len(rest)
+                    at, data = at + len(data) - len(rest), rest
+                    given += len(piece)
+                    if piece:
+                        yield self.meter.give(piece)
+        if machine is not None and not machine.eof:
+            yield Damage(f"truncated Zstandard stream: the file ends at byte {at}")
+            return self._resume(begun + 1, ZSTD_MAGIC, self._sound)
+        return None
+
+    def _salvage(self, begun: int, at: int, given: int) -> Iterator[Piece]:
+        """What the step at ``at`` gives before its damage: the frame once more, its last step byte by byte."""
+        machine = self._codec.decompressobj()
+        self.stream.seek(begun)
+        skipped = 0
+        try:
+            while begun < at:
+                data = self.stream.read(min(ZSTD_STEP, at - begun))
+                begun += len(data)
+                skipped += len(machine.decompress(data))
+            if skipped != given:
+                return
+            for byte in self.stream.read(ZSTD_STEP):
+                if piece := machine.decompress(bytes((byte,))):
+                    yield self.meter.give(piece)
+        except (self._error, EOFError):
+            return
+
+    def _sound(self, head: bytes) -> bool:
+        """Whether a frame begins here: it unpacks as far as it is at hand, if only to nothing yet."""
+        machine = self._codec.decompressobj()
+        try:
+            for start in range(0, min(len(head), 64 * ZSTD_STEP), ZSTD_STEP):
+                machine.decompress(head[start : start + ZSTD_STEP])
+                if machine.eof:
+                    break
+        except self._error:
+            return False
+        return True

@@ -104,6 +104,16 @@ def role_rows(data: BenchmarkData) -> pl.DataFrame:
     )
 
 
+def texts_of(data: BenchmarkData) -> pl.DataFrame:
+    """Every text of every benchmark as the model reads it: columns benchmark and text, unique, for overlap checks."""
+    rows = role_rows(data).select(pl.col("dataset").alias("benchmark"), "text")
+    pairs = data.preferences.unpivot(["preferred", "dispreferred"], index=["source", "context"], value_name="side")
+    pairs = pairs.select(
+        pl.col("source").alias("benchmark"), pl.concat_str("context", "side", separator=" ").alias("text")
+    )
+    return pl.concat([rows, pairs]).unique(maintain_order=True)
+
+
 def contamination_keys(data: BenchmarkData, labels: pl.DataFrame | None = None) -> pl.Series:
     """Normalised keys of every text that must not stand in the pool.
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from curation_pipeline.experiment import report_figures as figures
 from curation_pipeline.experiment.report_data import AXES, SCHEMAS, ReportData
-from curation_pipeline.experiment.report_figures import Plot, clean, csv_link
 from curation_pipeline.experiment.report_text import DASH, IS_LAST, count, interval, number, percent, size, verdicts
+from curation_pipeline.experiment.svg import Plot, clean, csv_link
 
 if TYPE_CHECKING:
     from rich.table import Table

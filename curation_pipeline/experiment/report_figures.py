@@ -1,138 +1,14 @@
-"""The report's plots as inline SVG: text stays text, and every colour is a CSS variable of the page."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
-import base64
-import io
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
-from markupsafe import Markup
 
-# Placeholders that matplotlib writes into the SVG, replaced by the page's variables afterwards.
-INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
-SERIES = tuple(f"#0505{i:02x}" for i in range(8))
-_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"} | {
-    colour: f"--c{i}" for i, colour in enumerate(SERIES)
-}
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
-_STYLE: Mapping[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
-    "axes.titlecolor": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-}
-_FORMULA_HEADS = ["=", "+", "-", "@", "\t", "\r"]
-# Control characters are not allowed in XML; overrides of the writing direction could reorder the page around a text.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One SVG with the table behind it.
-
-    Attributes:
-        svg: The markup, safe to put into the page.
-        label: What a screen reader says.
-        csv: A data: address of the table.
-        name: File name of the download, without its ending.
-    """
-
-    svg: Markup
-    label: str
-    csv: str
-    name: str
-
-
-def clean(text: str, limit: int = 0) -> str:
-    """One line of text without control and direction-override characters, of at most `limit` characters (0: any)."""
-    kept = _CONTROL.sub("", re.sub(r"\s", " ", text))
-    return kept[: limit - 1] + "…" if limit and len(kept) > limit else kept
-
-
-def csv_link(frame: pl.DataFrame) -> str:
-    """The frame as a data: address. A cell that a spreadsheet would run as a formula gets an apostrophe."""
-    text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    formula = [
-        pl.when(pl.col(name).str.slice(0, 1).is_in(_FORMULA_HEADS))
-        .then(pl.concat_str(pl.lit("'"), name))
-        .otherwise(name)
-        .alias(name)
-        for name in text
-    ]
-    data = frame.with_columns(formula).write_csv().encode()
-    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(data).decode()
-
-
-def colour(index: int) -> str:
-    """Placeholder of the series `index`."""
-    return SERIES[index % len(SERIES)]
-
-
-@contextmanager
-def _axes(width: float, height: float, name: str, label: str, table: pl.DataFrame, out: list[Plot]) -> Iterator[Any]:
-    """Axes of one plot of `width` x `height` inches; the finished plot is appended to `out`."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": name}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        # The reader's browser has the glyphs that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        yield axes
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    out.append(Plot(_inline(buffer.getvalue(), name, label), label, csv_link(table), name))
-
-
-def _inline(svg: str, name: str, label: str) -> Markup:
-    """The SVG as an element of an HTML page: no prologue, no metadata, unique ids, colours from the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would speak for the whole page
-    svg = svg.replace("xlink:href", "href")
-    view = re.search(r'viewBox="([^"]+)"', svg)
-    assert view is not None
-    head = f'<svg viewBox="{view[1]}" role="img" aria-label="{Markup.escape(label)}">'
-    body = svg[svg.index(">") + 1 :]
-    prefix = re.sub(r"\W", "-", name)
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
-    body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
-    for placeholder, variable in _VARIABLES.items():
-        body = body.replace(placeholder, f"var({variable})")
-    return Markup(head + body)
+from curation_pipeline.experiment.svg import INK, MARKERS, MUTED, PAPER, Plot, clean, colour, plot_axes
 
 
 def trend(
@@ -148,13 +24,13 @@ def trend(
         size: Inches.
     """
     out: list[Plot] = []
-    with _axes(*size, name, f"{title} over iterations", frame, out) as axes:
+    with plot_axes(*size, name, f"{title} over iterations", frame, out) as axes:
         for index, arm in enumerate(arms):
             rows = frame.filter(pl.col("arm") == arm).sort("ordinal")
             if rows.is_empty():
                 continue
             x = rows["ordinal"].to_numpy() + 0.06 * (index - (len(arms) - 1) / 2)
-            axes.plot(x, rows["value"], color=colour(index), marker=_MARKERS[index % 8], zorder=4 - 0.1 * index)
+            axes.plot(x, rows["value"], color=colour(index), marker=MARKERS[index % 8], zorder=4 - 0.1 * index)
             known = rows["ci_low"].is_not_null() & rows["ci_high"].is_not_null()
             if known.any():
                 axes.vlines(
@@ -181,7 +57,7 @@ def plane(frame: pl.DataFrame, arms: Sequence[str], name: str = "safety-capabili
         name: Name of the download.
     """
     out: list[Plot] = []
-    with _axes(5.6, 3.9, name, "Safety against capability", frame, out) as axes:
+    with plot_axes(5.6, 3.9, name, "Safety against capability", frame, out) as axes:
         for index, arm in enumerate(arms):
             rows = frame.filter(pl.col("arm") == arm).sort("ordinal")
             if rows.is_empty():
@@ -194,7 +70,7 @@ def plane(frame: pl.DataFrame, arms: Sequence[str], name: str = "safety-capabili
                 if last[f"{axis}_low"] is not None and last[f"{axis}_high"] is not None:
                     at = last["safety"] if axis == "capability" else last["capability"]
                     draw(at, last[f"{axis}_low"], last[f"{axis}_high"], color=colour(index), alpha=0.45, linewidth=1.4)
-            axes.scatter(x[-1:], y[-1:], s=46, color=colour(index), marker=_MARKERS[index % 8], zorder=5)
+            axes.scatter(x[-1:], y[-1:], s=46, color=colour(index), marker=MARKERS[index % 8], zorder=5)
             axes.annotate(
                 clean(arm, 24), (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points", color=INK, fontsize=8.5
             )
@@ -214,7 +90,7 @@ def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
     """
     out: list[Plot] = []
     height = 0.75 + 0.25 * max(frame.height, 2)
-    with _axes(3.6, height, name, f"Share of tokens by {title}, pool and batch", frame, out) as axes:
+    with plot_axes(3.6, height, name, f"Share of tokens by {title}, pool and batch", frame, out) as axes:
         y = np.arange(frame.height)[::-1]
         pool, batch = 100 * frame["pool_token_share"].to_numpy(), 100 * frame["batch_token_share"].to_numpy()
         axes.hlines(y, pool, batch, color=colour(0), alpha=0.4, linewidth=2.4)
@@ -241,7 +117,7 @@ def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, labe
         label: Label of the axis.
     """
     out: list[Plot] = []
-    with _axes(3.6, 0.75 + 0.25 * max(frame.height, 2), name, title, frame, out) as axes:
+    with plot_axes(3.6, 0.75 + 0.25 * max(frame.height, 2), name, title, frame, out) as axes:
         y = np.arange(frame.height)[::-1]
         axes.axvline(reference, color=MUTED, linewidth=1)
         known = (frame["low"].is_not_null() & frame["high"].is_not_null()).to_numpy()
@@ -268,7 +144,7 @@ def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
         label: Label of the axis.
     """
     out: list[Plot] = []
-    with _axes(5.2, 0.75 + 0.22 * max(frame.height, 2), name, title, frame, out) as axes:
+    with plot_axes(5.2, 0.75 + 0.22 * max(frame.height, 2), name, title, frame, out) as axes:
         y = np.arange(frame.height)[::-1]
         values = frame["value"].to_numpy()
         axes.barh(y, values, height=0.62, color=[colour(0 if value >= 0 else 2) for value in values])
@@ -279,6 +155,25 @@ def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
         axes.set_xlabel(label)
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
+    return out[0]
+
+
+def histogram(frame: pl.DataFrame, title: str, name: str) -> Plot:
+    """Counts over bins; a logarithmic axis where the bins widen by a factor.
+
+    Args:
+        frame: low, high, documents.
+        title: Title of the panel.
+        name: Name of the download.
+    """
+    out: list[Plot] = []
+    with plot_axes(4.2, 2.0, name, f"Histogram of {title}", frame, out) as axes:
+        low, high = frame["low"].to_numpy(), frame["high"].to_numpy()
+        axes.bar(low, frame["documents"].to_numpy(), width=high - low, align="edge", color=colour(0), linewidth=0)
+        if low[0] > 0 and high[-1] - low[-1] > 3 * (high[0] - low[0]):
+            axes.set_xscale("log")
+        axes.set_title(title)
+        axes.grid(axis="x", visible=False)
     return out[0]
 
 
@@ -309,7 +204,7 @@ def curves(
 
     out: list[Plot] = []
     names = list(order) or frame[series].unique(maintain_order=True).to_list()
-    with _axes(*size, name, title, frame, out) as axes:
+    with plot_axes(*size, name, title, frame, out) as axes:
         for index, value in enumerate(names):
             rows = frame.filter(pl.col(series) == value).sort(x)
             axes.plot(

@@ -19,7 +19,8 @@ from typing import Any
 import polars as pl
 
 from curation_pipeline.errors import IntegrityError, LakeError
-from curation_pipeline.lake.manifest import FileEntry, Manifest, Partition, Recipe, partition_path
+from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.lake.manifest import FileEntry, Manifest, Partition, Recipe, canonical_json, partition_path
 from curation_pipeline.lake.store import Store, open_store
 
 PACKAGES = ("numpy", "polars", "pyarrow", "scikit-learn", "stable-baselines3", "tokenizers", "torch", "transformers")
@@ -57,6 +58,10 @@ class Draft:
     def frame(self, frame: pl.DataFrame, name: str = "data") -> None:
         """Add a Parquet file ``<name>.parquet``."""
         frame.write_parquet(self.folder / f"{name}.parquet", compression="zstd")
+
+    def keyed(self, frame: pl.DataFrame, name: str = "data") -> None:
+        """Add a Parquet file sorted by doc_id, for `keyed.lookup`."""
+        write_keyed(frame, self.folder / f"{name}.parquet")
 
     @contextmanager
     def writer(self, schema: dict[str, pl.DataType], name: str = "data") -> Iterator[Callable[[pl.DataFrame], None]]:
@@ -137,13 +142,18 @@ class Lake:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def build(self, recipe: Recipe, make: Callable[[Draft], None], *, set_head: bool = True) -> Manifest:
+    def build(
+        self, recipe: Recipe, make: Callable[[Draft], None], *, set_head: bool = True, founded: bool = False
+    ) -> Manifest:
         """Return the artefact of ``recipe``, making it only where it does not exist yet.
 
         Args:
             recipe: what identifies the work.
             make: writes the files and the summary into a draft.
             set_head: whether the artefact becomes the current one of its partition.
+            founded: made once and then kept: where the current artefact has the recipe's parameters, seed and code
+                version it is returned though its inputs differ. For what must not move when the corpus grows: a
+                tokenizer, an embedding, the base that every chain starts from.
 
         Returns:
             The committed manifest: of this call's files, or of the writer that committed the same recipe first.
@@ -151,6 +161,9 @@ class Lake:
         Raises:
             LakeError: ``make`` wrote no file.
         """
+        current = self.head(recipe.table, recipe.partition) if founded else None
+        if current is not None and _differs_by_inputs_alone(current, recipe):
+            return current
         manifest = self.find(recipe)
         if manifest is None:
             manifest = self._make(recipe, make)
@@ -342,3 +355,8 @@ class Lake:
             reached |= new
             grown = bool(new)
         return [m for m in every if m.id in reached and m.id not in manifest_ids]
+
+
+def _differs_by_inputs_alone(manifest: Manifest, recipe: Recipe) -> bool:
+    made = (manifest.parameters, manifest.seed, manifest.code_version)
+    return canonical_json(made) == canonical_json((recipe.parameters, recipe.seed, recipe.code_version))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import INGEST_VERSION, fingerprint, ingest_into, partitions
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.datasets.benchmarks import contamination_keys
 from curation_pipeline.errors import ConfigError
@@ -11,8 +12,11 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.references import benchmarks, labels, read_benchmarks
 
-CODE_VERSION = "1"
+CODE_VERSION = INGEST_VERSION
 TABLE = "documents"
+
+PLACE = {"path", "endpoint_url", "anonymous"}
+"""Settings of a source that say where it is, and not what: a corpus that moves is not a new one."""
 
 
 def partition_key(source: str, snapshot: str) -> str:
@@ -56,23 +60,23 @@ def ingest_partition(ctx: Context, key: str) -> Manifest:
         TABLE,
         {"source": source.name, "snapshot": snapshot},
         (labelled.id, reserved.id),
-        {"source": source.model_dump(mode="json"), "files": fingerprint(source, snapshot, ctx.cache)},
+        {"source": source.model_dump(mode="json", exclude=PLACE), "files": fingerprint(source, snapshot, ctx.cache)},
         0,
         CODE_VERSION,
     )
 
     def make(draft: Draft) -> None:
         exclude = frozenset(contamination_keys(read_benchmarks(ctx.lake, reserved), ctx.lake.frame(labelled)).to_list())
-        found = ingest(source, snapshot, ctx.cache, exclude)
-        draft.frame(found.documents)
-        draft.frame(found.quarantine, "quarantine")
+        with draft.writer(DOCUMENTS_SCHEMA) as documents, draft.writer(QUARANTINE_SCHEMA, "quarantine") as quarantine:
+            counts = ingest_into(source, snapshot, ctx.cache, exclude, documents, quarantine)
         draft.summary.update(
-            read=found.counts.read,
-            kept=found.counts.kept,
-            duplicates=found.counts.duplicate,
-            quarantined=found.counts.quarantined,
-            excluded_labelled_or_benchmark=found.counts.excluded,
-            characters=int(found.documents["text"].str.len_chars().sum()),
+            read=counts.read,
+            kept=counts.kept,
+            duplicates=counts.duplicate,
+            quarantined=counts.quarantined,
+            excluded_labelled_or_benchmark=counts.excluded,
+            beyond_limit=counts.beyond_limit,
+            characters=counts.characters,
         )
 
     return ctx.lake.build(recipe, make)

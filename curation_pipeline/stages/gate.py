@@ -15,6 +15,7 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.state import State, parent_of, read_state, state_partition
+from curation_pipeline.stages.tombstones import tombstones
 
 TABLE = "gates"
 REFERENCES = (
@@ -25,6 +26,7 @@ REFERENCES = (
     "tokenizer",
     "labels",
     "base_checkpoint",
+    "duplicates",
 )
 
 
@@ -94,6 +96,8 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
     references = {table: ctx.lake.require(table).id for table in REFERENCES}
+    # Read here, not looked up: a request to use a document no more holds from the next iteration on.
+    references["tombstones"] = tombstones(ctx).id
     gate = Gate(chain, ordinal, parent.id, corpus, references)
     inputs = [parent.id, *references.values(), *(identity for ids in corpus.values() for identity in ids.values())]
     recipe = Recipe(TABLE, partition, tuple(inputs), {}, ctx.profile.seed)

@@ -8,15 +8,18 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.pii import redact
+from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.references import is_held_out
+from curation_pipeline.stages.removal import removed_documents
 
 TABLE = "pool"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 HARM_EDGES = (0.1, 0.5)
 """Upper edges of the toxicity bins 0 (clean) and 1 (doubtful) on P(harm); what is above is bin 2 (harmful)."""
 
@@ -41,18 +44,47 @@ def read_corpus(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
     return pl.concat(frames).unique("doc_id", keep="first", maintain_order=True)
 
 
-def read_texts(lake: Lake, corpus: dict[str, dict[str, str]], doc_ids: pl.Series) -> pl.Series:
-    """The texts of some documents, in the order of ``doc_ids``."""
+def read_texts(lake: Lake, corpus: dict[str, dict[str, str]], doc_ids: pl.Series, redact_pii: bool = True) -> pl.Series:
+    """The texts of some documents as a model reads them, in the order of ``doc_ids``.
+
+    Args:
+        lake: the lake.
+        corpus: ids of each partition's documents and annotations.
+        doc_ids: which documents.
+        redact_pii: put placeholders in the place of personal data.
+    """
     wanted = doc_ids.unique().implode()
-    found = [
-        pl.scan_parquet(lake.path(lake.get(ids["documents"]), "data.parquet"))
-        .filter(pl.col("doc_id").is_in(wanted))
-        .select("doc_id", "text")
-        .collect()
-        for _, ids in sorted(corpus.items())
-    ]
-    texts = pl.concat(found).unique("doc_id", keep="first")
-    return doc_ids.to_frame("doc_id").join(texts, on="doc_id", how="left", maintain_order="left")["text"]
+
+    def rows(identity: str, *columns: str) -> pl.DataFrame:
+        table = pl.scan_parquet(lake.path(lake.get(identity), "data.parquet"))
+        return table.filter(pl.col("doc_id").is_in(wanted)).select("doc_id", *columns).collect()
+
+    found = []
+    for _, ids in sorted(corpus.items()):
+        texts = rows(ids["documents"], "text").unique("doc_id", keep="first", maintain_order=True)
+        if redact_pii and texts.height:
+            texts = texts.join(rows(ids["pii"], "spans"), on="doc_id", how="left", maintain_order="left")
+            texts = texts.with_columns(redact(texts["text"], texts["spans"]).alias("text")).drop("spans")
+        found.append(texts)
+    every = pl.concat(found).unique("doc_id", keep="first", maintain_order=True)
+    return doc_ids.to_frame("doc_id").join(every, on="doc_id", how="left", maintain_order="left")["text"]
+
+
+def held_out_with_copies(doc_ids: pl.Series, clusters: pl.DataFrame, share: float, seed: int) -> pl.Series:
+    """Whether each document is held out, itself or through a near copy.
+
+    A model that has read a near copy of a held-out text has read the text.
+
+    Args:
+        doc_ids: the documents.
+        clusters: columns doc_id, cluster_id and kind of the table ``duplicates``.
+        share: share of documents that are held out.
+        seed: the profile's seed.
+    """
+    near = clusters.filter(pl.col("kind") == "near")
+    leaking = near.filter(pl.Series(is_held_out(near["doc_id"], share, seed)))["cluster_id"]
+    copies = near.filter(pl.col("cluster_id").is_in(leaking.implode()))["doc_id"]
+    return pl.Series(is_held_out(doc_ids, share, seed)) | doc_ids.is_in(copies.implode())
 
 
 def drawn_counts(lake: Lake, batches: Iterable[str]) -> dict[str, int]:
@@ -107,30 +139,43 @@ def candidate_pool(ctx: Context, chain: str, ordinal: int) -> Manifest:
     gate_manifest, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     reward_manifest = ctx.lake.get(parent.reward_model_id)
     teachers = ctx.profile.annotate.teachers
-    share = ctx.profile.corpus.holdout_share
+    share, removal = ctx.profile.corpus.holdout_share, ctx.profile.removal
     recipe = Recipe(
         TABLE,
         gate.partition,
         (gate_manifest.id, reward_manifest.id),
-        {"teachers": list(teachers), "holdout_share": share, "harm_edges": list(HARM_EDGES)},
+        {
+            "teachers": list(teachers),
+            "holdout_share": share,
+            "harm_edges": list(HARM_EDGES),
+            "removal": removal.model_dump(mode="json"),
+        },
         ctx.profile.seed,
         CODE_VERSION,
     )
 
     def make(draft: Draft) -> None:
         corpus = read_corpus(ctx.lake, gate.corpus)
-        held_out = is_held_out(corpus["doc_id"], share, ctx.profile.seed)
+        clusters = ctx.lake.frame(ctx.lake.get(gate.references["duplicates"]), columns=["doc_id", "cluster_id", "kind"])
+        held_out = held_out_with_copies(corpus["doc_id"], clusters, share, ctx.profile.seed)
+        corpus = corpus.filter(~held_out)
+        removed = removed_documents(ctx.lake, gate.corpus, gate.references, removal)
+        removed = removed.filter(pl.col("doc_id").is_in(corpus["doc_id"].implode()))
+        draft.keyed(removed, "removed")
+        corpus = corpus.join(removed, on="doc_id", how="anti", maintain_order="left")
+        if corpus.is_empty():
+            raise DataError("nothing is left to draw: every document is held out or removed; see [removal]")
         reward = RewardModel.load(ctx.lake.folder(reward_manifest))
-        frame = candidates(
-            corpus.filter(~pl.Series(held_out)), tuple(teachers), reward, drawn_counts(ctx.lake, parent.batches)
-        )
-        draft.frame(frame)
+        frame = candidates(corpus, tuple(teachers), reward, drawn_counts(ctx.lake, parent.batches))
+        draft.keyed(frame)
         tokens = frame["n_tokens"].sum()
         by_bin = frame.group_by("toxicity_bin").agg(pl.col("n_tokens").sum()).sort("toxicity_bin")
         draft.summary.update(
             documents=frame.height,
             tokens=int(tokens),
             held_out=int(held_out.sum()),
+            removed=removed["doc_id"].n_unique(),
+            removed_by_cause=dict(removed.group_by("cause").len().sort("cause").iter_rows()),
             strata=frame["stratum"].n_unique(),
             mean_p_harm=round(float(frame["p_harm"].to_numpy().mean()), 4),
             token_share_by_toxicity_bin={str(b): round(n / max(tokens, 1), 4) for b, n in by_bin.iter_rows()},

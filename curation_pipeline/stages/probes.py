@@ -74,6 +74,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
     parameters = {
         "credit": settings.model_dump(mode="json"),
         "training": ctx.profile.training.model_dump(mode="json"),
+        "redact_pii": ctx.profile.removal.redact_pii,
     }
     recipe = Recipe(TABLE, gate.partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
 
@@ -88,7 +89,9 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
         done = {mixture.name: scratch / f"{mixture.name}.parquet" for mixture in mixtures}
         waiting = [mixture for mixture in mixtures if not done[mixture.name].is_file()]
         base_dir = lake.folder(base)
-        documents = tokenise(read_texts(lake, gate.corpus, pool["doc_id"]).to_list(), base_dir)
+        documents = tokenise(
+            read_texts(lake, gate.corpus, pool["doc_id"], ctx.profile.removal.redact_pii).to_list(), base_dir
+        )
         tasks = [
             _Task(base_dir, base.id, documents, pool, mixture, credit_texts, settings, ctx.profile.training, seed)
             for mixture in waiting

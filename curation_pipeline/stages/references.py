@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.detectors.factory import convert_detector
-from curation_pipeline.annotate.topics import fit_topics
-from curation_pipeline.annotate.vectors import fit_vectors
+from curation_pipeline.annotate.quality_classifier import fit_quality
+from curation_pipeline.annotate.register import fit_register
+from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
+from curation_pipeline.annotate.vectors import fit_vectors, load_vectors
 from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
 from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
 from curation_pipeline.datasets.labelled import labelled_sets
@@ -100,18 +102,24 @@ def corpus_documents(lake: Lake) -> list[Manifest]:
     return found
 
 
-def _sample(lake: Lake, documents: list[Manifest], per_partition: int, seed: int) -> list[str]:
-    """Texts of the documents with the smallest hashes of each partition: the same whatever the order of rows."""
-    texts: list[str] = []
-    for manifest in documents:
-        frame = lake.frame(manifest, columns=["doc_id", "text", "duplicate"]).filter(~pl.col("duplicate"))
-        order = np.argsort(unit_hash(frame["doc_id"], seed))[:per_partition]
-        texts.extend(frame["text"].gather(order).to_list())
-    return texts
+def _sample(lake: Lake, documents: Manifest, n: int, seed: int) -> pl.DataFrame:
+    """Text and domain of the documents with the smallest hashes of a partition: the same whatever the order of rows."""
+    frame = lake.frame(documents, columns=["doc_id", "text", "domain", "duplicate"]).filter(~pl.col("duplicate"))
+    order = np.argsort(unit_hash(frame["doc_id"], seed))[:n]
+    return frame[order].select("text", "domain")
+
+
+def _sample_texts(lake: Lake, documents: list[Manifest], per_partition: int, seed: int) -> list[str]:
+    samples = [_sample(lake, manifest, per_partition, seed)["text"] for manifest in documents]
+    return pl.concat(samples).to_list()
 
 
 def sentence_embedding(ctx: Context) -> Manifest:
-    """The sentence-vector model and the topic clusters, fitted on a sample of every partition."""
+    """The sentence-vector model and the topic clusters, fitted on a sample of every partition.
+
+    Fitted once: documents that arrive later are placed in the same space, and topics keep their ids. A new generation
+    (`annotate.generation`) fits anew; a topic then keeps the id of the old one whose texts it mostly holds.
+    """
     documents = corpus_documents(ctx.lake)
     settings = ctx.profile.annotate
     parameters = {
@@ -119,35 +127,83 @@ def sentence_embedding(ctx: Context) -> Manifest:
         "terms": settings.vector_max_terms,
         "topics": settings.topics,
         "sample": settings.vector_sample,
+        "generation": settings.generation,
     }
-    recipe = Recipe("sentence_embedding", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+    before = ctx.lake.head("sentence_embedding")
+    inputs = [m.id for m in documents] + ([before.id] if before is not None else [])
+    recipe = Recipe("sentence_embedding", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
 
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "sentence_embedding")
-        texts = _sample(ctx.lake, documents, settings.vector_sample // len(documents), seed)
+        texts = _sample_texts(ctx.lake, documents, settings.vector_sample // len(documents), seed)
         ctx.progress("fitting sentence vectors", 0.1)
         model = fit_vectors(texts, seed, dims=settings.vector_dims, max_terms=settings.vector_max_terms)
         vectors = model.transform(texts)
         ctx.progress("fitting topics", 0.7)
         topics = fit_topics(vectors, texts, settings.topics, seed)
+        if before is not None:
+            old = ctx.lake.folder(before)
+            model_before = load_topics(old / "topics")
+            former, _ = model_before.assign(load_vectors(old / "vectors").transform(texts))
+            fresh, next_id = topics.assign(vectors)[0], model_before.next_id
+            ids = match_topics(former, fresh, len(topics.labels), next_id=next_id)
+            topics = topics.renumbered(ids, next_id)
         model.save(draft.folder / "vectors")
         topics.save(draft.folder / "topics")
-        draft.summary.update(texts=len(texts), dimensions=settings.vector_dims, topics=list(topics.labels))
+        draft.summary.update(
+            texts=len(texts),
+            dimensions=settings.vector_dims,
+            topics={str(number): label for number, label in zip(topics.ids, topics.labels, strict=True)},
+        )
 
-    return ctx.lake.build(recipe, make)
+    return ctx.lake.build(recipe, make, founded=True)
+
+
+def register_model(ctx: Context) -> Manifest:
+    """The classifiers of register and of damaged text, fitted once on a sample of every partition.
+
+    Raises:
+        DataError: the corpus is empty, or its sources declare fewer than two registers.
+    """
+    documents = corpus_documents(ctx.lake)
+    registers, quality = ctx.profile.annotate.registers, ctx.profile.annotate.quality_classifier
+    parameters = {
+        "registers": registers.model_dump(mode="json"),
+        "quality": quality.model_dump(mode="json"),
+        "generation": ctx.profile.annotate.generation,
+    }
+    recipe = Recipe("register_model", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+
+    def make(draft: Draft) -> None:
+        seed = derive(ctx.profile.seed, "register_model")
+        each = max(registers.max_documents, quality.max_documents) // len(documents)
+        frames = [_sample(ctx.lake, manifest, each, seed) for manifest in documents]
+        sample = pl.concat(frames)
+        ctx.progress("fitting the register classifier", 0.1)
+        fitted = fit_register(sample, seed, registers)
+        ctx.progress("fitting the quality classifier", 0.5)
+        fit_quality(sample, seed, quality).save(draft.folder / "quality")
+        fitted.save(draft.folder / "register")
+        draft.summary.update(texts=sample.height, registers=list(fitted.registers))
+
+    return ctx.lake.build(recipe, make, founded=True)
 
 
 def tokenizer(ctx: Context) -> Manifest:
     """The byte-level BPE tokenizer: fixed for the life of the chain, so that likelihoods compare."""
     documents = corpus_documents(ctx.lake)
     settings = ctx.profile.training
-    parameters = {"model_id": settings.model_id, "vocab_size": settings.scratch.vocab_size}
+    parameters = {
+        "model_id": settings.model_id,
+        "vocab_size": settings.scratch.vocab_size,
+        "generation": ctx.profile.annotate.generation,
+    }
     recipe = Recipe("tokenizer", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
 
     def make(draft: Draft) -> None:
         if settings.model_id is None:
             seed = derive(ctx.profile.seed, "tokenizer")
-            texts = _sample(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
+            texts = _sample_texts(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
             train_tokenizer(texts, settings.scratch.vocab_size, draft.folder)
         else:
             from curation_pipeline.training.tokenizer import load_tokenizer
@@ -155,7 +211,7 @@ def tokenizer(ctx: Context) -> Manifest:
             load_tokenizer(settings.model_id).save_pretrained(draft.folder)
         draft.summary.update(parameters)
 
-    return ctx.lake.build(recipe, make)
+    return ctx.lake.build(recipe, make, founded=True)
 
 
 def is_held_out(doc_ids: pl.Series, share: float, seed: int) -> np.ndarray:
@@ -181,6 +237,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         "holdout_share": corpus.holdout_share,
         "benign_per_source": corpus.heldout_benign_per_source,
         "toxic": corpus.heldout_toxic,
+        "generation": ctx.profile.annotate.generation,
     }
     recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
 
@@ -239,4 +296,4 @@ def heldout_texts(ctx: Context) -> Manifest:
         draft.frame(chosen)
         draft.summary.update(counts)
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, founded=True)

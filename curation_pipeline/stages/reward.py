@@ -35,6 +35,7 @@ def initial_reward(ctx: Context) -> Manifest:
     parameters = {
         "reward": settings.model_dump(mode="json"),
         "teachers": list(ctx.profile.annotate.teachers),
+        "generation": ctx.profile.annotate.generation,
     }
     inputs = (labels.id, detectors.id, embedding.id, *(m.id for m in lake.heads("sentence_vectors")))
     recipe = Recipe("initial_reward", {}, inputs, parameters, ctx.profile.seed, CODE_VERSION)
@@ -59,7 +60,7 @@ def initial_reward(ctx: Context) -> Manifest:
                for part, dataset, metric, value in quality.select("part", "dataset", "metric", "value").iter_rows()},
         )  # fmt: skip
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, founded=True)
 
 
 def refine_reward(ctx: Context, chain: str, ordinal: int) -> Manifest:

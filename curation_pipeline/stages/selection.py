@@ -148,7 +148,7 @@ def _draw(
         drawn = draw(frame["doc_id"], scores.probability, scores.weight, pool.n_tokens, budget, seed)
         chosen = batch(pool, drawn)
         draft.frame(chosen)
-        draft.frame(decisions(pool, scores, drawn), "decisions")
+        draft.keyed(decisions(pool, scores, drawn), "decisions")
         draft.summary.update(batch_summary(frame, chosen, budget))
         draft.summary["threshold"] = float(drawn.threshold)
 

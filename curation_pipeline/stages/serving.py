@@ -17,6 +17,7 @@ from curation_pipeline.stages.state import MAIN, chains, read_state, state_parti
 CORPUS_TABLES = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
 LOOP_TABLES = {
     "pool": ("pool", "data"),
+    "removed": ("pool", "removed"),
     "decisions": ("batches", "decisions"),
     "batches": ("batches", "data"),
     "metrics": ("metrics", "data"),
@@ -61,9 +62,10 @@ def export_sources(ctx: Context, folder_of: Callable[[str], Path]) -> dict[str, 
         serve(table, {m.id: _linker(lake, m, "data.parquet") for m in lake.heads(table)})
     serve("quarantine", {m.id: _linker(lake, m, "quarantine.parquet") for m in lake.heads("documents")})
     serve("topics", {m.id: _writer(_topics, lake, m) for m in lake.heads("sentence_vectors")})
+    serve("duplicates", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("duplicates")})
     serve("labels", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("labels")})
     for served, (table, name) in LOOP_TABLES.items():
-        current = [m for m in lake.heads(table) if served != "pool" or m.partition["chain"] == MAIN]
+        current = [m for m in lake.heads(table) if served not in ("pool", "removed") or m.partition["chain"] == MAIN]
         files = {m.id: _writer(_loop_table, lake, m, name, m.partition) for m in current}
         if table == "metrics" and (base := lake.head("base_metrics")) is not None:
             # Every chain starts from the same base: its evaluation is iteration 0 of each.

@@ -16,7 +16,7 @@ from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.training.packing import pack
 from curation_pipeline.training.trainer import TrainingResult, fit, init_model
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def _losses(result: TrainingResult) -> pl.DataFrame:
@@ -50,6 +50,8 @@ def base_checkpoint(ctx: Context) -> Manifest:
     parameters = {
         "training": settings.for_base().model_dump(mode="json"),
         "holdout_share": ctx.profile.corpus.holdout_share,
+        "redact_pii": ctx.profile.removal.redact_pii,
+        "generation": ctx.profile.annotate.generation,
     }
     recipe = Recipe("base_checkpoint", {}, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
 
@@ -62,9 +64,9 @@ def base_checkpoint(ctx: Context) -> Manifest:
         frame = frame[np.argsort(unit_hash(frame["doc_id"], seed))]
         drawn = frame.filter(pl.col("n_tokens").cum_sum() <= settings.base_tokens)
         folder = lake.folder(tokenizer)
+        texts = read_texts(lake, corpus, drawn["doc_id"], ctx.profile.removal.redact_pii)
         packed = pack(
-            read_texts(lake, corpus, drawn["doc_id"]).to_list(), np.ones(drawn.height), folder,
-            settings.sequence_length, seed,
+            texts.to_list(), np.ones(drawn.height), folder, settings.sequence_length, seed,
         )  # fmt: skip
         scratch = lake.scratch(recipe)
         if settings.model_id is not None:  # a pretrained model is the base as it is
@@ -80,7 +82,7 @@ def base_checkpoint(ctx: Context) -> Manifest:
         draft.frame(_losses(result), "losses")
         draft.summary.update(**_figures(result), documents=drawn.height)
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, founded=True)
 
 
 def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) -> Manifest:
@@ -104,14 +106,18 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
         "checkpoints",
         gate.partition,
         (batch.id, start.id),
-        {"training": settings.model_dump(mode="json"), "arm_seed": arm_seed},
+        {
+            "training": settings.model_dump(mode="json"),
+            "arm_seed": arm_seed,
+            "redact_pii": ctx.profile.removal.redact_pii,
+        },
         ctx.profile.seed,
         CODE_VERSION,
     )
 
     def make(draft: Draft) -> None:
         drawn = lake.frame(batch)
-        texts = read_texts(lake, gate.corpus, drawn["doc_id"])
+        texts = read_texts(lake, gate.corpus, drawn["doc_id"], ctx.profile.removal.redact_pii)
         # Chains share the order of rows and the rates, so that arms differ by their data alone.
         seed = derive(ctx.profile.seed, "train", arm_seed, ordinal)
         folder = lake.folder(start)

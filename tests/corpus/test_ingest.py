@@ -53,7 +53,7 @@ def test_documents_carry_their_origin_and_duplicates_are_marked(folder: Path) ->
     assert done.documents["doc_id"].equals(document_ids(done.documents["text"]))
     row = done.documents.row(1, named=True)
     wanted = {"source": "own", "snapshot": "2024-01", "file": "2024-01/deep/part.jsonl", "position": 1, "n_bytes": 12}
-    wanted |= {"url": "page/1", "domain": "news", "language": "en", "created_at": None, "metadata": '{"n": 1}'}
+    wanted |= {"url": "page/1", "domain": "news", "language": "en", "created_at": None, "metadata": '{"n":1}'}
     assert {name: row[name] for name in wanted} == wanted
     assert (done.counts.kept, done.counts.duplicate) == (2, 1)
 
@@ -87,7 +87,7 @@ def test_problems_are_named(folder: Path, tmp_path: Path) -> None:
         partitions(PackageSource(name="a", dataset="boolq", snapshots=("train",)), tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="no JSONL, CSV or Parquet"):
+    with pytest.raises(DataError, match="no JSONL, CSV, text, Parquet"):
         partitions(source(empty), folder)
 
 

@@ -57,7 +57,10 @@ def make_lake() -> Tables:
         }
     )
     documents = pl.concat([documents, documents.head(7).with_columns(duplicate=pl.lit(True))])
-    pool = documents.filter(~pl.col("duplicate")).select("doc_id", "source", "snapshot", "domain")
+    removed = documents.slice(390, 10).select("doc_id", cause=pl.lit("contaminated"), detail=pl.lit("a benchmark"))
+    pool = documents.filter(~pl.col("duplicate") & ~pl.col("doc_id").is_in(removed["doc_id"].implode()))
+    n = pool.height
+    pool = pool.select("doc_id", "source", "snapshot", "domain")
     pool = pool.with_columns(
         n_tokens=pl.Series(rng.integers(10, 120, n), dtype=pl.Int32),
         topic=pl.Series(rng.integers(0, 4, n), dtype=pl.Int16),
@@ -68,9 +71,17 @@ def make_lake() -> Tables:
         # A column that no schema lists: a teacher's detector.
         alt_profanity=pl.Series(rng.uniform(0, 1, n), dtype=pl.Float32),
     ).with_columns(stratum=pl.format("t{}|b{}|{}", "topic", "toxicity_bin", "identity_group"))
-    tables: dict[str, list[pl.DataFrame]] = {"pool": [], "decisions": [], "batches": [], "metrics": [], "state": []}
+    tables: dict[str, list[pl.DataFrame]] = {
+        "pool": [],
+        "removed": [],
+        "decisions": [],
+        "batches": [],
+        "metrics": [],
+        "state": [],
+    }
     for ordinal in range(3):
         tables["pool"].append(_loop(pool, "main", ordinal))
+        tables["removed"].append(_loop(removed, "main", ordinal))
         for chain in CHAINS:
             # The last iteration of main was made twice; the first attempt stays where it is.
             for attempt in range(2 if (chain, ordinal) == ("main", 2) else 1):

@@ -99,6 +99,12 @@ def test_marts_agree_with_polars(lake: Tables, serve: Serve) -> None:
     assert sorted(history["checkpoint_id"]) == [f"checkpoint-main-{i}" for i in range(3)]
     assert sorted(history["attempt"]) == [0, 0, 1]
 
+    removal = table(connection, "from removal_by_source where ordinal = 1 order by source, cause")
+    assert removal["cause"].to_list() == ["any cause", "contaminated"] * 2
+    gone = lake["removed"].filter(ordinal=1).join(lake["documents"].unique("doc_id"), on="doc_id")
+    counts = gone["source"].value_counts(sort=True)
+    assert dict(zip(removal["source"], removal["removed"], strict=True)) == dict(counts.iter_rows())
+
     # Raw tables are there for people, with the columns that no schema lists.
     assert "alt_profanity" in table(connection, "from raw.pool limit 1").columns
     assert table(connection, "from raw.labels").height == 0
@@ -131,6 +137,7 @@ def test_each_singular_test_sees_its_fault(lake: Tables, serve: Serve) -> None:
     lake["batches"] = lake["batches"].filter(~((pl.col("doc_id") == drawn) & (pl.col("ordinal") == 0)))
     lake["metrics"] = lake["metrics"].with_columns(ci_high=pl.when(first).then("ci_low").otherwise("ci_high"))
     lake["pool"] = pl.concat([lake["pool"], lake["pool"].head(1)])
+    lake["removed"] = lake["removed"].with_columns(doc_id=lake["pool"]["doc_id"].head(lake["removed"].height))
     result = dbt(serve(lake), "build")
     assert result.returncode == 1
     failed = {line.split("test ")[1].split()[0] for line in result.stdout.splitlines() if "Failure in test" in line}
@@ -141,4 +148,5 @@ def test_each_singular_test_sees_its_fault(lake: Tables, serve: Serve) -> None:
         "metrics_within_intervals",
         "token_budget_respected",
         "pool_without_duplicates",
+        "removed_documents_are_not_in_the_pool",
     }, result.stdout

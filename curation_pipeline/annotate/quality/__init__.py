@@ -1,0 +1,19 @@
+"""Quality rules of Gopher, C4 and FineWeb: a value and a flag a rule."""
+
+from curation_pipeline.annotate.quality.quality import VERSION, quality_rules, quality_values
+from curation_pipeline.annotate.quality.rules import FAMILIES, RULES, SCHEMA, Family, Rule, failed_rules, flags
+from curation_pipeline.annotate.quality.settings import QualitySettings
+
+__all__ = [
+    "FAMILIES",
+    "RULES",
+    "SCHEMA",
+    "VERSION",
+    "Family",
+    "QualitySettings",
+    "Rule",
+    "failed_rules",
+    "flags",
+    "quality_rules",
+    "quality_values",
+]

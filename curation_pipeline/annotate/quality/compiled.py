@@ -1,0 +1,28 @@
+"""The one decorator of the loops that run as machine code.
+
+A rule such as "characters in repeated 10-grams, skipping over each repetition" is a sequential walk that neither numpy
+nor Polars can express without a Python step a word. numba compiles such a loop once and keeps the result beside the
+module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function of numbers and arrays; it may call others of ITS OWN module only.
+
+    numba renews its stored code when the file of the function changes and does not look at the files of what it calls.
+    """
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: Function) -> Function:
+    """Compile a small function into its callers: passing arrays to a real call costs more than these do."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))

@@ -1,0 +1,185 @@
+"""Which signatures are near duplicates, by banding and union-find; arrays only (see ``near_duplicates`` for tables).
+
+Locality-sensitive hashing by bands (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4) brings
+candidates together; a pair joins only when its whole signatures agree on enough minima, so a chance collision of one
+band merges nothing. One band is sorted at a time, so beside the signatures the work takes some 80 bytes a document, and
+time grows as n log n.
+
+A connected component may chain texts that resemble only their neighbours. Components are therefore only where
+duplicates are looked for: documents elect the kept ones among themselves from the best to the worst, and a document is
+dropped only if it is itself similar to one that is kept (lexicographically first maximal independent set). What
+resembles dropped texts alone stays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation_pipeline.annotate.wordhash import jit
+
+WINDOW = 32
+"""In a bucket each document is compared with this many of the first and of the last before it: with all in buckets of
+up to 65 documents, and in linear time in a bucket of any size, such as one that boilerplate fills."""
+
+MAX_KEPT = 1024
+"""Kept documents of one component that a document is compared with; no packaged or planted corpus came near it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """What became of n documents, in order of preference (0 is kept before 1).
+
+    Attributes:
+        component: (n,) int64, the first document of the connected component.
+        kept: (n,) int64, the kept document that this one duplicates; itself where it is kept.
+        similarity: (n,) float32, share of equal minima with that document.
+    """
+
+    component: np.ndarray
+    kept: np.ndarray
+    similarity: np.ndarray
+
+
+def cluster_signatures(signatures: np.ndarray, order: np.ndarray, bands: int, rows: int, threshold: float) -> Clusters:
+    """Near duplicates among signatures.
+
+    Args:
+        signatures: uint32 (m, h), h at least bands * rows; may be a memory map.
+        order: (n,) rows of ``signatures``, best document first: that order alone decides who is kept.
+        bands: number of bands.
+        rows: minima in a band.
+        threshold: least share of equal minima, in [0, 1].
+
+    Returns:
+        Clusters over positions in ``order``.
+    """
+    rank_row = np.ascontiguousarray(order, dtype=np.int64)
+    n, width = rank_row.size, signatures.shape[1]
+    # The epsilon undoes representation errors: .7 of 10 minima is 7, not 8.
+    needed = max(int(np.ceil(threshold * width - 1e-9)), 1)
+    kernels = _kernels()
+    parent = np.arange(n, dtype=np.int64)
+    keys = np.empty(n, dtype=np.uint64)
+    for band in range(bands):
+        kernels.keys(signatures, rank_row, band * rows, rows, keys)
+        by_key = np.argsort(keys)
+        kernels.join(signatures, rank_row, keys, by_key, needed, WINDOW, parent)
+    kept = np.empty(n, dtype=np.int64)
+    equal = np.empty(n, dtype=np.int32)
+    kernels.elect(signatures, rank_row, needed, MAX_KEPT, parent, kept, equal)
+    return Clusters(parent, kept, (equal / np.float32(max(width, 1))).round(4).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    keys: Callable[..., None]
+    join: Callable[..., None]
+    elect: Callable[..., None]
+
+
+@functools.cache
+def _kernels() -> _Kernels:
+    return _Kernels(jit(_band_keys), jit(_join), jit(_elect))
+
+
+def _band_keys(signatures: np.ndarray, order: np.ndarray, first: int, rows: int, keys: np.ndarray) -> None:
+    """One 64-bit hash a document of the minima of a band."""
+    for i in range(order.size):
+        value = np.uint64(0)
+        for j in range(first, first + rows):
+            value = (value ^ np.uint64(signatures[order[i], j])) * np.uint64(0xBF58476D1CE4E5B9)
+            value ^= value >> np.uint64(29)
+        keys[i] = value
+
+
+def _join(
+    signatures: np.ndarray,
+    order: np.ndarray,
+    keys: np.ndarray,
+    by_key: np.ndarray,
+    needed: int,
+    window: int,
+    parent: np.ndarray,
+) -> None:
+    """Unite the components of verified pairs in each run of equal keys; the root is the first document."""
+    n = by_key.size
+    start = 0
+    while start < n:
+        stop = start + 1
+        while stop < n and keys[by_key[stop]] == keys[by_key[start]]:
+            stop += 1
+        if stop - start > 1:
+            bucket = by_key[start:stop]
+            bucket.sort()  # by preference, so that the windows do not depend on how the keys were sorted
+            for i in range(1, stop - start):
+                one = bucket[i]
+                root = one
+                while parent[root] != root:
+                    parent[root] = parent[parent[root]]
+                    root = parent[root]
+                for k in range(min(i, 2 * window)):
+                    place = k if k < window or i <= 2 * window else i - 2 * window + k
+                    other = bucket[place]
+                    while parent[other] != other:
+                        parent[other] = parent[parent[other]]
+                        other = parent[other]
+                    if other == root:
+                        continue
+                    a = order[one]
+                    b = order[bucket[place]]
+                    same = 0
+                    for j in range(signatures.shape[1]):
+                        same += signatures[a, j] == signatures[b, j]
+                    if same >= needed:
+                        if other < root:
+                            parent[root] = other
+                            root = other
+                        else:
+                            parent[other] = root
+        start = stop
+
+
+def _elect(
+    signatures: np.ndarray,
+    order: np.ndarray,
+    needed: int,
+    most: int,
+    parent: np.ndarray,
+    kept: np.ndarray,
+    equal: np.ndarray,
+) -> None:
+    """Flatten the components, then decide from best to worst; ``following`` links the kept ones of a component."""
+    n = order.size
+    following = np.full(n, -1, dtype=np.int64)
+    last = np.arange(n)
+    count = np.ones(n, dtype=np.int32)
+    for one in range(n):
+        # A root is the best of its component, so it comes before its members and is kept.
+        root = parent[parent[one]]
+        parent[one] = root
+        kept[one] = one
+        equal[one] = signatures.shape[1]
+        if root == one:
+            continue
+        best = -1
+        best_same = needed - 1
+        other = root
+        while other != -1:
+            same = 0
+            for j in range(signatures.shape[1]):
+                same += signatures[order[one], j] == signatures[order[other], j]
+            if same > best_same:
+                best = other
+                best_same = same
+            other = following[other]
+        if best >= 0:
+            kept[one] = best
+            equal[one] = best_same
+        elif count[root] < most:
+            following[last[root]] = one
+            last[root] = one
+            count[root] += 1

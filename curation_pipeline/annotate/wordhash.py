@@ -1,0 +1,246 @@
+"""Words of a text as 64-bit hashes: what near-duplicate search and contamination search compare.
+
+Words are compared after the normalisation that the published pipelines agree on (FineWeb, Penedo et al. 2024,
+arXiv:2406.17557; GPT-3, Brown et al. 2020, appendix C): lower case, no accents, no punctuation, white space collapsed.
+One table says what becomes of each code point; both the compiled kernel, which reads UTF-8 at some hundred megabytes a
+second, and the plain function ``words``, which serves exact comparison and the tests, follow it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+import polars as pl
+
+TABLE_SIZE = 0x20000
+"""Code points from here on are ideographs (planes 2 and 3) or invisible (tags, selectors, private use)."""
+LAST_IDEOGRAPH = 0x40000
+
+_SEED = 0x9E3779B97F4A7C15
+
+_WORD, _BREAK, _SKIP, _SINGLE, _DIGIT = range(5)
+
+# Scripts that are written without spaces: every character is a word, or a text would be one word.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3005, 0x3007),  # ideographic marks
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x31F0, 0x31FF),
+    (0x3400, 0x4DBF),  # ideographs
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x1B000, 0x1B16F),
+)
+
+_DIGITS = re.compile("\0+")
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def jit(function: F) -> F:
+    """Compile a kernel at its first call; the machine code is kept beside the module for later processes.
+
+    Where neither that folder nor the user's cache folder can be written, each process compiles for itself.
+    """
+    from numba import njit
+
+    try:
+        return cast(F, njit(cache=True, nogil=True)(function))
+    except RuntimeError as error:  # numba's own, when it finds no folder for the cache
+        if "cannot cache" not in str(error):
+            raise
+        return cast(F, njit(nogil=True)(function))
+
+
+def _fate(point: int) -> tuple[int, str]:
+    """What becomes of a code point, and the letter it is folded to."""
+    char = chr(point)
+    category = unicodedata.category(char)
+    if char in "'\u2019\u02bc" or category in ("Mn", "Me", "Cf"):
+        return _SKIP, ""  # "don't" is one word, and an invisible joiner divides nothing
+    if category == "Nd":
+        return _DIGIT, str(unicodedata.decimal(char))
+    if category[0] in "PZCS":
+        return _BREAK, " "
+    folded = char
+    if unicodedata.decomposition(char):
+        letters = [c for c in unicodedata.normalize("NFKD", char) if unicodedata.category(c) != "Mn"]
+        if len(letters) == 1 and letters[0].isalnum():
+            folded = letters[0]
+    folded = folded.lower()[0]
+    if any(low <= point <= high for low, high in _UNSPACED):
+        return _SINGLE, folded
+    return _WORD, folded
+
+
+@functools.cache
+def _table() -> np.ndarray:
+    """Of each code point, the kind in the low three bits and the letter above them; uint32 (TABLE_SIZE,)."""
+    table = np.empty(TABLE_SIZE, dtype=np.uint32)
+    for point in range(TABLE_SIZE):
+        kind, letter = _fate(point)
+        table[point] = (ord(letter) if letter else 0) << 3 | kind
+    return table
+
+
+class _Translation(dict[int, str]):
+    """The same fates for ``str.translate``, worked out as they are met."""
+
+    def __init__(self, fold_digits: bool) -> None:
+        super().__init__()
+        self.fold_digits = fold_digits
+
+    def __missing__(self, point: int) -> str:
+        if point >= TABLE_SIZE:
+            kind, letter = (_SINGLE, chr(point)) if point < LAST_IDEOGRAPH else (_SKIP, "")
+        else:
+            kind, letter = _fate(point)
+        if kind == _DIGIT and self.fold_digits:
+            letter = "\0"
+        self[point] = f" {letter} " if kind == _SINGLE else letter
+        return self[point]
+
+
+@functools.cache
+def _translation(fold_digits: bool) -> _Translation:
+    return _Translation(fold_digits)
+
+
+def words(text: str, fold_digits: bool = False) -> list[str]:
+    """The normalised words of a text.
+
+    Lower case, accents and apostrophes dropped, punctuation and symbols as word breaks; a character of a script
+    without spaces is a word of its own.
+
+    Args:
+        text: any text.
+        fold_digits: write every run of digits as one "0", so that dates and counters do not set copies apart.
+    """
+    folded = text.translate(_translation(fold_digits))
+    if fold_digits:
+        folded = _DIGITS.sub("0", folded)
+    return folded.split()
+
+
+def mix(value: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014), elementwise on uint64."""
+    with np.errstate(over="ignore"):
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(value ^ (value >> np.uint64(31)))
+
+
+def utf8(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts end to end, uint8, and the n + 1 offsets, int64; a null counts as an empty text."""
+    import pyarrow as pa
+
+    array = texts.cast(pl.Utf8).fill_null("").rechunk().to_arrow().cast(pa.large_string())
+    _, offsets, data = array.buffers()
+    if len(array) == 0:
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    ends = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    return np.frombuffer(data if data is not None else b"", dtype=np.uint8), ends
+
+
+def word_hashes(texts: pl.Series, fold_digits: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The hash of every word of every text, as ``words`` divides them.
+
+    Args:
+        texts: n texts.
+        fold_digits: as in ``words``.
+
+    Returns:
+        uint64 hashes of all words end to end, and int64 (n + 1,) offsets of the texts in them.
+    """
+    raw, ends = utf8(texts)
+    # A word takes two bytes at least, the break after it included, save the last one of a text.
+    out = np.empty(int(ends[-1] - ends[0]) // 2 + len(texts), dtype=np.uint64)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    if len(texts):
+        _kernel()(raw, ends, _table(), fold_digits, out, offsets)
+    return out[: offsets[-1]], offsets
+
+
+def hash_words(parts: list[str]) -> np.ndarray:
+    """The hashes that ``word_hashes`` gives to these words, by the plain route; uint64 (len(parts),)."""
+    mask = (1 << 64) - 1
+    values = []
+    for part in parts:
+        value = _SEED
+        for char in part:
+            value = ((value ^ ord(char)) * 0x100000001B3) & mask
+        values.append(value)
+    return mix(np.array(values, dtype=np.uint64))
+
+
+@functools.cache
+def _kernel() -> Callable[..., None]:
+    return jit(_hash_words)
+
+
+def _hash_words(
+    raw: np.ndarray, ends: np.ndarray, table: np.ndarray, fold_digits: bool, out: np.ndarray, offsets: np.ndarray
+) -> None:
+    """Decode UTF-8, look each code point up, hash the letters of a word by FNV-1a and mix the result."""
+    seed = np.uint64(0x9E3779B97F4A7C15)
+    prime = np.uint64(0x100000001B3)
+    first_mix = np.uint64(0xBF58476D1CE4E5B9)
+    second_mix = np.uint64(0x94D049BB133111EB)
+    n_words = np.uint64(0)  # unsigned indices spare the test for negative ones
+    for row in range(ends.size - 1):
+        at = np.uint64(ends[row])
+        stop = np.uint64(ends[row + 1])
+        value = seed
+        digit_before = False
+        while at < stop:
+            point = np.uint32(raw[at])
+            at += np.uint64(1)
+            if point >= 0x80:
+                extra = 1 if point < 0xE0 else 2 if point < 0xF0 else 3
+                point &= np.uint32(0x3F >> extra)
+                for _ in range(extra):
+                    point = (point << np.uint32(6)) | np.uint32(raw[at] & 0x3F)
+                    at += np.uint64(1)
+            if point < table.size:
+                entry = table[point]
+            else:
+                entry = (point << np.uint32(3)) | np.uint32(_SINGLE if point < LAST_IDEOGRAPH else _SKIP)
+            kind = entry & np.uint32(7)
+            letter = np.uint64(entry >> np.uint32(3))
+            if kind == _WORD:
+                value = (value ^ letter) * prime
+                digit_before = False
+            elif kind in (_BREAK, _SINGLE):
+                if value != seed:
+                    value = (value ^ (value >> np.uint64(30))) * first_mix
+                    value = (value ^ (value >> np.uint64(27))) * second_mix
+                    out[n_words] = value ^ (value >> np.uint64(31))
+                    n_words += np.uint64(1)
+                    value = seed
+                if kind == _SINGLE:
+                    value = (seed ^ letter) * prime
+                    value = (value ^ (value >> np.uint64(30))) * first_mix
+                    value = (value ^ (value >> np.uint64(27))) * second_mix
+                    out[n_words] = value ^ (value >> np.uint64(31))
+                    n_words += np.uint64(1)
+                    value = seed
+                digit_before = False
+            elif kind == _DIGIT:
+                if not fold_digits:
+                    value = (value ^ letter) * prime
+                elif not digit_before:
+                    value = (value ^ np.uint64(48)) * prime
+                digit_before = True
+        if value != seed:
+            value = (value ^ (value >> np.uint64(30))) * first_mix
+            value = (value ^ (value >> np.uint64(27))) * second_mix
+            out[n_words] = value ^ (value >> np.uint64(31))
+            n_words += np.uint64(1)
+        offsets[row + 1] = n_words

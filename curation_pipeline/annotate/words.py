@@ -1,0 +1,113 @@
+"""Words of many documents at once, as codes into a table of distinct words.
+
+Everything that is known of a word (its hash, whether it is a pronoun) is looked up once for each distinct word of a
+chunk, and summed over documents as a product of matrices; no Python loop runs over words.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+WORD = r"\p{L}[\p{L}\p{M}]*(?:['\u2019][\p{L}\p{M}]+)*|\p{N}[\p{N}.,]*"
+"""A run of letters with apostrophes inside, or of digits with points and commas."""
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """The words of n documents, m in all, u of them distinct.
+
+    Attributes:
+        codes: int32 (m,), indices into ``table``, in the order of the text.
+        offsets: int64 (n + 1,): document i holds codes[offsets[i]:offsets[i + 1]].
+        table: the u distinct words in lower case, with straight apostrophes.
+        hashes: uint64 (u,): CRC-32 of a word's UTF-8, the same on every machine and in every version.
+    """
+
+    codes: np.ndarray
+    offsets: np.ndarray
+    table: pl.Series
+    hashes: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Words in each document, int64 (n,)."""
+        return np.diff(self.offsets)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over each document's words of ``values``, one row a distinct word: (u, k) gives float64 (n, k)."""
+        return np.asarray(self._matrix(self.codes, self.offsets, len(self.table)) @ values.astype(np.float64))
+
+    def buckets(self, bits: int, pairs: bool) -> Any:
+        """Hashed bags of words (Weinberger et al. 2009, without signs), rows of unit Euclidean length.
+
+        Args:
+            bits: 2 ** bits buckets.
+            pairs: count pairs of neighbouring words too.
+
+        Returns:
+            scipy CSR float32 (n, 2 ** bits): the square root of the count in a bucket, scaled.
+        """
+        mask = np.uint64((1 << bits) - 1)
+        scrambled = self.hashes * _MIX
+        columns = ((scrambled >> np.uint64(40)) & mask).astype(np.int32)[self.codes]
+        offsets = self.offsets
+        if pairs:
+            second = ((_pair_hash(self.hashes[self.codes]) >> np.uint64(40)) & mask).astype(np.int32)
+            inside = np.ones(len(self.codes), dtype=bool)
+            inside[self.offsets[1:][self.counts > 0] - 1] = False  # a document's last word begins no pair
+            pairs_of = np.maximum(self.counts - 1, 0)
+            offsets = np.concatenate([[0], np.cumsum(self.counts + pairs_of)])
+            # A document's words, then its pairs.
+            both = np.empty(offsets[-1], dtype=np.int32)
+            place = np.arange(len(self.codes))
+            both[place + np.repeat(offsets[:-1] - self.offsets[:-1], self.counts)] = columns
+            starts = offsets[:-1] + self.counts - np.concatenate([[0], np.cumsum(pairs_of)[:-1]])
+            both[place[: int(pairs_of.sum())] + np.repeat(starts, pairs_of)] = second[inside[:-1]]
+            columns = both
+        bag = self._matrix(columns, offsets, 1 << bits)
+        bag.sum_duplicates()
+        bag.data = np.sqrt(bag.data)
+        norm = np.sqrt(np.asarray(bag.multiply(bag).sum(axis=1)).ravel())
+        bag.data /= np.repeat(np.maximum(norm, 1e-12), np.diff(bag.indptr)).astype(np.float32)
+        return bag
+
+    @staticmethod
+    def _matrix(columns: np.ndarray, offsets: np.ndarray, width: int) -> Any:
+        from scipy import sparse
+
+        ones = np.ones(len(columns), dtype=np.float32)
+        return sparse.csr_matrix((ones, columns, offsets), shape=(len(offsets) - 1, width))
+
+
+def _pair_hash(hashes: np.ndarray) -> np.ndarray:
+    """One number for each pair of neighbours, (m - 1,); the order in a pair counts."""
+    return np.asarray((hashes[:-1] * np.uint64(0x100000001B3) ^ (hashes[1:] + _MIX)) * _MIX)
+
+
+def words_of(texts: pl.Series) -> Words:
+    """Split n texts into words.
+
+    Args:
+        texts: n strings, any Unicode.
+    """
+    lists = texts.str.to_lowercase().str.replace_all("\u2019", "'", literal=True).str.extract_all(WORD)
+    lengths = lists.list.len().to_numpy().astype(np.int64)
+    encoded = lists.explode(empty_as_null=False).to_arrow().dictionary_encode() if lengths.any() else None
+    if encoded is None:
+        codes: np.ndarray = np.empty(0, dtype=np.int32)
+        table = pl.Series("word", [], dtype=pl.Utf8)
+    else:
+        if hasattr(encoded, "combine_chunks"):
+            encoded = encoded.combine_chunks()
+        codes = np.asarray(encoded.indices, dtype=np.int32)
+        table = pl.Series("word", pl.from_arrow(encoded.dictionary), dtype=pl.Utf8)
+    # A C call for each distinct word, of which there are few.
+    hashes = np.fromiter((zlib.crc32(word.encode()) for word in table.to_list()), dtype=np.uint64, count=len(table))
+    return Words(codes, np.concatenate([[0], np.cumsum(lengths)]), table, hashes)

@@ -1,0 +1,79 @@
+"""What the command line prints: tables for a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.stages.explain import Explanation
+from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
+
+
+def print_checkpoint(console: Console, found: CheckpointLineage) -> None:
+    """Show a checkpoint's lineage."""
+    console.print(f"[bold]{found.checkpoint.id}[/bold]  content {found.checkpoint.content_hash[:16]}")
+    for checkpoint, batch in found.chain:
+        where = checkpoint.partition_text or "cold start"
+        data = "an uncurated random draw" if batch is None else f"{batch.id} ({batch.n_rows:,} documents)"
+        console.print(f"  {where:<16} {checkpoint.id} <- {data}", highlight=False, soft_wrap=True)
+    print_frame(console, "Raw partitions behind it", found.partitions)
+
+
+def print_document(console: Console, found: DocumentLineage) -> None:
+    """Show what a document touched."""
+    print_frame(console, "Document", found.documents)
+    print_frame(console, "Draws", found.uses)
+    print_frame(console, "Checkpoints trained on it", found.checkpoints)
+
+
+def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
+    """Show a frame; nested columns are left out."""
+    frame = frame.select(pl.exclude(pl.List, pl.Struct, pl.Array)) if frame.width else frame
+    if frame.is_empty():
+        console.print(f"{title}: none")
+        return
+    table = Table(*frame.columns, title=title, title_justify="left")
+    for row in frame.iter_rows():
+        table.add_row(
+            *("" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row)
+        )
+    console.print(table)
+
+
+def print_explanation(console: Console, found: Explanation) -> None:
+    """Show everything about a document."""
+    console.print(f"[bold]{found.doc_id}[/bold]")
+    console.print(found.excerpt, highlight=False, markup=False)
+    print_frame(console, "Where it stands", found.copies)
+    facts = Table("annotation", "column", "value", title="Annotations", title_justify="left")
+    for table, values in found.annotations.items():
+        for index, (column, value) in enumerate(values.items()):
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            facts.add_row(table if index == 0 else "", column, shown)
+    console.print(facts)
+    console.print(f"Quality rules not passed: {', '.join(found.failed_rules) or 'none'}", highlight=False)
+    print_frame(console, "Duplicates", found.duplicates)
+    if found.held_out:
+        console.print("Held out: no pool ever holds it; models are evaluated on such documents.")
+    print_frame(console, "What keeps it out of the next pool", found.removed)
+    print_frame(console, "Decisions", found.history)
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame in the format that the file's name says.
+
+    Raises:
+        ConfigError: the name ends in none that is known.
+    """
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    elif path.suffix == ".csv":
+        frame.write_csv(path)
+    elif path.suffix in (".jsonl", ".ndjson"):
+        frame.write_ndjson(path)
+    else:
+        raise ConfigError(f"{path}: the name must end in .parquet, .csv or .jsonl")

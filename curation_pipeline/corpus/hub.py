@@ -1,0 +1,84 @@
+"""Data sets of the Hugging Face hub, streamed by their id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from curation_pipeline.corpus.columnar import MAX_WINDOW_ROWS, add_table
+from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.settings import HubSource
+from curation_pipeline.errors import DataError, DownloadError
+
+WINDOW_ROWS = 1_000
+
+
+def _unreachable(source: HubSource, error: BaseException) -> DownloadError:
+    return DownloadError(
+        f"source {source.name!r}: the hub does not give {source.dataset!r} ({type(error).__name__}: {error}); "
+        "check the id, the network, HF_ENDPOINT and HF_HUB_OFFLINE, and HF_TOKEN where access is restricted; "
+        "or save the data set with save_to_disk and read it as a folder source"
+    )
+
+
+def revision(source: HubSource) -> str:
+    """The commit that the source's revision stands for now.
+
+    Raises:
+        DownloadError: the hub cannot be reached or does not know the data set.
+    """
+    if source.revision and len(source.revision) == 40 and not set(source.revision) - set("0123456789abcdef"):
+        return source.revision
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().dataset_info(source.dataset, revision=source.revision, timeout=30).sha
+    except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
+        raise _unreachable(source, error) from error
+    if found is None:
+        raise DataError(f"source {source.name!r}: the hub names no commit of {source.dataset!r}; set revision")
+    return str(found)
+
+
+def splits(source: HubSource) -> list[str]:
+    """Names of the data set's splits, sorted.
+
+    Raises:
+        DownloadError: the hub cannot be reached or does not know the data set.
+    """
+    if source.snapshots:
+        return sorted(source.snapshots)
+    import datasets
+
+    try:
+        return sorted(
+            map(str, datasets.get_dataset_split_names(source.dataset, source.config, revision=source.revision))
+        )
+    except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
+        raise _unreachable(source, error) from error
+
+
+def read_hub(source: HubSource, split: str, commit: str, options: ReadOptions) -> Iterator[Batch]:
+    """Batches of one split at a commit, streamed in windows of Arrow; positions number its rows.
+
+    A failing connection ends the ingest with an error: it says nothing about the data.
+
+    Raises:
+        DownloadError: the hub cannot be reached, or the connection fails on the way.
+    """
+    import datasets
+
+    rows = RowBuilder(options)
+    position = 0
+    try:
+        # Columns such as images stay undecoded: only text and numbers are looked at.
+        stream: Any = datasets.load_dataset(
+            source.dataset, source.config, split=split, revision=commit, streaming=True
+        ).with_format("arrow")
+        for table in stream.iter(batch_size=WINDOW_ROWS):
+            for batch in table.to_batches(max_chunksize=MAX_WINDOW_ROWS):
+                yield from add_table(batch, position, rows)
+                position += batch.num_rows
+    except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
+        raise _unreachable(source, error) from error
+    yield from rows.drain()

@@ -1,0 +1,156 @@
+"""Plain text, parted into documents by the rule that its source declares."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+
+from curation_pipeline.corpus.lines import Gap, blocks
+from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.streams import Damage, Piece
+
+SEPARATOR_REACH = 4 * 1024
+"""A separator is looked for only this far from the end of what has been read: more text could make it longer."""
+
+
+def read_plain(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
+    """Batches of a text stream, parted by ``options.text_split``; positions number the documents of the file.
+
+    A part that is not valid UTF-8 or is longer than allowed is a failure and costs no other; blank parts are nothing.
+    """
+    rows = RowBuilder(options)
+    match options.text_split:
+        case "lines":
+            parts = _lines(stream, options)
+        case "paragraphs":
+            parts = _paragraphs(stream, options)
+        case "regex":
+            parts = _separated(stream, re.compile((options.text_separator or "").encode()), options)
+        case _:
+            parts = _whole(stream, options)
+    position = 0
+    for offset, raw, problem in parts:
+        if not problem:
+            raw = raw.removeprefix(codecs.BOM_UTF8) if offset == 0 else raw
+            try:
+                text = raw.decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                problem = f"not valid UTF-8 at byte {error.start} of the document"
+            else:
+                if not text:
+                    continue
+                problem = rows.text(position, text)
+        if problem:
+            rows.fail(position, offset, raw, problem)
+        position += 1
+        if rows.full:
+            yield rows.take()
+    yield from rows.drain()
+
+
+Part = tuple[int, bytes, str]
+"""Offset of the first byte, the bytes, and why they are no document (empty where they may be one)."""
+
+
+def _lines(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
+    for block in blocks(stream, options.max_document_bytes):
+        if isinstance(block, Gap):
+            yield block.offset, block.excerpt.encode(), block.reason
+            continue
+        offset = block.offset
+        for line in block.lines:
+            yield offset, line, ""
+            offset += len(line) + 1
+
+
+def _paragraphs(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
+    """Runs of lines that are not blank."""
+    start, held, size = 0, list[bytes](), 0
+    for block in blocks(stream, options.max_document_bytes):
+        if isinstance(block, Gap):
+            if held and block.restart:
+                # The break may fall inside this paragraph, but its lines so far are whole.
+                yield start, b"\n".join(held), ""
+                held, size = [], 0
+            yield block.offset, block.excerpt.encode(), block.reason
+            continue
+        offset = block.offset
+        for line in block.lines:
+            if not line or line.isspace():
+                if held:
+                    yield start, b"\n".join(held), "" if size <= options.max_document_bytes else _long(options)
+                held, size = [], 0
+            else:
+                if not held:
+                    start = offset
+                if size <= options.max_document_bytes:
+                    held.append(line)
+                size += len(line) + 1
+            offset += len(line) + 1
+    if held:
+        yield start, b"\n".join(held), "" if size <= options.max_document_bytes else _long(options)
+
+
+def _whole(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
+    """The whole file as one document."""
+    held, size, problem = list[bytes](), 0, ""
+    for piece in stream:
+        if isinstance(piece, Damage):
+            # A part of a work would pass for the whole: the document goes to quarantine with what is left of it.
+            problem = problem or f"the file breaks off here: {piece.reason}"
+        else:
+            if size <= options.max_document_bytes:
+                held.append(piece)
+            size += len(piece)
+    if size > options.max_document_bytes:
+        problem = problem or _long(options)
+    yield 0, b"".join(held), problem
+
+
+def _separated(stream: Iterable[Piece], separator: re.Pattern[bytes], options: ReadOptions) -> Iterator[Part]:
+    """What stands between matches of a regular expression."""
+    most = options.max_document_bytes
+    held, offset, begun, dropped, scanned = b"", 0, 0, False, 0
+    # ``offset`` is that of held[0]; ``begun`` that of the part's first byte, which is earlier where bytes were dropped.
+    for piece in stream:
+        if isinstance(piece, Damage):
+            yield from _cut(held, offset, begun, dropped, separator, len(held), options)
+            yield offset + len(held), b"", f"the file breaks off here: {piece.reason}"
+            offset += len(held)
+            held, begun, dropped, scanned = b"", offset, False, 0
+            continue
+        held += piece
+        done = 0
+        for match in separator.finditer(held, scanned):
+            if match.end() > len(held) - SEPARATOR_REACH:
+                break
+            if match.end() > match.start():
+                yield begun, held[done : match.start()], _long(options) if dropped else ""
+                done, dropped = match.end(), False
+                begun = offset + done
+        held, offset = held[done:], offset + done
+        if len(held) > most + SEPARATOR_REACH:
+            # Only the end can still hold the start of a separator.
+            keep = len(held) - SEPARATOR_REACH
+            held, offset, dropped = held[keep:], offset + keep, True
+        scanned = max(0, len(held) - SEPARATOR_REACH)
+    yield from _cut(held, offset, begun, dropped, separator, len(held), options)
+
+
+def _cut(
+    held: bytes, offset: int, begun: int, dropped: bool, separator: re.Pattern[bytes], end: int, options: ReadOptions
+) -> Iterator[Part]:
+    """All parts of what is held, the last one included."""
+    done = 0
+    for match in separator.finditer(held):
+        if match.end() > match.start():
+            yield begun, held[done : match.start()], _long(options) if dropped else ""
+            done, dropped = match.end(), False
+            begun = offset + done
+    if done < end or dropped:
+        yield begun, held[done:], _long(options) if dropped else ""
+
+
+def _long(options: ReadOptions) -> str:
+    return f"a document of more than max_document_bytes = {options.max_document_bytes} bytes"

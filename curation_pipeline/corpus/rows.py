@@ -1,0 +1,187 @@
+"""Rows on their way from a file to the table: one builder through which every reader gives documents and failures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import polars as pl
+
+from curation_pipeline.corpus.schema import EXCERPT_CHARS
+from curation_pipeline.corpus.settings import TextSplit
+
+BATCH_ROWS = 20_000
+BATCH_BYTES = 32 * 1024 * 1024
+
+ROWS_SCHEMA: dict[str, pl.DataType] = {
+    "text": pl.Utf8(),
+    "position": pl.Int64(),
+    "url": pl.Utf8(),
+    "created_at": pl.Utf8(),
+    "metadata": pl.Utf8(),
+}
+FAILURES_SCHEMA: dict[str, pl.DataType] = {
+    "position": pl.Int64(),
+    "offset": pl.Int64(),
+    "excerpt": pl.Utf8(),
+    "reason": pl.Utf8(),
+}
+
+
+SIMPLE = frozenset((str, int, float, bool))
+"""Types of the fields that go into a document's metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`."""
+
+    text_column: str = "text"
+    url_column: str | None = None
+    created_at_column: str | None = None
+    max_document_bytes: int = 32 * 1024 * 1024
+    text_split: TextSplit | None = None
+    text_separator: str | None = None
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
+    max_expansion: float = 250
+    max_unpacked_bytes: int = 1024**4
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Up to about ``BATCH_ROWS`` rows of one file.
+
+    Attributes:
+        rows: ``ROWS_SCHEMA``: texts that are not blank, are valid Unicode and no longer than allowed.
+        failures: ``FAILURES_SCHEMA``: what could not be read, and why.
+    """
+
+    rows: pl.DataFrame
+    failures: pl.DataFrame
+
+
+def excerpt(raw: bytes | str) -> str:
+    """The first ``EXCERPT_CHARS`` characters of ``raw``, always printable as UTF-8."""
+    if isinstance(raw, bytes):
+        text = raw[: 4 * EXCERPT_CHARS].decode("utf-8", "backslashreplace")
+    else:
+        text = raw[:EXCERPT_CHARS]
+    return text[:EXCERPT_CHARS].encode("utf-8", "backslashreplace").decode("utf-8")[:EXCERPT_CHARS]
+
+
+class RowBuilder:
+    """Collects rows and failures of one file until there are enough for a batch."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        """Start empty.
+
+        Args:
+            options: names of the columns, and the longest text allowed.
+        """
+        self.options = options
+        self._named = {options.text_column, options.url_column, options.created_at_column}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._texts: list[str] = []
+        self._positions: list[int] = []
+        self._urls: list[str | None] = []
+        self._created: list[str | None] = []
+        self._metadata: list[str] = []
+        self._failures: list[tuple[int, int, str, str]] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for :meth:`take`."""
+        return len(self._texts) + len(self._failures) >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+
+    def take(self) -> Batch:
+        """What was collected since the last time."""
+        columns: tuple[list[Any], ...] = (self._texts, self._positions, self._urls, self._created, self._metadata)
+        series = [
+            pl.Series(name, values, dtype=kind)
+            for (name, kind), values in zip(ROWS_SCHEMA.items(), columns, strict=True)
+        ]
+        batch = Batch(pl.DataFrame(series), pl.DataFrame(self._failures, schema=FAILURES_SCHEMA, orient="row"))
+        self._clear()
+        return batch
+
+    def drain(self) -> Iterator[Batch]:
+        """The last batch, where there is anything left."""
+        if self._texts or self._failures:
+            yield self.take()
+
+    def fail(self, position: int, offset: int, raw: bytes | str, reason: str) -> None:
+        """Add a failure: what stood there, and what is wrong in words a user can act on."""
+        self._failures.append((position, offset, excerpt(raw), excerpt(reason)))
+
+    def record(self, position: int, record: Mapping[str, Any]) -> str:
+        """Add a parsed record of named fields, unless its text is none.
+
+        Returns:
+            Why it cannot be a document; empty where it was added. The caller, who knows the place, reports it.
+        """
+        options = self.options
+        text = record.get(options.text_column)
+        if type(text) is not str:
+            if text is None:
+                return f"no text in column {options.text_column!r} (columns: {', '.join(map(str, list(record)[:12]))})"
+            return f"column {options.text_column!r} holds a {type(text).__name__}, not text"
+        if len(record) == 1:
+            return self.text(position, text)
+        url = record.get(options.url_column) if options.url_column else None
+        created = record.get(options.created_at_column) if options.created_at_column else None
+        return self.text(position, text, _plain(url), _plain(created), simple_fields(record, self._named))
+
+    def text(
+        self, position: int, text: str, url: str | None = None, created: str | None = None, metadata: str = "{}"
+    ) -> str:
+        """Add a text, unless it is blank, too long or not valid Unicode; the result is that of :meth:`record`."""
+        if not text or text.isspace():
+            return f"the text in column {self.options.text_column!r} is empty"
+        size = len(text)
+        if not text.isascii():
+            try:
+                size = len(text.encode("utf-8"))
+            except UnicodeEncodeError:
+                return "the text has half of a surrogate pair, which no encoding can hold"
+        if size > self.options.max_document_bytes:
+            return f"a text of {size} bytes; max_document_bytes is {self.options.max_document_bytes}"
+        self._texts.append(text)
+        self._positions.append(position)
+        self._urls.append(url)
+        self._created.append(created)
+        self._metadata.append(metadata)
+        self._bytes += size + len(metadata)
+        return ""
+
+
+def _plain(value: object) -> str | None:
+    """A field as text, or None; what cannot be encoded is escaped."""
+    if value is None or value == "":
+        return None
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def simple_fields(record: Mapping[str, Any], named: set[str | None]) -> str:
+    """The fields that are not in ``named`` and hold text, a number or a truth value, as a JSON object, keys sorted.
+
+    Numbers that JSON cannot hold become null.
+    """
+    other = {key: value for key, value in record.items() if type(value) in SIMPLE and key not in named}
+    if not other:
+        return "{}"
+    try:
+        return orjson.dumps(other, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):
+        # Half surrogates, and whole numbers beyond 64 bits.
+        finite = {
+            str(key): None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in other.items()
+        }
+        return json.dumps(finite, sort_keys=True, separators=(",", ":"))

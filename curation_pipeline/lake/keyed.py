@@ -1,0 +1,50 @@
+"""Random access to Parquet: files sorted by a key, whose row-group statistics lead a reader to the few rows it wants.
+
+Polars prunes row groups by their statistics, so a lookup reads the footer and one row group whatever the size of the
+file; `benchmarks/pool_lookup.py` measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from curation_pipeline.errors import DataError
+
+ROW_GROUP = 32_768
+"""Rows of a row group of a keyed file: small enough to read one in milliseconds, large enough that the footer of ten
+million rows is read in a few more."""
+
+
+def write_keyed(frame: pl.DataFrame, path: Path, key: str = "doc_id") -> None:
+    """Write a frame sorted by ``key``, in row groups that `lookup` can skip."""
+    frame.sort(key).write_parquet(path, compression="zstd", row_group_size=ROW_GROUP, statistics=True)
+
+
+def lookup(path: Path, keys: Sequence[str], columns: Sequence[str] | None = None, key: str = "doc_id") -> pl.DataFrame:
+    """The rows of a Parquet file whose key is one of ``keys``, in the file's order.
+
+    Args:
+        path: a file; where it is not sorted by the key, all of it is read.
+        keys: any number of keys; those that the file lacks are left out.
+        columns: what to read besides the key; everything by default.
+        key: the key's column.
+    """
+    rows = pl.scan_parquet(path).filter(pl.col(key).is_in(list(keys)))
+    if columns is not None:
+        rows = rows.select(key, *(name for name in columns if name != key))
+    return rows.collect()
+
+
+def row_at(path: Path, row: int) -> pl.DataFrame:
+    """One row of a Parquet file by its number; only its row group is read.
+
+    Raises:
+        DataError: the file has fewer rows.
+    """
+    found = pl.scan_parquet(path).slice(row, 1).collect()
+    if found.is_empty():
+        raise DataError(f"{path} has no row {row}: the index is older than the table; materialise `document_index`")
+    return found

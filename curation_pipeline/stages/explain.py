@@ -1,0 +1,129 @@
+"""`curate why`: everything that is known about one document, and every decision that was ever made about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curation_pipeline.errors import LakeError
+from curation_pipeline.lake.keyed import row_at
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages.annotations import ANNOTATIONS
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.document_index import Location, ids_of_url, locate
+from curation_pipeline.stages.gate import complete_corpus
+from curation_pipeline.stages.lineage import DOC_ID
+from curation_pipeline.stages.queries import selection_history
+from curation_pipeline.stages.references import is_held_out
+from curation_pipeline.stages.removal import removed_documents
+
+HIDDEN = ("vector", "signature", "doc_id", "spans")
+EXCERPT_CHARS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything about one document.
+
+    Attributes:
+        doc_id: the document.
+        excerpt: the beginning of its text, personal data redacted.
+        copies: one row for each place where it stands: partition, file, position, url, and the documents' manifest.
+        annotations: table to column to value, from the first partition that annotates it.
+        failed_rules: quality rules that it does not pass.
+        duplicates: its rows of the table ``duplicates``: cluster, the kept document and why.
+        held_out: whether it is kept out of every pool to evaluate on.
+        removed: causes that keep it out of the next pool: cause and detail.
+        history: what each iteration of each chain decided: see `selection_history`.
+    """
+
+    doc_id: str
+    excerpt: str
+    copies: pl.DataFrame
+    annotations: dict[str, dict[str, Any]]
+    failed_rules: list[str]
+    duplicates: pl.DataFrame
+    held_out: bool
+    removed: pl.DataFrame
+    history: pl.DataFrame
+
+
+def explain(ctx: Context, name: str) -> list[Explanation]:
+    """Everything about the document with this id, or about all documents of a page.
+
+    Raises:
+        LakeError: no document has this id or url, or the index has not been made.
+    """
+    lake = ctx.lake
+    ids = [name] if DOC_ID.match(name) else ids_of_url(lake, name)
+    found = [(doc_id, locate(lake, doc_id)) for doc_id in ids]
+    found = [(doc_id, places) for doc_id, places in found if places]
+    if not found:
+        raise LakeError(f"no document of the raw corpus has the id or url {name!r}")
+    return [_explain(ctx, doc_id, places) for doc_id, places in found]
+
+
+def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
+    lake = ctx.lake
+    rows = [
+        row_at(lake.path(place.documents, "data.parquet"), place.row).with_columns(
+            pl.lit(place.documents.id).alias("manifest")
+        )
+        for place in places
+    ]
+    first = next((place for place in places if place.place is not None), places[0])
+    annotations = _annotations(lake, first)
+    spans = annotations.get("pii", {}).pop("spans", None) or []
+    text = _redacted(str(rows[0]["text"][0]), spans)
+    flags = annotations.get("quality_rules", {})
+    duplicates = lake.head("duplicates")
+    return Explanation(
+        doc_id=doc_id,
+        excerpt=text[:EXCERPT_CHARS] + ("…" if len(text) > EXCERPT_CHARS else ""),
+        copies=pl.concat(row.drop("text", "doc_id") for row in rows),
+        annotations={
+            table: {
+                column: value
+                for column, value in values.items()
+                if column not in HIDDEN and not column.startswith("pass_")
+            }
+            for table, values in annotations.items()
+        },
+        failed_rules=[column.removeprefix("pass_") for column, value in flags.items() if value is False],
+        duplicates=pl.DataFrame() if duplicates is None
+        else lake.frame(duplicates).filter(pl.col("doc_id") == doc_id),
+        held_out=bool(is_held_out(pl.Series([doc_id]), ctx.profile.corpus.holdout_share, ctx.profile.seed)[0]),
+        removed=_removed(ctx, doc_id, first),
+        history=selection_history(lake, [doc_id]),
+    )  # fmt: skip
+
+
+def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for table in ANNOTATIONS:
+        manifest = lake.head(table, place.documents.partition)
+        if manifest is not None and place.place is not None and place.documents.id in manifest.inputs:
+            row = row_at(lake.path(manifest, "data.parquet"), place.place)
+            found[table] = row.row(0, named=True)
+    return found
+
+
+def _redacted(text: str, spans: list[dict[str, Any]]) -> str:
+    for span in sorted(spans, key=lambda span: -int(span["start"])):
+        text = f"{text[: span['start']]}<{str(span['kind']).upper()}>{text[span['end'] :]}"
+    return text
+
+
+def _removed(ctx: Context, doc_id: str, place: Location) -> pl.DataFrame:
+    """What the profile's present settings say of the document, read from its own partition alone."""
+    lake = ctx.lake
+    heads = {table: lake.head(table) for table in ("duplicates", "tombstones")}
+    key = place.documents.partition_text
+    corpus = {name: ids for name, ids in complete_corpus(lake).items() if name == key}
+    if not corpus or any(head is None for head in heads.values()):
+        return pl.DataFrame()
+    references = {table: head.id for table, head in heads.items() if head is not None}
+    found = removed_documents(lake, corpus, references, ctx.profile.removal)
+    return found.filter(pl.col("doc_id") == doc_id)

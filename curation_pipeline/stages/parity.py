@@ -1,0 +1,55 @@
+"""Whom removal meets: every rule and detector run over text that people labelled benign, by group."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from curation_pipeline.annotate.language import languages
+from curation_pipeline.annotate.parity import benign_texts, group_membership, removal_parity_by
+from curation_pipeline.annotate.quality import FAMILIES, RULES, quality_rules
+from curation_pipeline.annotate.quality_classifier import load_quality
+from curation_pipeline.annotate.register import load_register, register
+from curation_pipeline.stages.annotations import score_judge, score_teachers
+from curation_pipeline.stages.context import Context
+
+FLAGGED_SCORE = 0.5
+"""At or above this a detector calls a text toxic; below it the quality classifier calls a text damaged."""
+
+INPUTS = ("labels", "detectors", "register_model")
+
+
+def parity_inputs(ctx: Context) -> list[str]:
+    """Ids of the artefacts that `parity_table` reads.
+
+    Raises:
+        LakeError: one of them has not been made.
+    """
+    return [ctx.lake.require(table).id for table in INPUTS]
+
+
+def parity_table(ctx: Context) -> pl.DataFrame:
+    """Removal rates over benign labelled text of the roles calibrate and report, by data set, rule and group.
+
+    Returns:
+        ``dataset`` and the columns of `parity.PARITY_SCHEMA`; flagged rows first, then by falling ratio.
+    """
+    labels, detectors, models = (ctx.lake.require(table) for table in INPUTS)
+    settings = ctx.profile.annotate
+    benign = benign_texts(ctx.lake.frame(labels))
+    texts = benign.select(pl.col("text_id").alias("doc_id"), "text")
+    rules = quality_rules(texts, settings.quality)
+    folder = ctx.lake.folder(models)
+    quality = register(texts, load_register(folder / "register"), load_quality(folder / "quality"))
+    teachers = score_teachers(ctx, texts["text"], detectors)
+    judge = score_judge(ctx, texts["text"], detectors)
+    removed = benign.select("text_id").with_columns(
+        *(~rules[f"pass_{name}"].alias(name) for name in FAMILIES),
+        *(~rules[rule.flag].alias(rule.column) for rule in RULES),
+        *((teachers[name] >= FLAGGED_SCORE).alias(f"teacher {name}") for name in teachers.columns),
+        (judge[judge.columns[0]] >= FLAGGED_SCORE).alias(f"judge {settings.judge}"),
+        (quality["quality_classifier"].fill_null(1.0) < FLAGGED_SCORE).alias("quality_classifier"),
+        (~languages(texts, settings.language)["language"].is_in(["en", "und"])).alias("language not English"),
+    )
+    groups = group_membership(benign.select("text_id", "text"), settings.dialect)
+    found = removal_parity_by(groups, removed, benign["dataset"].alias("dataset"), settings.parity)
+    return found.sort("flagged", "ratio", "rule", "group", descending=[True, True, False, False], nulls_last=True)

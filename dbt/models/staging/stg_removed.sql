@@ -1,0 +1,1 @@
+{{ current_attempt(source('lake', 'removed'), ['doc_id', 'cause', 'detail']) }}
