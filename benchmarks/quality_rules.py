@@ -1,6 +1,6 @@
 """Quality rules: documents per CPU second beside datatrove and dolma, and agreement with datatrove rule by rule.
 
-    python benchmarks/quality_rules.py [--quick] [--runs N] [--out FILE]
+    python benchmarks/quality_rules.py [--quick] [--runs N] [--share F] [--out FILE]
 
 Each program runs in a process of its own with one thread, on the same documents (see peers/quality_documents.py), after
 a warm-up; CPU seconds of the process are compared, in turns, `--runs` times. The peers' virtual environments are made
@@ -175,7 +175,8 @@ def plot(result: dict[str, Any], target: Path) -> None:
 
     speed = result["documents_per_cpu_second"]
     pairs = [("datatrove", name, name.replace("_", " ")) for name in ("all", *FAMILIES) if "datatrove" in speed]
-    pairs += [("dolma", name, f"dolma {name}") for name in DOLMA if "dolma" in speed]
+    notes = {"repetitions_v1": " (other rule,\nevery 10th document)"}
+    pairs += [("dolma", name, f"dolma {name}{notes.get(name, '')}") for name in DOLMA if "dolma" in speed]
     figure, (left, right) = plt.subplots(1, 2, figsize=(15, 8), gridspec_kw={"width_ratios": [1, 1.1]})
     for place, (peer, name, _) in enumerate(pairs):
         for shift, who, colour in ((0.2, "ours", "#1b6ca8"), (-0.2, peer, "#d08c2f")):
@@ -208,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a twentieth of the documents, one run")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.55, help="of the documents; 1 is about 4,000")
     parser.add_argument("--out", type=Path, default=HERE / "quality_rules.json")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -217,7 +219,7 @@ def main() -> None:
     sys.path.insert(0, str(HERE / "peers"))
     from quality_documents import documents
 
-    table = documents(cache_folder(), share=0.05 if options.quick else 1.0)
+    table = documents(cache_folder(), share=0.05 if options.quick else options.share)
     with tempfile.TemporaryDirectory() as folder:
         source, tenth = Path(folder) / "documents.jsonl", Path(folder) / "tenth.jsonl"
         table.write_ndjson(source)

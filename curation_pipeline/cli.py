@@ -199,13 +199,16 @@ def pool(
         write_frame(rows, out)
         console.print(f"{rows.height:,} documents written to {out}", highlight=False)
         return
-    print_frame(console, f"{rows.height:,} of {query.rows:,} documents of {pools[-1].partition_text}", rows.head(limit))
+    shown = rows.head(limit).select("doc_id", "source", "n_tokens", "stratum", "p_harm", "quality", "n_drawn")
+    print_frame(console, f"{rows.height:,} of {query.rows:,} documents of {pools[-1].partition_text}", shown)
 
 
 @app.command("profile")
 def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Describe the corpus on an HTML page: sizes, languages, topics, scores, duplicates, removal and whom it meets."""
     ctx = _context(profile, state)
+    import polars as pl
+
     from curation_pipeline.cli_tables import print_frame
     from curation_pipeline.config import state_folder
     from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
@@ -214,7 +217,8 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
     print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
     print_frame(console, "What never enters the pool", ctx.lake.frame(manifest, "removal"))
     flagged = ctx.lake.frame(manifest, "parity").filter("flagged")
-    print_frame(console, "Groups that a rule or detector removes too often", flagged)
+    shown = flagged.select("rule", "group", "n", *(pl.col(name).round(3) for name in ("rate", "average_rate", "ratio")))
+    print_frame(console, "Groups that a rule or detector removes too often", shown)
     path = write_page(ctx, manifest, state_folder() / "corpus.html")
     console.print(f"Page     {path}", highlight=False, soft_wrap=True)
 

@@ -36,12 +36,23 @@ def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
     if frame.is_empty():
         console.print(f"{title}: none")
         return
-    table = Table(*frame.columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        # An id is there to be copied: it is never cut.
+        table.add_column(name, no_wrap=name == "doc_id", min_width=32 if name == "doc_id" else None, overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(
-            *("" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row)
-        )
+        table.add_row(*(_cell(value) for value in row))
     console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def print_explanation(console: Console, found: Explanation) -> None:
@@ -60,7 +71,8 @@ def print_explanation(console: Console, found: Explanation) -> None:
     if found.held_out:
         console.print("Held out: no pool ever holds it; models are evaluated on such documents.")
     print_frame(console, "What keeps it out of the next pool", found.removed)
-    print_frame(console, "Decisions", found.history)
+    history = found.history
+    print_frame(console, "Decisions", history.drop("doc_id", "batch", strict=False) if history.width else history)
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:

@@ -15,7 +15,7 @@ class LanguageSettings(Settings):
     """How much of a text the language identifier reads, and when it gives up."""
 
     max_chars: int = Field(
-        default=500, ge=20, le=100_000, description="characters read from the start of a text; the cost grows with it"
+        default=300, ge=20, le=100_000, description="characters read from the start of a text; the cost grows with it"
     )
     min_confidence: float = Field(
         default=0.3, ge=0.0, le=1.0, description='texts below this confidence get the language "und"'
@@ -47,7 +47,7 @@ class RegisterSettings(Settings):
     )
 
 
-class QualitySettings(Settings):
+class QualityClassifierSettings(Settings):
     """How the quality classifier is fitted."""
 
     buckets_log2: int = Field(default=17, ge=8, le=22, description="words and word pairs share 2 to this power buckets")
@@ -76,6 +76,9 @@ class ParitySettings(Settings):
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="of the interval around the ratio")
     min_texts: int = Field(default=50, ge=1, le=1_000_000, description="groups with fewer texts are never flagged")
+    min_removed: int = Field(
+        default=5, ge=1, le=1_000_000, description="groups that lose fewer texts than this are never flagged"
+    )
     simultaneous: bool = Field(
         default=False,
         description="widen the intervals so that all of a table's cover at once (Bonferroni); fewer chance findings, "

@@ -18,7 +18,7 @@ CLIP = 4.0
 """Standardised indicators are cut here: one odd share in a short text must not decide alone."""
 INDICATOR_WEIGHT = 1.0
 """How much a standardised indicator counts beside a hashed word under the one penalty. At 1 rather than 0.3, registers
-of text from other sources are told a little better (62% against 58% over ten sets), and quality as well."""
+of text from other sources are told a little better (62% against 58% over ten sets)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

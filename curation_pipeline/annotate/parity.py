@@ -123,7 +123,7 @@ def removal_parity(benign: pl.DataFrame, removed: pl.DataFrame, settings: Parity
 
     Returns:
         Rows of ``PARITY_SCHEMA``, rules in the order of their columns and groups within. ``flagged``: the ratio is
-        above ``max_ratio``, its interval lies above 1, and the group has ``min_texts``. Of
+        above ``max_ratio``, its interval lies above 1, and the group has ``min_texts`` and loses ``min_removed``. Of
         groups that a rule treats alike about (1 - confidence) / 2 have an interval above 1 by chance, unless
         ``simultaneous``.
 
@@ -196,9 +196,8 @@ def _row(
         low, high = katz_interval(hits, n, all_gone - hits, total - n, z)
         share = n / total
         low, high = (end / (share * end + 1.0 - share) for end in (low, high))
-    flagged = (
-        ratio is not None and low is not None and ratio > settings.max_ratio and low > 1.0 and n >= settings.min_texts
-    )
+    enough = n >= settings.min_texts and hits >= settings.min_removed
+    flagged = enough and ratio is not None and low is not None and ratio > settings.max_ratio and low > 1.0
     return rule, group, n, hits, rate, average, ratio, low, high, flagged
 
 

@@ -41,7 +41,7 @@ def pii(documents: pl.DataFrame, settings: PiiSettings | None = None) -> pl.Data
     text = pl.col("text")
     # One vectorised pass finds the few documents that can hold anything; only they are looked at closely.
     candidates = documents.select(
-        "text", **{kind: text.str.contains(CANDIDATES[kind]) for kind in wanted}
+        "text", *(text.str.contains(CANDIDATES[kind]).alias(kind) for kind in wanted)
     ).with_row_index("row")
     candidates = candidates.filter(pl.any_horizontal(wanted))
     rows: list[int] = []

@@ -66,7 +66,8 @@ _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]")
 # "version 10.15.7.2", "Section 12.4.1.10": numbers with dots that are no address.
 _NUMBERING = re.compile(
     r"(?:\b(?:v|ver|version|release|rev|revision|build|firmware|driver|kernel|update|patch|section|sec|chapter|ch|"
-    r"part|clause|article|art|paragraph|para|rule|figure|fig|table|item|step|number|ec|oid)s?\.? ?|\bnos?\. ?|[§¶#] ?|[$€£=/])$",
+    r"part|clause|article|art|paragraph|para|rule|figure|fig|table|item|step|number|ec|oid)s?\.? ?"
+    r"|\bnos?\. ?|[§¶#] ?|[$€£=/])$",
     re.IGNORECASE,
 )
 

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline import seeds
-from curation_pipeline.annotate.annotator_settings import QualitySettings
+from curation_pipeline.annotate.annotator_settings import QualityClassifierSettings
 from curation_pipeline.annotate.degrade import degrade
 from curation_pipeline.annotate.hashed_linear import HashedLinear, excerpts, fit_hashed_linear, load_hashed_linear
 from curation_pipeline.annotate.words import Words
@@ -64,7 +64,7 @@ def load_quality(directory: Path) -> QualityModel:
     return QualityModel(load_hashed_linear(directory, KIND, VERSION)[0])
 
 
-def fit_quality(documents: pl.DataFrame, seed: int, settings: QualitySettings | None = None) -> QualityModel:
+def fit_quality(documents: pl.DataFrame, seed: int, settings: QualityClassifierSettings | None = None) -> QualityModel:
     """Learn to tell text from its damaged versions.
 
     Args:
@@ -75,7 +75,7 @@ def fit_quality(documents: pl.DataFrame, seed: int, settings: QualitySettings | 
     Raises:
         DataError: when there is no document.
     """
-    settings = settings or QualitySettings()
+    settings = settings or QualityClassifierSettings()
     generator = seeds.generator(seed, "quality")
     named = documents.with_columns(pl.col("domain").fill_null("unknown"))
     limits = (WORDS_MIN, max(WORDS_MIN, settings.words_max))

@@ -12,9 +12,9 @@ from curation_pipeline.annotate.annotator_settings import (
     LanguageSettings,
     ParitySettings,
     PiiSettings,
+    QualityClassifierSettings,
     RegisterSettings,
 )
-from curation_pipeline.annotate.annotator_settings import QualitySettings as QualityClassifierSettings
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
 from curation_pipeline.annotate.quality.settings import QualitySettings
 from curation_pipeline.errors import ConfigError

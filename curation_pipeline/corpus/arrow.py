@@ -99,7 +99,7 @@ def _read_messages(stream: pa.NativeFile, schema: pa.Schema, rows: RowBuilder) -
 def _head(stream: pa.NativeFile, place: int) -> bytes:
     """The first eight bytes of what lies at ``place``; the stream stands there afterwards."""
     stream.seek(place)
-    head = stream.read(8)
+    head = bytes(stream.read(8))
     stream.seek(place)
     return head
 
@@ -108,9 +108,9 @@ def _next_batch(stream: pa.NativeFile, place: int) -> int | None:
     """The first place from ``place`` on where the description of a record batch can be read, or None."""
     import pyarrow as pa
 
-    window, start = b"", place
+    window, start = b"", int(place)
     stream.seek(place)
-    while data := stream.read(CHUNK_BYTES):
+    while data := bytes(stream.read(CHUNK_BYTES)):
         window += data
         at = window.find(CONTINUATION)
         while 0 <= at <= len(window) - 8:

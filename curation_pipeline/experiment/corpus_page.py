@@ -45,7 +45,8 @@ class Table:
 TABLES: Mapping[str, Table] = {
     "partitions": Table(
         "Deliveries",
-        "One row for each raw partition. Read = kept + duplicates + quarantined + excluded as labelled or benchmark text.",
+        "One row for each raw partition. Read = kept + duplicates + quarantined + excluded (labelled or "
+        "benchmark text).",
         {
             "partition": "text", "read": "count", "kept": "count", "duplicates": "count", "quarantined": "count",
             "excluded": "count", "bytes": "bytes", "tokens": "count",
@@ -91,8 +92,8 @@ TABLES: Mapping[str, Table] = {
         "Removal rate over text that people labelled benign, by identity group mentioned and by dialect proxy, and its "
         "ratio to the average. Flagged: the ratio is above the limit, and its interval excludes chance.",
         {
-            "dataset": "text", "rule": "text", "group": "text", "n": "count", "rate": "share", "average_rate": "share", "ratio": "number",
-            "ci_low": "number", "ci_high": "number", "flagged": "mark",
+            "dataset": "text", "rule": "text", "group": "text", "n": "count", "rate": "share",
+            "average_rate": "share", "ratio": "number", "ci_low": "number", "ci_high": "number", "flagged": "mark",
         },
         rows=400,
     ),

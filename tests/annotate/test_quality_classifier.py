@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from curation_pipeline import seeds
-from curation_pipeline.annotate.annotator_settings import QualitySettings
+from curation_pipeline.annotate.annotator_settings import QualityClassifierSettings
 from curation_pipeline.annotate.degrade import degrade
 from curation_pipeline.annotate.dialect import dialect
 from curation_pipeline.annotate.quality_classifier import QualityModel, fit_quality, load_quality
@@ -62,7 +62,7 @@ def test_damage_is_told_from_text_in_every_register(corpus: pl.DataFrame, model:
 
 @pytest.mark.network
 def test_save_and_load(corpus: pl.DataFrame, tmp_path: Path) -> None:
-    small = fit_quality(corpus, 1, QualitySettings(buckets_log2=10, max_documents=400))
+    small = fit_quality(corpus, 1, QualityClassifierSettings(buckets_log2=10, max_documents=400))
     small.save(tmp_path)
     texts = corpus["text"].head(50)
     np.testing.assert_array_equal(_scores(texts, load_quality(tmp_path)), _scores(texts, small))

@@ -206,7 +206,16 @@ def samples() -> dict[str, Sample]:
     add("parquet plain", "a.parquet", parquet_file(TEXTS, "none", False), moves=True)
     add("arrow stream", "a.arrow", arrow_file(TEXTS, True))
     add("arrow file", "a.arrow", arrow_file(TEXTS, False))
-    add("warc", "a.warc", by_lines(warc_rows(TEXTS[:7])))
-    add("warc.gz", "a.warc.gz", packed(TEXTS[:7], warc_rows, lambda raw: gzip.compress(raw, mtime=0), 1))
-    add("wet", "a.wet", by_lines(warc_rows(TEXTS[:7], wet=True)))
+    # Nothing connects their rows to single bytes: what is looked for is a crash.
+    target = io.BytesIO()
+    coded = pa.table({"text": pa.array(TEXTS).dictionary_encode()})
+    with pa.ipc.new_stream(target, coded.schema) as writer:
+        writer.write_table(coded, max_chunksize=6)
+    add("arrow coded", "a.arrow", (target.getvalue(), [[(0, len(target.getvalue()))]] * len(TEXTS)))
+    target = io.BytesIO()
+    pq.write_table(pa.table({"text": TEXTS}), target, row_group_size=6, compression="zstd")
+    add("parquet unchecked", "a.parquet", (target.getvalue(), [[(0, len(target.getvalue()))]] * len(TEXTS)))
+    add("warc", "a.warc", by_lines(warc_rows(TEXTS[:5])))
+    add("warc.gz", "a.warc.gz", packed(TEXTS[:5], warc_rows, lambda raw: gzip.compress(raw, mtime=0), 1))
+    add("wet", "a.wet", by_lines(warc_rows(TEXTS[:5], wet=True)))
     return found

@@ -14,7 +14,7 @@ from curation_pipeline.config import load_profile
 from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
-from curation_pipeline.corpus.settings import FolderSource, PackageSource, Source
+from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource, Source
 from curation_pipeline.corpus.splitting import split_text
 from curation_pipeline.datasets.text import normalise_key
 from curation_pipeline.errors import ConfigError, DataError
@@ -92,7 +92,7 @@ def test_problems_are_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_settings_tell_the_two_kinds_apart() -> None:
-    adapter: TypeAdapter[FolderSource | PackageSource] = TypeAdapter(Source)
+    adapter: TypeAdapter[FolderSource | HubSource | PackageSource] = TypeAdapter(Source)
     assert isinstance(adapter.validate_python({"kind": "package", "name": "a", "dataset": "bold"}), PackageSource)
     assert isinstance(adapter.validate_python({"kind": "folder", "name": "a", "path": "x"}), FolderSource)
     with pytest.raises(ValidationError, match="pattern"):

@@ -235,7 +235,7 @@ def zeros(size: int) -> Iterator[bytes]:
         yield bytes(2**20)
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.csv.zst", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.zst"])
 def test_decompression_bomb_is_left_and_its_neighbours_kept(tmp_path: Path, name: str) -> None:
     before = b"text\nhello there\n" if ".csv" in name else b'{"text": "hello there"}\n'
     if name.endswith(".gz"):

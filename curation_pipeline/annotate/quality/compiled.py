@@ -19,8 +19,13 @@ def compiled(function: Function) -> Function:
     """Compile a function of numbers and arrays; it may call others of ITS OWN module only.
 
     numba renews its stored code when the file of the function changes and does not look at the files of what it calls.
+    The code is stored beside the module, else in the user's cache folder or ``NUMBA_CACHE_DIR``; where none of them can
+    be written to, each process compiles for itself (some 20 seconds).
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    try:
+        return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # no folder for the stored code
+        return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def inlined(function: Function) -> Function:

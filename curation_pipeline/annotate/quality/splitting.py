@@ -281,36 +281,38 @@ def _chunk(
 @compiled
 def _join(
     codes: Codes, first: int, n: int, keys: Hashes, pieces: npt.NDArray[np.int8], longest: int,
-    starts: Offsets, lengths: npt.NDArray[np.int32],
+    bounds: Offsets, starts: Offsets, lengths: npt.NDArray[np.int32],
 ) -> int:  # fmt: skip
-    """Replace neighbours of one chunk that add up to an exception with its tokens; the number of tokens after it."""
-    i = first
-    while i < n - 1:
+    """Replace neighbours of one chunk that add up to an exception with its tokens; the number of tokens after it.
+
+    The tokens as they were go to ``bounds`` first: "°C." has one token more than its affixes make of it, so that
+    writing over them in place would overtake reading.
+    """
+    count = n - first
+    for i in range(count):
+        bounds[i] = starts[first + i]
+    bounds[count] = starts[n - 1] + lengths[n - 1]
+    i, n = 0, first
+    while i < count:
         last = i + 1
-        while last < n and starts[last] + lengths[last] - starts[i] <= longest:
+        while last < count and bounds[last + 1] - bounds[i] <= longest:
             last += 1
-        last -= 1
-        while last > i:
-            slot = _find(codes, starts[i], starts[last] + lengths[last], keys, longest)
-            if slot >= 0 and pieces[slot, 4] == last - i + 1:
-                made = 0
-                for part in range(4):
-                    made += pieces[slot, part] > 0
-                start, shift = starts[i], i + made - (last + 1)
-                # Move what follows: by one place more for a degree ("°C." is three tokens), else by fewer or none.
-                step = 1 if shift < 0 else -1
-                j = last + 1 if shift < 0 else n - 1
-                while shift and last < j < n:
-                    starts[j + shift], lengths[j + shift] = starts[j], lengths[j]
-                    j += step
-                for part in range(made):
-                    _put(start, start + pieces[slot, part], i + part, starts, lengths)
-                    start += pieces[slot, part]
-                n += shift
-                i += made - 1
+        slot = -1
+        while last > i + 1:
+            slot = _find(codes, bounds[i], bounds[last], keys, longest)
+            if slot >= 0 and pieces[slot, 4] == last - i:
                 break
+            slot = -1
             last -= 1
-        i += 1
+        if slot >= 0:
+            start = bounds[i]
+            for part in range(4):
+                if pieces[slot, part]:
+                    n = _put(start, start + pieces[slot, part], n, starts, lengths)
+                    start += pieces[slot, part]
+        else:
+            n = _put(bounds[i], bounds[i + 1], n, starts, lengths)
+        i = last
     return n
 
 
@@ -359,7 +361,7 @@ def split(
                     continue
             n = _chunk(codes, start, at, classes, n, keys, pieces, longest, units, suffixes, starts, lengths)
             if n - first > 1:
-                n = _join(codes, first, n, keys, pieces, longest, starts, lengths)
+                n = _join(codes, first, n, keys, pieces, longest, suffixes, starts, lengths)
             for i in range(first, n):
                 value, any_of, all_of = SEED, np.uint32(0), np.uint32(0xFFFFFFFF)
                 for place in range(starts[i], starts[i] + lengths[i]):

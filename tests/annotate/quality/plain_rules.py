@@ -1,7 +1,7 @@
 """The quality rules written plainly, one document at a time: what the fast ones are compared with.
 
-From the papers' definitions (Rae et al. 2021, arXiv:2112.11446; Raffel et al. 2020, arXiv:1910.10683; Penedo et al. 2024,
-arXiv:2406.17557). Words are given, so that this does not depend on how they were found.
+From the papers' definitions (Rae et al. 2021, arXiv:2112.11446; Raffel et al. 2020, arXiv:1910.10683; Penedo et al.
+2024, arXiv:2406.17557). Words are given, so that this does not depend on how they were found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def gopher_quality(text: str, words: list[str]) -> dict[str, float]:
         "mean_word_length": ratio(sum(map(len, real)), len(real)),
         "hashes_per_word": ratio(text.count("#"), len(words)),
         "ellipses_per_word": ratio(text.count("...") + text.count("…"), len(words)),
-        "bullet_lines": ratio(sum(line.lstrip()[:1] in ("•", "-") and bool(line.strip()) for line in lines), len(lines)),
+        "bullet_lines": ratio(
+            sum(line.lstrip()[:1] in ("•", "-") and bool(line.strip()) for line in lines), len(lines)
+        ),
         "ellipsis_lines": ratio(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)),
         "lettered_words": ratio(sum(any(map(str.isalpha, word)) for word in words), len(words)),
         "stop_words": len(STOP_WORDS & set(words)),
@@ -99,7 +101,14 @@ def c4(text: str, words_of: dict[str, list[str]] | None = None) -> dict[str, flo
                 counts["javascript_lines"] += 1
                 continue
             counts["curly_bracket_lines"] += "{" in line
-            policies = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+            policies = (
+                "terms of use",
+                "privacy policy",
+                "cookie policy",
+                "uses cookies",
+                "use of cookies",
+                "use cookies",
+            )
             if any(policy in small for policy in policies):
                 counts["policy_lines"] += 1
             elif words_of is not None:

@@ -1,0 +1,72 @@
+"""The stage that ingests one delivery: what makes it run again, and what does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_pipeline.config import Profile, load_profile
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.stages import corpus
+from curation_pipeline.stages.context import Context
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels and benchmarks without their archives; one text is reserved."""
+
+    def reference(table: str) -> Any:
+        def write(draft: Draft) -> None:
+            draft.frame(pl.DataFrame({"x": [1]}))
+
+        def make(ctx: Context) -> Manifest:
+            return ctx.lake.build(Recipe(table, {}, (), {}), write)
+
+        return make
+
+    monkeypatch.setattr(corpus, "labels", reference("labels"))
+    monkeypatch.setattr(corpus, "benchmarks", reference("benchmarks"))
+    monkeypatch.setattr(corpus, "read_benchmarks", lambda lake, manifest: None)
+    monkeypatch.setattr(corpus, "contamination_keys", lambda items, frame: pl.Series(["areservedtextofabenchmark"]))
+
+
+def context(lake: Lake, folder: Path, cache: Path) -> Context:
+    profile = load_profile("demo").model_dump(mode="json")
+    profile["corpus"]["sources"] = [{"kind": "folder", "name": "own", "path": str(folder)}]
+    return Context(lake, Profile.model_validate(profile), cache)
+
+
+def deliver(folder: Path, texts: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "part.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts) + "\nbroken\n")
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_delivery_is_made_once_for_its_content(lake: Lake, tmp_path: Path) -> None:
+    texts = ["one text", "another text", "one text", "A reserved text of a benchmark, and more."]
+    deliver(tmp_path / "in" / "a", texts)
+    ctx = context(lake, tmp_path / "in", tmp_path)
+    first = corpus.ingest_partition(ctx, "own|a")
+    figures = {name: first.summary[name] for name in ("read", "kept", "duplicates", "quarantined")}
+    assert figures == {"read": 5, "kept": 2, "duplicates": 1, "quarantined": 1}
+    assert first.summary["excluded_labelled_or_benchmark"] == 1
+    assert lake.frame(first).height == 3
+    assert lake.frame(first, "quarantine")["reason"].str.contains("JSON").all()
+    # The same content, delivered again and elsewhere, is found and not made again.
+    deliver(tmp_path / "in" / "a", texts)
+    deliver(tmp_path / "moved" / "a", texts)
+    assert corpus.ingest_partition(ctx, "own|a").id == first.id
+    assert corpus.ingest_partition(context(lake, tmp_path / "moved", tmp_path), "own|a").id == first.id
+    # Other content is a new artefact, and leaves the other snapshot's alone.
+    deliver(tmp_path / "in" / "b", ["a third text"])
+    other = corpus.ingest_partition(ctx, "own|b")
+    deliver(tmp_path / "in" / "a", [*texts, "a late text"])
+    second = corpus.ingest_partition(ctx, "own|a")
+    assert second.id != first.id
+    assert corpus.ingest_partition(ctx, "own|b").id == other.id
+    assert second.summary["kept"] == 3
