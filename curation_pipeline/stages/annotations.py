@@ -187,7 +187,7 @@ def benchmark_texts(lake: Lake, benchmarks: Manifest) -> pl.DataFrame:
     return texts_of(read_benchmarks(lake, benchmarks))
 
 
-def chunks(lake: Lake, manifest: Manifest, columns: list[str], size: int = CHUNK) -> Iterator[pl.DataFrame]:
+def chunks(lake: Lake, manifest: Manifest, columns: list[str], size: int) -> Iterator[pl.DataFrame]:
     """The rows of an artefact's table, ``size`` at a time or fewer; none are read ahead."""
     import pyarrow.parquet as pq
 
@@ -230,11 +230,11 @@ def annotate_partition(ctx: Context, table: str, source: str, snapshot: str) -> 
             return annotate(pl.concat(parts, how="horizontal"))
 
         columns = ["doc_id", "text", "n_bytes", "domain", "duplicate"]
-        empty = annotated(lake.frame(documents, columns=columns).clear() if not documents.n_rows else
-                          next(chunks(lake, documents, columns, 1)).clear())  # fmt: skip
+        schema = pl.read_parquet_schema(lake.path(documents, "data.parquet"))
+        empty = annotated(pl.DataFrame(schema={name: schema[name] for name in columns}))
         numeric = empty.select(pl.selectors.numeric(), pl.selectors.boolean()).columns
         with draft.writer(dict(empty.schema)) as write:
-            for frame in chunks(lake, documents, columns):
+            for frame in chunks(lake, documents, columns, CHUNK):
                 part = annotated(frame)
                 write(part)
                 rows += part.height
