@@ -9,7 +9,7 @@ import numpy as np
 from assets.corpus import benchmarks, documents
 from assets.metadata import OWNERS, markdown_table, plot, result
 from assets.models import detectors, register_model, sentence_embedding, tokenizer
-from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
+from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS, annotate_partition
 from resources.project import ProjectResource
 
 REFERENCES = {
@@ -94,7 +94,7 @@ def _annotation(name: str, beside: list[dg.AssetsDefinition]) -> dg.AssetsDefini
         group_name="annotations",
         owners=OWNERS,
         kinds=set(view.kinds),
-        code_version=annotator.version,
+        code_version=VERSIONS[name],
         deps=[documents, *(REFERENCES[reference] for reference in annotator.references), *beside],
         description=view.description,
     )

@@ -6,7 +6,7 @@ import polars as pl
 from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import corpus_partitions
 from curation_pipeline.stages import references
-from curation_pipeline.stages.corpus import ingest_partition
+from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition
 from resources.project import ProjectResource
 
 COUNTS_ADD_UP = "counts_add_up"
@@ -43,7 +43,7 @@ def benchmarks(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     group_name="corpus",
     owners=OWNERS,
     kinds={"polars", "parquet"},
-    code_version="1",
+    code_version=CODE_VERSION,
     deps=[labels, benchmarks],
     check_specs=[
         dg.AssetCheckSpec(

@@ -7,12 +7,24 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curation_pipeline.annotate import (
+    contamination,
+    language,
+    minhash,
+    pii,
+    quality,
+    register,
+    statistics,
+    toxicity,
+    vectors,
+)
 from curation_pipeline.annotate.detectors.factory import load_detector
-from curation_pipeline.annotate.toxicity import judge_scores, teacher_scores
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 
+TOKENS_VERSION = 2
+"""Of ``token_counts``; the other annotators' versions stand in their own modules."""
 CHUNK = 20_000
 """Documents annotated at a time: memory does not grow with the partition."""
 
@@ -32,7 +44,7 @@ class Annotator:
         parameters: settings that are part of its recipe.
     """
 
-    version: str
+    version: int
     prepare: Callable[[Context, Mapping[str, Manifest]], Annotate]
     references: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -43,13 +55,13 @@ def score_teachers(ctx: Context, texts: pl.Series, detectors: Manifest) -> pl.Da
     """One column in [0, 1] for each teacher detector of the profile, in the order of the texts."""
     folder, settings = ctx.lake.folder(detectors), ctx.profile.annotate
     teachers = [load_detector(name, settings, folder) for name in settings.teachers]
-    return teacher_scores(_keyed(texts), teachers, ctx.progress).drop("doc_id")
+    return toxicity.teacher_scores(_keyed(texts), teachers, ctx.progress).drop("doc_id")
 
 
 def score_judge(ctx: Context, texts: pl.Series, detectors: Manifest) -> pl.DataFrame:
     """The judge's columns in [0, 1], in the order of the texts; the first is overall toxicity."""
     judge = load_detector(ctx.profile.annotate.judge, ctx.profile.annotate, ctx.lake.folder(detectors))
-    return judge_scores(_keyed(texts), judge, ctx.progress).drop("doc_id")
+    return toxicity.judge_scores(_keyed(texts), judge, ctx.progress).drop("doc_id")
 
 
 def _keyed(texts: pl.Series) -> pl.DataFrame:
@@ -57,65 +69,52 @@ def _keyed(texts: pl.Series) -> pl.DataFrame:
 
 
 def _statistics(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.statistics import text_statistics
-
-    return text_statistics
+    return statistics.text_statistics
 
 
 def _quality(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.quality import quality_rules
-
-    return lambda documents: quality_rules(documents, ctx.profile.annotate.quality)
+    return lambda documents: quality.quality_rules(documents, ctx.profile.annotate.quality)
 
 
 def _language(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.language import languages
-
-    return lambda documents: languages(documents, ctx.profile.annotate.language)
+    return lambda documents: language.languages(documents, ctx.profile.annotate.language)
 
 
 def _pii(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.pii import pii
-
-    return lambda documents: pii(documents, ctx.profile.annotate.pii)
+    return lambda documents: pii.pii(documents, ctx.profile.annotate.pii)
 
 
 def _minhash(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.minhash import minhash_signatures
-
-    return lambda documents: minhash_signatures(documents, ctx.profile.annotate.duplicates)
+    return lambda documents: minhash.minhash_signatures(documents, ctx.profile.annotate.duplicates)
 
 
 def _contamination(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.contamination import benchmark_index, contamination
-
-    index = benchmark_index(benchmark_texts(ctx.lake, references["benchmarks"]))
-    return lambda documents: contamination(documents, index)
+    index = contamination.benchmark_index(benchmark_texts(ctx.lake, references["benchmarks"]))
+    return lambda documents: contamination.contamination(documents, index)
 
 
 def _teachers(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     folder, settings = ctx.lake.folder(references["detectors"]), ctx.profile.annotate
     teachers = [load_detector(name, settings, folder) for name in settings.teachers]
-    return lambda documents: teacher_scores(documents, teachers, ctx.progress)
+    return lambda documents: toxicity.teacher_scores(documents, teachers, ctx.progress)
 
 
 def _judge(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     judge = load_detector(ctx.profile.annotate.judge, ctx.profile.annotate, ctx.lake.folder(references["detectors"]))
-    return lambda documents: judge_scores(documents, judge, ctx.progress)
+    return lambda documents: toxicity.judge_scores(documents, judge, ctx.progress)
 
 
 def _vectors(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     from curation_pipeline.annotate.topics import load_topics
-    from curation_pipeline.annotate.vectors import load_vectors
 
     folder = ctx.lake.folder(references["sentence_embedding"])
-    embedding, topics = load_vectors(folder / "vectors"), load_topics(folder / "topics")
+    embedding, topics = vectors.load_vectors(folder / "vectors"), load_topics(folder / "topics")
 
     def annotate(documents: pl.DataFrame) -> pl.DataFrame:
-        vectors = embedding.transform(documents["text"].to_list())
-        topic, distance = topics.assign(vectors)
+        matrix = embedding.transform(documents["text"].to_list())
+        topic, distance = topics.assign(matrix)
         return documents.select("doc_id").with_columns(
-            pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])),
+            pl.Series("vector", matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])),
             pl.Series("topic", topic, dtype=pl.Int16),
             pl.Series("topic_distance", distance, dtype=pl.Float32).round(4),
         )
@@ -125,58 +124,62 @@ def _vectors(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
 
 def _register(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     from curation_pipeline.annotate.quality_classifier import load_quality
-    from curation_pipeline.annotate.register import load_register, register
 
     folder = ctx.lake.folder(references["register_model"])
-    registers, quality = load_register(folder / "register"), load_quality(folder / "quality")
-    return lambda documents: register(documents, registers, quality)
+    registers, undamaged = register.load_register(folder / "register"), load_quality(folder / "quality")
+    return lambda documents: register.register(documents, registers, undamaged)
 
 
 def _tokens(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
-    from curation_pipeline.annotate.pii import redact
     from curation_pipeline.training.tokenizer import count_tokens
 
     folder = ctx.lake.folder(references["tokenizer"])
 
     def annotate(documents: pl.DataFrame) -> pl.DataFrame:
         # The model reads redacted text, so budgets count redacted text.
-        texts = redact(documents["text"], documents["spans"])
+        texts = pii.redact(documents["text"], documents["spans"])
         counts = count_tokens(texts.to_list(), folder)
         return documents.select("doc_id").with_columns(pl.Series("n_tokens", counts, dtype=pl.Int32))
 
     return annotate
 
 
+def _settings(*names: str) -> Callable[[Context], dict[str, object]]:
+    """The parameters of an annotator that depends on these sections of the profile's ``annotate``."""
+    return lambda ctx: {name: getattr(ctx.profile.annotate, name).model_dump(mode="json") for name in names}
+
+
 ANNOTATORS: dict[str, Annotator] = {
-    "text_statistics": Annotator("1", _statistics),
-    "quality_rules": Annotator(
-        "1", _quality, parameters=lambda ctx: {"quality": ctx.profile.annotate.quality.model_dump(mode="json")}
-    ),
-    "language": Annotator(
-        "1", _language, parameters=lambda ctx: {"language": ctx.profile.annotate.language.model_dump(mode="json")}
-    ),
-    "pii": Annotator("1", _pii, parameters=lambda ctx: {"pii": ctx.profile.annotate.pii.model_dump(mode="json")}),
+    "text_statistics": Annotator(statistics.VERSION, _statistics),
+    "quality_rules": Annotator(quality.VERSION, _quality, parameters=_settings("quality")),
+    "language": Annotator(language.VERSION, _language, parameters=_settings("language")),
+    "pii": Annotator(pii.VERSION, _pii, parameters=_settings("pii")),
     "minhash": Annotator(
-        "1", _minhash, parameters=lambda ctx: {"minhash": ctx.profile.annotate.duplicates.signature_parameters()}
+        minhash.VERSION,
+        _minhash,
+        parameters=lambda ctx: {"minhash": ctx.profile.annotate.duplicates.signature_parameters()},
     ),
-    "contamination": Annotator("1", _contamination, references=("benchmarks",)),
+    "contamination": Annotator(contamination.VERSION, _contamination, references=("benchmarks",)),
     "toxicity_teacher": Annotator(
-        "1",
+        toxicity.VERSION,
         _teachers,
         references=("detectors",),
         parameters=lambda ctx: {"teachers": list(ctx.profile.annotate.teachers)},
     ),
     "toxicity_judge": Annotator(
-        "1", _judge, references=("detectors",), parameters=lambda ctx: {"judge": ctx.profile.annotate.judge}
+        toxicity.VERSION,
+        _judge,
+        references=("detectors",),
+        parameters=lambda ctx: {"judge": ctx.profile.annotate.judge},
     ),
-    "sentence_vectors": Annotator("1", _vectors, references=("sentence_embedding",)),
-    "register": Annotator("1", _register, references=("register_model",)),
-    "token_counts": Annotator("2", _tokens, references=("tokenizer",), beside=("pii",)),
+    "sentence_vectors": Annotator(vectors.VERSION, _vectors, references=("sentence_embedding",)),
+    "register": Annotator(register.VERSION, _register, references=("register_model",)),
+    "token_counts": Annotator(TOKENS_VERSION, _tokens, references=("tokenizer",), beside=("pii",)),
 }
 """Tables keyed by doc_id that every corpus partition has before an iteration may use it."""
 
 ANNOTATIONS = tuple(ANNOTATORS)
-VERSIONS = {table: annotator.version for table, annotator in ANNOTATORS.items()}
+VERSIONS = {table: str(annotator.version) for table, annotator in ANNOTATORS.items()}
 
 
 def benchmark_texts(lake: Lake, benchmarks: Manifest) -> pl.DataFrame:
@@ -216,7 +219,7 @@ def annotate_partition(ctx: Context, table: str, source: str, snapshot: str) -> 
     references = {name: lake.require(name) for name in annotator.references}
     beside = [lake.require(name, partition) for name in annotator.beside]
     inputs = (documents.id, *(m.id for m in references.values()), *(m.id for m in beside))
-    recipe = Recipe(table, partition, inputs, annotator.parameters(ctx), 0, annotator.version)
+    recipe = Recipe(table, partition, inputs, annotator.parameters(ctx), 0, VERSIONS[table])
 
     def make(draft: Draft) -> None:
         annotate = annotator.prepare(ctx, references)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.near_duplicates import duplicate_clusters
-from curation_pipeline.annotate.semantic_duplicates import semantic_duplicates, with_semantic
+from curation_pipeline.annotate import near_duplicates, semantic_duplicates
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.references import corpus_documents
 
 TABLE = "duplicates"
-CODE_VERSION = "1"
+CODE_VERSION = f"{near_duplicates.VERSION}.{semantic_duplicates.VERSION}"
 
 
 def duplicates(ctx: Context) -> Manifest:
@@ -44,7 +43,7 @@ def duplicates(ctx: Context) -> Manifest:
         ctx.progress("reading signatures", 0.1)
         signatures = pl.concat(lake.frame(m) for m in beside["minhash"])
         ctx.progress("clustering", 0.3)
-        found = duplicate_clusters(rows, signatures, settings)
+        found = near_duplicates.duplicate_clusters(rows, signatures, settings)
         if settings.semantic:
             ctx.progress("comparing vectors", 0.7)
             found = _semantic(ctx, found, rows, beside)
@@ -73,11 +72,11 @@ def _semantic(ctx: Context, found: pl.DataFrame, rows: pl.DataFrame, beside: dic
         .join(rows.unique("doc_id").select("doc_id", "n_bytes"), on="doc_id")
         .sort("doc_id")
     )
-    pairs = semantic_duplicates(
+    pairs = semantic_duplicates.semantic_duplicates(
         chosen["doc_id"],
         chosen["vector"].to_numpy(),
         chosen["topic"].to_numpy(),
         settings.semantic_threshold,
         -chosen["n_bytes"].to_numpy().astype(np.float64),
     )
-    return with_semantic(found, pairs)
+    return semantic_duplicates.with_semantic(found, pairs)
