@@ -20,7 +20,7 @@ from curation_pipeline.annotate.quality.settings import QualitySettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.settings import Settings
 
-DetectorName = Literal["alt_profanity", "tox_block", "detoxify"]
+DetectorName = Literal["alt_profanity", "tox_block", "detoxify", "classifier"]
 
 
 class DetoxifySettings(Settings):
@@ -34,6 +34,20 @@ class DetoxifySettings(Settings):
     )
     device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
     batch_size: int = Field(default=32, ge=1, le=4096, description="texts scored at once")
+
+
+class ClassifierSettings(Settings):
+    """Which transformers model is the detector ``classifier``, and what of it means harm."""
+
+    model: str | None = Field(default=None, description="local folder or hub id of a sequence classifier")
+    revision: str | None = Field(default=None, description="commit, tag or branch on the hub; name one to stay with it")
+    harmful_labels: tuple[str, ...] = Field(
+        default=("toxic",), min_length=1, description="labels of the model that mean harm, in any case of letters"
+    )
+    window: int | None = Field(default=None, ge=8, description="tokens scored at once; the model's length if absent")
+    stride: int = Field(default=64, ge=0, description="tokens that neighbouring windows of a long text share")
+    device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="windows scored at once")
 
 
 class AnnotateSettings(Settings):
@@ -72,6 +86,7 @@ class AnnotateSettings(Settings):
     dialect: DialectSettings = Field(default=DialectSettings(), description="the dialect proxy")
     parity: ParitySettings = Field(default=ParitySettings(), description="when removal counts as unequal")
     detoxify: DetoxifySettings = Field(default=DetoxifySettings(), description="Detoxify's weights")
+    classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="a transformers classifier")
 
     @model_validator(mode="after")
     def _judge_does_not_teach(self) -> Self:
@@ -89,6 +104,11 @@ class AnnotateSettings(Settings):
             raise ConfigError(
                 f"annotate.judge is {self.judge}, which is also one of annotate.teachers "
                 f"({', '.join(self.teachers)}); the judge must be another detector"
+            )
+        if "classifier" in (*self.teachers, self.judge) and self.classifier.model is None:
+            raise ConfigError(
+                "annotate names the detector classifier, but annotate.classifier.model is not set; give a local folder "
+                "or a hub id"
             )
         if len(set(self.teachers)) != len(self.teachers):
             raise ConfigError(f"annotate.teachers names a detector twice: {', '.join(self.teachers)}")

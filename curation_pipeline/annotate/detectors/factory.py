@@ -7,16 +7,19 @@ from pathlib import Path
 from curation_pipeline.annotate.detectors.protocol import Detector
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.lake.lake import file_sha256
 
 PACKAGED = ("alt_profanity", "tox_block")
 """Detectors that are converted from a package archive into ``models_dir / name``."""
+OWN_WEIGHTS = ("detoxify", "classifier")
+"""Detectors whose weights the profile points to."""
 
 
 def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> Detector:
     """The detector ``name``, ready to score.
 
     Args:
-        name: ``alt_profanity``, ``tox_block`` or ``detoxify``.
+        name: ``alt_profanity``, ``tox_block``, ``detoxify`` or ``classifier``.
         settings: the profile's annotation settings.
         models_dir: folder with a converted detector in a subfolder of its name each.
 
@@ -34,8 +37,12 @@ def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> De
                 "both paths, or use alt_profanity, which needs no weights of yours"
             )
         return detoxify.load(paths.checkpoint, paths.huggingface_config_path, paths.device, paths.batch_size)
+    if name == "classifier":
+        from curation_pipeline.annotate.detectors import classifier
+
+        return classifier.load(settings.classifier)
     if name not in PACKAGED:
-        raise ConfigError(f"there is no detector `{name}`; known are {', '.join((*PACKAGED, 'detoxify'))}")
+        raise ConfigError(f"there is no detector `{name}`; known are {', '.join((*PACKAGED, *OWN_WEIGHTS))}")
     directory = models_dir / name
     if not directory.is_dir():
         raise MissingModelError(
@@ -49,6 +56,25 @@ def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> De
     from curation_pipeline.annotate.detectors import bilstm
 
     return bilstm.load(directory, rescale=settings.judge_rescale)
+
+
+def own_weights(name: str, settings: AnnotateSettings) -> str:
+    """What identifies the weights that the profile gives for a detector: other weights are another annotation.
+
+    Raises:
+        MissingModelError: when Detoxify's checkpoint is not there.
+        ConfigError: when the detector's weights come from a package.
+    """
+    if name == "classifier":
+        from curation_pipeline.annotate.detectors import classifier
+
+        return classifier.fingerprint(settings.classifier)
+    if name != "detoxify":
+        raise ConfigError(f"`{name}` comes from a package archive; it has no weights of the profile's")
+    checkpoint = settings.detoxify.checkpoint
+    if checkpoint is None or not checkpoint.is_file():
+        raise MissingModelError(f"detoxify is asked for, but annotate.detoxify.checkpoint ({checkpoint}) is no file")
+    return file_sha256(checkpoint)
 
 
 def convert_detector(name: str, archive: Path, models_dir: Path) -> Path:

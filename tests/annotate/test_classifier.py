@@ -1,0 +1,95 @@
+"""A transformers classifier from a local folder in the hub's own format, trained here on mild words."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from curation_pipeline.annotate.detectors.factory import load_detector, own_weights
+from curation_pipeline.annotate.settings import AnnotateSettings, ClassifierSettings
+from curation_pipeline.errors import ConfigError, MissingModelError
+
+HARMFUL = ["you idiot", "what an idiot you are", "idiot go away", "such a fool you are", "fool"]
+BENIGN = ["good morning friend", "have a nice day", "what a day", "you are a friend", "the river is long", "go on"]
+WORDS = sorted({word for text in HARMFUL + BENIGN for word in text.split()})
+
+
+def train(folder: Path, problem: str) -> Path:
+    folder.mkdir(parents=True)
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    tokenizer = transformers.BertTokenizerFast(vocab=str(vocabulary), model_max_length=32)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        id2label={0: "Harmless", 1: "Harmful"}, problem_type=problem,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(config)
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(1, 14))) for _ in range(400)] + HARMFUL + BENIGN
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    truth = torch.tensor([int(bool({"idiot", "fool"} & set(text.split()))) for text in texts])
+    labels = torch.nn.functional.one_hot(truth, 2).float() if problem.startswith("multi") else truth
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(80):
+        optimiser.zero_grad()
+        model(**batch, labels=labels).loss.backward()
+        optimiser.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["single_label_classification", "multi_label_classification"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("classifier") / "model", request.param)
+
+
+def settings(folder: Path, **changes: object) -> AnnotateSettings:
+    given = {"model": str(folder), "harmful_labels": ["harmful"], **changes}
+    return AnnotateSettings(teachers=("classifier",), classifier=ClassifierSettings.model_validate(given))
+
+
+def test_scores_follow_the_labels_in_any_batch(folder: Path, tmp_path: Path) -> None:
+    detector = load_detector("classifier", settings(folder), tmp_path)
+    texts = [*HARMFUL, *BENIGN, ""]
+    scores = detector.score(texts)
+    assert scores["harm"][: len(HARMFUL)].min() > 0.8  # type: ignore[operator]
+    assert scores["harm"][len(HARMFUL) : -1].max() < 0.2  # type: ignore[operator]
+    one = load_detector("classifier", settings(folder, batch_size=1), tmp_path).score(texts)
+    assert (one["harm"] - scores["harm"]).abs().max() <= 2e-4  # type: ignore[operator]
+    assert detector.score([]).height == 0
+
+
+def test_harm_anywhere_in_a_long_text_counts(folder: Path, tmp_path: Path) -> None:
+    detector = load_detector("classifier", settings(folder, window=16, stride=4), tmp_path)
+    filler = "have a nice day " * 40
+    scores = detector.score([filler, filler + "you idiot"])
+    assert scores["harm"][0] < 0.2
+    assert scores["harm"][1] > 0.5
+    assert scores["harm_mean"][1] < scores["harm"][1] / 3
+
+
+def test_other_weights_are_another_fingerprint(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    assert own_weights("classifier", settings(other)) == own_weights("classifier", settings(folder))
+    raw = bytearray((other / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (other / "model.safetensors").write_bytes(raw)
+    assert own_weights("classifier", settings(other)) != own_weights("classifier", settings(folder))
+
+
+def test_wrong_settings_are_one_clear_message(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no label obscene; it has Harmless, Harmful"):
+        load_detector("classifier", settings(folder, harmful_labels=["obscene"]), tmp_path)
+    with pytest.raises(MissingModelError, match="cannot be loaded"):
+        load_detector("classifier", settings(tmp_path / "nothing"), tmp_path)
+    with pytest.raises(ConfigError, match=r"annotate\.classifier\.model is not set"):
+        AnnotateSettings(teachers=("classifier",))
