@@ -45,12 +45,13 @@ lint: $(READY) ## format check, lint, types, layers
 	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
+BENCHMARKS := quality_rules near_duplicates annotators ingest pool_lookup
+# `make bench-corpus BENCH=--quick BENCH_OUT=FOLDER` runs each on little, and leaves the committed figures alone.
+BENCH_OUT ?= benchmarks
+
 bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools beside their peers
-	$(BIN)/python benchmarks/quality_rules.py
-	$(BIN)/python benchmarks/near_duplicates.py
-	$(BIN)/python benchmarks/annotators.py
-	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/pool_lookup.py
+	mkdir -p $(BENCH_OUT)
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --out $(BENCH_OUT)/$$name.json $(BENCH); done
 
 clean: ## remove the demo's state, not the downloads
 	rm -rf state

@@ -70,8 +70,8 @@ VIEWS = {
         counts="topic",
     ),
     "register": View(
-        "How a document is written: indicators of register, the register that they and its words suggest, and how much "
-        "it looks like reference text.",
+        "How a document is written: indicators of register, the register that they and its words suggest, and how "
+        "little it looks damaged.",
         ("scikitlearn", "parquet"),
         counts="register",
     ),

@@ -44,7 +44,7 @@ def sentence_embedding(context: dg.AssetExecutionContext, project: ProjectResour
     code_version="1",
     deps=[documents],
     description="Two linear classifiers over words and indicators of register: which register a document is written "
-    "in, and how much it looks like reference text.",
+    "in, and how little it looks damaged, as crawls damage text.",
 )
 def register_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Fit the register and quality classifiers."""

@@ -152,8 +152,9 @@ def lineage(
     ctx = _context(profile, state)
     from curation_pipeline.cli_tables import print_checkpoint, print_document
     from curation_pipeline.stages import lineage as walk
+    from curation_pipeline.stages.document_index import DOC_ID
 
-    if walk.DOC_ID.match(name) or "://" in name:
+    if DOC_ID.match(name) or "://" in name:
         print_document(console, walk.document_lineage(ctx.lake, name))
     else:
         print_checkpoint(console, walk.checkpoint_lineage(ctx.lake, walk.resolve_checkpoint(ctx.lake, name)))

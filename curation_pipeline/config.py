@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
@@ -129,6 +129,13 @@ class Profile(Settings):
     loop: LoopSettings = LoopSettings()
     experiment: ExperimentSettings = ExperimentSettings()
 
+    @model_validator(mode="after")
+    def _removal_has_its_annotation(self) -> Self:
+        """What is to be removed must be looked for."""
+        if self.removal.semantic_duplicates and not self.annotate.duplicates.semantic:
+            raise ValueError("removal.semantic_duplicates needs annotate.duplicates.semantic = true")
+        return self
+
     def source(self, name: str) -> Source:
         """The corpus source called ``name``.
 
@@ -170,7 +177,26 @@ def load_profile(name: str) -> Profile:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    _anchor(raw, path.absolute().parent)
     return validate_profile(raw, str(path))
+
+
+def _anchor(raw: dict[str, Any], folder: Path) -> None:
+    """Make relative paths in a profile relative to its own folder: commands and the web server run in others."""
+
+    def anchor(section: Any, *names: str) -> None:
+        for name in names if isinstance(section, dict) else ():
+            value = section.get(name)
+            if isinstance(value, str) and value and "://" not in value:
+                section[name] = str(folder / Path(value).expanduser())
+
+    # What is no table or list is reported by the validation that follows.
+    corpus, annotate = (part if isinstance(part, dict) else {} for part in (raw.get("corpus"), raw.get("annotate")))
+    sources = corpus.get("sources")
+    for source in sources if isinstance(sources, list) else ():
+        anchor(source, "path")
+    anchor(annotate.get("detoxify"), "checkpoint", "huggingface_config_path")
+    anchor(raw.get("removal"), "tombstones")
 
 
 def validate_profile(raw: dict[str, Any], where: str) -> Profile:

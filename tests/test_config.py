@@ -46,3 +46,30 @@ def test_a_missing_profile_and_a_broken_file_say_so(tmp_path: Path) -> None:
     broken.write_text("name = [")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_profile(str(broken))
+
+
+def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "mine.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'name = "mine"\n[removal]\ntombstones = "requests.csv"\n'
+        '[[corpus.sources]]\nkind = "folder"\nname = "a"\npath = "../crawl"\n'
+        '[[corpus.sources]]\nkind = "folder"\nname = "b"\npath = "s3://bucket/prefix"\n'
+    )
+    profile = load_profile(str(path))
+    assert profile.removal.tombstones == path.parent / "requests.csv"
+    sources = [source.path for source in profile.corpus.sources if source.kind == "folder"]
+    assert sources == [str(path.parent / "../crawl"), "s3://bucket/prefix"]
+
+
+def test_what_is_removed_must_be_looked_for() -> None:
+    raw = {
+        "name": "x",
+        "removal": {"semantic_duplicates": True, "rules": ["gopher"]},
+        "corpus": {"sources": [{"kind": "package", "name": "a", "dataset": "bold"}]},
+    }
+    with pytest.raises(ConfigError, match="no quality rule or family gopher; allowed: c4, "):
+        validate_profile(raw, "test")
+    raw["removal"] = {"semantic_duplicates": True}
+    with pytest.raises(ConfigError, match=r"needs annotate\.duplicates\.semantic = true"):
+        validate_profile(raw, "test")

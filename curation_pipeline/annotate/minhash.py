@@ -4,9 +4,8 @@ The share of equal minima in two signatures estimates the Jaccard similarity of 
 "On the resemblance and containment of documents"), with standard error sqrt(s (1 - s) / n).
 
 One compiled pass rolls the shingle hashes over the words and keeps the minima of n permutations x -> a x + c modulo
-2**32 (a odd), eight lanes at once. On the packaged corpora the minima took 12 ns a shingle, against 35 ns in the
-fastest library found (rensa 0.5, given the same hashes); dividing and hashing the words takes 30 to 50 ns a word,
-against 110 ns by polars expressions. Beside datatrove: ``benchmarks/near_duplicates.py``.
+2**32 (a odd), eight lanes at once: a library that takes a list of shingles, as rensa does, spends more on making that
+list than on the minima. Measured beside datatrove in ``benchmarks/near_duplicates.py``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,6 +14,7 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.references import corpus_documents
 
 TABLE = "document_index"
+DOC_ID = re.compile(r"^[0-9a-f]{32}$")
 CODE_VERSION = "1"
 
 

@@ -7,18 +7,21 @@ from typing import Any
 
 import polars as pl
 
+from curation_pipeline.annotate.pii import SCHEMA as PII_SCHEMA
+from curation_pipeline.annotate.pii import redact
+from curation_pipeline.annotate.quality import failed_rules
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.document_index import Location, ids_of_url, locate
+from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
 from curation_pipeline.stages.gate import complete_corpus
-from curation_pipeline.stages.lineage import DOC_ID
 from curation_pipeline.stages.queries import selection_history
 from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
 
+SPANS = PII_SCHEMA["spans"]
 HIDDEN = ("vector", "signature", "doc_id", "spans")
 EXCERPT_CHARS = 400
 
@@ -75,9 +78,9 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
     ]
     first = next((place for place in places if place.place is not None), places[0])
     annotations = _annotations(lake, first)
-    spans = annotations.get("pii", {}).pop("spans", None) or []
-    text = _redacted(str(rows[0]["text"][0]), spans)
-    flags = annotations.get("quality_rules", {})
+    spans = annotations.get("pii", {}).get("spans", [])
+    text = redact(rows[0]["text"], pl.Series([spans], dtype=SPANS))[0]
+    rules = annotations.get("quality_rules")
     duplicates = lake.head("duplicates")
     return Explanation(
         doc_id=doc_id,
@@ -91,7 +94,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
             }
             for table, values in annotations.items()
         },
-        failed_rules=[column.removeprefix("pass_") for column, value in flags.items() if value is False],
+        failed_rules=[] if rules is None else failed_rules(pl.DataFrame([rules]))[0].to_list(),
         duplicates=pl.DataFrame() if duplicates is None
         else lake.frame(duplicates).filter(pl.col("doc_id") == doc_id),
         held_out=bool(is_held_out(pl.Series([doc_id]), ctx.profile.corpus.holdout_share, ctx.profile.seed)[0]),
@@ -108,12 +111,6 @@ def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
             row = row_at(lake.path(manifest, "data.parquet"), place.place)
             found[table] = row.row(0, named=True)
     return found
-
-
-def _redacted(text: str, spans: list[dict[str, Any]]) -> str:
-    for span in sorted(spans, key=lambda span: -int(span["start"])):
-        text = f"{text[: span['start']]}<{str(span['kind']).upper()}>{text[span['end'] :]}"
-    return text
 
 
 def _removed(ctx: Context, doc_id: str, place: Location) -> pl.DataFrame:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import polars as pl
 
 from curation_pipeline.errors import LakeError
+from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.document_index import DOC_ID, ids_of_url, locate
 from curation_pipeline.stages.state import history
-
-DOC_ID = re.compile(r"^[0-9a-f]{32}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +114,16 @@ def checkpoint_lineage(lake: Lake, checkpoint: Manifest) -> CheckpointLineage:
 
 
 def find_documents(lake: Lake, name: str) -> pl.DataFrame:
-    """Rows of the raw corpus whose doc_id or url is ``name``, with their partition and without their text."""
-    column = "doc_id" if DOC_ID.match(name) else "url"
+    """Rows of the raw corpus whose doc_id or url is ``name``, with their partition and without their text.
+
+    Raises:
+        LakeError: the document index has not been made.
+    """
     found = []
-    for manifest in lake.heads("documents"):
-        path = lake.path(manifest, "data.parquet")
-        rows = pl.scan_parquet(path).filter(pl.col(column) == name).drop("text").collect()
-        found.append(rows.with_columns(pl.lit(manifest.id).alias("manifest")))
+    for doc_id in [name] if DOC_ID.match(name) else ids_of_url(lake, name):
+        for place in locate(lake, doc_id):
+            row = row_at(lake.path(place.documents, "data.parquet"), place.row).drop("text")
+            found.append(row.with_columns(pl.lit(place.documents.id).alias("manifest")))
     return pl.concat(found) if found else pl.DataFrame()
 
 

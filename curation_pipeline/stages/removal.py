@@ -13,8 +13,6 @@ from curation_pipeline.stages.tombstones import buried
 SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "cause", "detail"), pl.Utf8())
 """One row for each cause that removes a document; a document may have several."""
 
-CAUSES = ("tombstone", "contaminated", "near duplicate", "semantic duplicate", "rule", "language")
-
 
 def removed_documents(
     lake: Lake, corpus: dict[str, dict[str, str]], references: dict[str, str], settings: RemovalSettings

@@ -122,7 +122,7 @@ def test_dagster_saw_every_asset_with_metadata(finished: Project) -> None:
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
-    from resources.tracking import Tracker
+    from resources.tracker import Tracker
 
     tracker = Tracker(finished.state)
     models = tracker.models_trained_on("reddit|race")

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from curation_pipeline.lake.manifest import Manifest
-from resources.tracking import RawPartition, Tracker, TrackingResource
+from resources.tracker import RawPartition, Tracker
+from resources.tracking import TrackingResource
 
 FORUM = RawPartition("forum", "2026-01", "a" * 64, manifest_id="m-forum", n_documents=10, n_bytes=99, n_tokens=600)
 BOOKS = RawPartition("books", "v1", "b" * 64, manifest_id="m-books", n_documents=5, n_bytes=50, n_tokens=400)

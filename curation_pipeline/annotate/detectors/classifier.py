@@ -16,6 +16,7 @@ import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def load(settings: ClassifierSettings) -> SequenceClassifier:
     except (OSError, ValueError) as error:
         raise MissingModelError(
             f"annotate.classifier.model: {settings.model!r} cannot be loaded as a sequence classifier with safetensors "
-            f"weights: {str(error).splitlines()[0]}"
+            f"weights: {str(error).strip().partition(chr(10))[0]}"
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(f"annotate.classifier.model: {settings.model!r} has no fast tokenizer, which windows need")
@@ -132,8 +133,6 @@ def load(settings: ClassifierSettings) -> SequenceClassifier:
 
 def fingerprint(settings: ClassifierSettings) -> str:
     """What the scores depend on besides the texts: content of a local folder, or a hub id with its revision."""
-    from curation_pipeline.lake.lake import file_sha256
-
     folder = Path(settings.model or "")
     if not folder.is_dir():
         return f"{settings.model}@{settings.revision or 'main'}"
