@@ -39,11 +39,11 @@ from curation_pipeline.stages.corpus import partition_sources
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
 
-FIRST = ("labels", "benchmarks", "detectors")
+FIRST = ("labels", "benchmarks", "detectors", "tombstones")
 FITTED = ("sentence_embedding", "register_model", "tokenizer")
 PER_PARTITION_FITTED = tuple(name for name, entry in ANNOTATORS.items() if set(entry.references) & set(FITTED))
 PER_PARTITION = ("documents", *(name for name in ANNOTATORS if name not in PER_PARTITION_FITTED))
-CORPUS_WIDE = ("duplicates", "tombstones", "document_index", "corpus_profile")
+CORPUS_WIDE = ("duplicates", "document_index", "corpus_profile")
 START = ("heldout_texts", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
 ITERATION_STEPS = (
     "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",

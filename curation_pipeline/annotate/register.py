@@ -86,6 +86,11 @@ def load_register(directory: Path) -> RegisterModel:
     return RegisterModel(linear, tuple(meta["registers"]), float(meta["min_confidence"]))
 
 
+def declared_registers(documents: pl.DataFrame) -> list[str]:
+    """Registers that sources declare in the column ``domain``, sorted; "web" and "other" say nothing of one."""
+    return sorted(set(documents["domain"].drop_nulls().to_list()) - {"web", OTHER})
+
+
 def fit_register(documents: pl.DataFrame, seed: int, settings: RegisterSettings | None = None) -> RegisterModel:
     """Learn registers from the sources that declare them.
 
@@ -102,7 +107,7 @@ def fit_register(documents: pl.DataFrame, seed: int, settings: RegisterSettings 
         DataError: when fewer than two registers are declared.
     """
     settings = settings or RegisterSettings()
-    declared = documents.filter(~pl.col("domain").is_in(["web", OTHER]))
+    declared = documents.filter(pl.col("domain").is_in(declared_registers(documents)))
     limits = (settings.words_min, max(settings.words_min, settings.words_max))
     generator = seeds.generator(seed, "register")
     sample = excerpts(declared, "domain", settings.max_documents, limits, generator)

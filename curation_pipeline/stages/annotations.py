@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -122,11 +123,16 @@ def _vectors(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     return annotate
 
 
+def load_registers(folder: Path) -> register.RegisterModel | None:
+    """The register classifier of the artefact ``register_model``; None where the corpus declares one register only."""
+    return register.load_register(folder / "register") if (folder / "register").is_dir() else None
+
+
 def _register(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
     from curation_pipeline.annotate.quality_classifier import load_quality
 
     folder = ctx.lake.folder(references["register_model"])
-    registers, undamaged = register.load_register(folder / "register"), load_quality(folder / "quality")
+    registers, undamaged = load_registers(folder), load_quality(folder / "quality")
     return lambda documents: register.register(documents, registers, undamaged)
 
 

@@ -8,7 +8,7 @@ from curation_pipeline.annotate.language import languages
 from curation_pipeline.annotate.parity import benign_texts, group_membership, removal_parity_by
 from curation_pipeline.annotate.quality import FAMILIES, RULES, quality_rules
 from curation_pipeline.annotate.quality_classifier import load_quality
-from curation_pipeline.annotate.register import load_register, register
+from curation_pipeline.annotate.register import register
 from curation_pipeline.stages.annotations import score_judge, score_teachers
 from curation_pipeline.stages.context import Context
 
@@ -39,7 +39,7 @@ def parity_table(ctx: Context) -> pl.DataFrame:
     texts = benign.select(pl.col("text_id").alias("doc_id"), "text")
     rules = quality_rules(texts, settings.quality)
     folder = ctx.lake.folder(models)
-    quality = register(texts, load_register(folder / "register"), load_quality(folder / "quality"))
+    quality = register(texts, quality=load_quality(folder / "quality"))
     teachers = score_teachers(ctx, texts["text"], detectors)
     judge = score_judge(ctx, texts["text"], detectors)
     removed = benign.select("text_id").with_columns(

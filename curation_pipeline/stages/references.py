@@ -9,7 +9,7 @@ import polars as pl
 
 from curation_pipeline.annotate.detectors.factory import OWN_WEIGHTS, convert_detector, own_weights
 from curation_pipeline.annotate.quality_classifier import fit_quality
-from curation_pipeline.annotate.register import fit_register
+from curation_pipeline.annotate.register import declared_registers, fit_register
 from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
 from curation_pipeline.annotate.vectors import fit_vectors, load_vectors
 from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
@@ -170,7 +170,7 @@ def register_model(ctx: Context) -> Manifest:
     """The classifiers of register and of damaged text, fitted once on a sample of every partition.
 
     Raises:
-        DataError: the corpus is empty, or its sources declare fewer than two registers.
+        DataError: the corpus is empty.
     """
     documents = corpus_documents(ctx.lake)
     registers, quality = ctx.profile.annotate.registers, ctx.profile.annotate.quality_classifier
@@ -186,12 +186,13 @@ def register_model(ctx: Context) -> Manifest:
         each = max(registers.max_documents, quality.max_documents) // len(documents)
         frames = [_sample(ctx.lake, manifest, each, seed) for manifest in documents]
         sample = pl.concat(frames)
-        ctx.progress("fitting the register classifier", 0.1)
-        fitted = fit_register(sample, seed, registers)
-        ctx.progress("fitting the quality classifier", 0.5)
+        declared = declared_registers(sample)
+        ctx.progress("fitting the register and quality classifiers", 0.2)
         fit_quality(sample, seed, quality).save(draft.folder / "quality")
-        fitted.save(draft.folder / "register")
-        draft.summary.update(texts=sample.height, registers=list(fitted.registers))
+        # A corpus of one register has nothing to learn one from: its documents then have no predicted register.
+        if len(declared) > 1:
+            fit_register(sample, seed, registers).save(draft.folder / "register")
+        draft.summary.update(texts=sample.height, registers=declared)
 
     return ctx.lake.build(recipe, make, founded=True)
 

@@ -212,3 +212,16 @@ def test_a_rule_that_is_required_removes(world: tuple[Context, Path, list[str], 
     expected = failed.filter(~pl.col("pass_gopher_quality_words"))["doc_id"]
     assert set(gone.filter(cause="rule")["doc_id"]) == set(expected)
     assert gone.filter(cause="language")["detail"].unique().to_list() == ["en"]
+
+
+def test_a_corpus_of_one_register_has_quality_and_no_register(tmp_path: Path, package_cache: Path) -> None:
+    deliver(tmp_path / "crawl", "2026-09", packaged_texts(package_cache, "boolq", 60))
+    source = {"kind": "folder", "name": "crawl", "path": str(tmp_path / "crawl"), "url_column": "url"}
+    sizes = {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40}
+    profile = validate_profile({"name": "one", "corpus": {"sources": [source]}, "benchmarks": sizes}, "test")
+    ctx = Context(Lake.open(tmp_path / "lake"), profile, package_cache)
+    ingest_partition(ctx, "crawl|2026-09")
+    assert references.register_model(ctx).summary["registers"] == []
+    frame = ctx.lake.frame(annotate_partition(ctx, "register", "crawl", "2026-09"))
+    assert frame["register"].null_count() == frame.height
+    assert frame["quality_classifier"].null_count() == 0
