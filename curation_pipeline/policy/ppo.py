@@ -22,11 +22,12 @@ from stable_baselines3.common.logger import Logger
 
 from curation_pipeline.errors import ConfigError, TrainingDivergedError
 from curation_pipeline.policy.artefact import load_policy, save_policy
-from curation_pipeline.policy.curated_set import prepare
+from curation_pipeline.policy.curated_set import Duals, prepare
 from curation_pipeline.policy.environment import CandidateLanes, Episode
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, Pool
+from curation_pipeline.policy.resume import load_training, save_training
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import derive, generator
@@ -111,6 +112,8 @@ def train_policy(
     parent: Path | None,
     out_dir: Path,
     progress: Progress | None = None,
+    scratch: Path | None = None,
+    save_seconds: float = 20.0,
 ) -> TrainingSummary:
     """Train a policy on a pool and write it.
 
@@ -125,6 +128,9 @@ def train_policy(
         parent: folder of the policy to start from, with its feature constants and duals; None starts cold.
         out_dir: receives ``policy.safetensors`` and ``policy.json``.
         progress: called after each rollout.
+        scratch: folder in which the training keeps its state while it lasts; an interrupted one found there is gone on
+            with, and ends in the same bytes. None keeps nothing.
+        save_seconds: least time between two such states.
 
     Raises:
         ConfigError: the pool's features or the network differ from the parent's.
@@ -155,8 +161,9 @@ def train_policy(
             _load(model, earlier.network)
         else:
             _expect(model, keep)
-        recorder = _Recorder(settings, total, progress or silent)
-        model.learn(total_timesteps=total, callback=recorder, log_interval=2**31)
+        recorder = _Recorder(settings, total, progress or silent, environment, scratch, save_seconds)
+        done = recorder.resume(model)
+        model.learn(total_timesteps=total - done, callback=recorder, log_interval=2**31, reset_num_timesteps=not done)
         kl = _kl(model, earlier.network) if earlier is not None else None
     network = {name: value.detach().numpy().copy() for name, value in model.policy.state_dict().items()}
     if not all(bool(np.isfinite(value).all()) for value in network.values()):
@@ -220,16 +227,50 @@ def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> 
 
 
 class _Recorder(BaseCallback):
-    """Writes the learning curve and ends training once it has converged."""
+    """Writes the learning curve, keeps the state to resume from, and ends training once it has converged."""
 
-    def __init__(self, settings: PolicySettings, total: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: PolicySettings,
+        total: int,
+        progress: Progress,
+        environment: CandidateLanes,
+        scratch: Path | None,
+        save_seconds: float,
+    ) -> None:
         super().__init__()
+        self._environment = environment
+        self._scratch = scratch
+        self._save_seconds = save_seconds
+        self._saved = time.monotonic()
         self.records: list[RolloutRecord] = []
         self.converged = False
         self._settings = settings
         self._total = total
         self._progress = progress
         self._pending: dict[str, Any] | None = None
+
+    def resume(self, model: PPO) -> int:
+        """Go on from the state in the scratch folder; the candidates seen before it was written, 0 where none is."""
+        notes = None if self._scratch is None else load_training(self._scratch, model, self._environment)
+        if notes is None:
+            return 0
+        self.records = [RolloutRecord(**{**raw, "actions": tuple(raw["actions"])}) for raw in notes["records"]]
+        self._environment.episodes = [_episode(raw) for raw in notes["episodes"]]
+        return model.num_timesteps
+
+    def _save(self) -> None:
+        """Between two rollouts, now and then: the state is then the network, the set and the random streams."""
+        if self._scratch is None or not self.records or time.monotonic() - self._saved < self._save_seconds:
+            return
+        model = self.model
+        assert isinstance(model, PPO)
+        notes = {
+            "records": [asdict(record) for record in self.records],
+            "episodes": [asdict(episode) for episode in self._environment.episodes],
+        }
+        save_training(self._scratch, model, self._environment, notes)
+        self._saved = time.monotonic()
 
     def _on_step(self) -> bool:
         return not self.converged
@@ -241,6 +282,7 @@ class _Recorder(BaseCallback):
         recent = [record.approx_kl for record in self.records[-patience:]]
         if len(recent) == patience and max(recent) < self._settings.converged_kl:
             self.converged = True
+        self._save()
 
     def _on_rollout_end(self) -> None:
         model = self.model
@@ -280,6 +322,10 @@ class _Recorder(BaseCallback):
             )
         )
         self._pending = None
+
+
+def _episode(raw: dict[str, Any]) -> Episode:
+    return Episode(**{**raw, "duals": Duals(**raw["duals"]), "actions": tuple(raw["actions"])})
 
 
 def _expect(model: PPO, keep: float) -> None:
