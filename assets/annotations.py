@@ -8,13 +8,14 @@ import numpy as np
 
 from assets.corpus import benchmarks, documents
 from assets.metadata import OWNERS, markdown_table, plot, result
-from assets.models import detectors, register_model, sentence_embedding, tokenizer
+from assets.models import cascade, detectors, register_model, sentence_embedding, tokenizer
 from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS, annotate_partition
 from resources.project import ProjectResource
 
 REFERENCES = {
     "benchmarks": benchmarks,
     "detectors": detectors,
+    "cascade": cascade,
     "sentence_embedding": sentence_embedding,
     "register_model": register_model,
     "tokenizer": tokenizer,
@@ -56,7 +57,9 @@ VIEWS = {
     "minhash": View("MinHash signatures over word 5-grams, for near duplicates over all partitions."),
     "contamination": View("Runs of 13 words that a document shares with a benchmark that the evaluation uses."),
     "toxicity_teacher": View(
-        "Scores of the detectors that make the reward, one column each, in [0, 1].", histogram=("", "teacher's score")
+        "Scores of the detectors that make the reward, each in [0, 1], long texts in windows with the maximum and the "
+        "mean; and the share of words whose letters are disguised.",
+        histogram=("", "teacher's score"),
     ),
     "toxicity_judge": View(
         "Scores of the detector that judges the trained model. They are read by reports and checks only: no reward, no "

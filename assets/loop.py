@@ -15,19 +15,23 @@ from assets.batch_views import PARITY, parity, shares_plot
 from assets.corpus import documents
 from assets.corpus_wide import duplicates, tombstones
 from assets.links import corpus_links, documents_of, input_links, used_partitions
-from assets.metadata import OWNERS, asset_link, data_version, describe, plot, result
+from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
 from assets.references import cold_start, loss_plot, metrics_table
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.audit import audit_batch
 from curation_pipeline.stages.commit import commit_iteration
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.detectors import models_in_force, open_expert
+from curation_pipeline.stages.divergence import divergence_history, gap_trend, judge_and_teacher
 from curation_pipeline.stages.evaluation import evaluate_checkpoint
 from curation_pipeline.stages.gate import open_gate
 from curation_pipeline.stages.lineage import checkpoint_lineage
+from curation_pipeline.stages.loop_settings import divergence_settings
 from curation_pipeline.stages.pool import candidate_pool as build_pool
 from curation_pipeline.stages.probes import run_probes
-from curation_pipeline.stages.reward import refine_reward
+from curation_pipeline.stages.refinement import read_moves, refine_reward
 from curation_pipeline.stages.selection import draw_policy_batch, train_selection_policy
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state
 from curation_pipeline.stages.training import train_checkpoint
@@ -315,15 +319,45 @@ def _track(
     )
 
 
+GAP_IS_STABLE = "judge_and_teacher_stay_together"
+
+
 @_loop_asset(
     kinds={"scikitlearn"},
-    deps=[evaluation],
-    description="The reward model for the next iteration: alpha, beta and gamma moved on the simplex by what the "
-    "evaluation showed, at most 20% a step, each move with its reason.",
-)
+    deps=[curated_batch, evaluation],
+    check_specs=[
+        dg.AssetCheckSpec(GAP_IS_STABLE, asset="reward_model",
+                          description="the gap between the flag rates of judge and teacher has not widened since the "
+                          "first iteration by more than the profile allows")
+    ],
+    description="The reward model for the next iteration: the multipliers of the constraints moved by what the "
+    "evaluation and the batch showed, with them alpha, beta and gamma, at most 20% a step, and P(harm) corrected by "
+    "the audit batch, each move with its reason. A norm that changed comes in here.",
+)  # fmt: skip
 def reward_model(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Refine the reward model."""
-    return result(refine_reward(project.context(context.log), MAIN, ordinal_of(context.partition_key)))
+    ctx = project.context(context.log)
+    ordinal = ordinal_of(context.partition_key)
+    manifest = refine_reward(ctx, MAIN, ordinal, open_expert(ctx, models_in_force(ctx)))
+    judge_and_teacher(ctx, MAIN, ordinal)
+    distance = divergence_history(ctx.lake, MAIN, ordinal)
+    limit = divergence_settings(ctx.profile).max_widening
+    trend = gap_trend(distance)
+    check = dg.AssetCheckResult(
+        check_name=GAP_IS_STABLE,
+        passed=trend is None or not trend.widened(limit),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"limit": limit} if trend is None else {"limit": limit, "widening": trend.widening},
+    )
+    moves = [(m.name, f"{m.before:.3f}", f"{m.after:.3f}", m.reason) for m in read_moves(ctx.lake, manifest)]
+    shown = distance.filter(pl.col("ordinal") == ordinal).select("what", "measure", "value", "ci_low", "ci_high", "n")
+    rounded = shown.with_columns(pl.col(pl.Float64).round(4)).rows()
+    extra = {
+        "what_moved": markdown_table(["what", "from", "to", "reason"], moves),
+        "divergence": markdown_table(shown.columns, rounded),
+        "audit_batch": dg.MetadataValue.path(str(ctx.lake.folder(audit_batch(ctx, MAIN, ordinal)))),
+    }
+    return result(manifest, extra, [check])
 
 
 class Acceptance(dg.Config):

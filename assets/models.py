@@ -2,23 +2,42 @@
 
 import dagster as dg
 
-from assets.corpus import documents
+from assets.corpus import documents, labels
 from assets.metadata import OWNERS, markdown_table, result
 from curation_pipeline.stages import references
+from curation_pipeline.stages.detectors import make_cascade, make_detectors
 from resources.project import ProjectResource
 
 
 @dg.asset(
     group_name="reference",
     owners=OWNERS,
-    kinds={"pytorch"},
-    code_version="1",
-    description="Toxicity detectors carried by packages, converted once, after their sha256 is checked, to safetensors "
-    "and JSON by an allow-list reader. Teachers make the reward; the judge never does.",
+    kinds={"pytorch", "scikitlearn"},
+    code_version="2",
+    deps=[labels],
+    description="The detectors that the profile names: those carried by packages, converted once, after their sha256 "
+    "is checked, to safetensors and JSON by an allow-list reader; and heads of our own, fitted on human labels of role "
+    "`fit`. Teachers make the reward; the judge never does.",
 )
 def detectors(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """Convert the detectors."""
-    return result(references.detectors(project.context(context.log)))
+    """Convert and fit the detectors."""
+    manifest = make_detectors(project.context(context.log))
+    sources = markdown_table(["detector", "made from"], manifest.summary["sources"].items())
+    return result(manifest, {"made_from": sources})
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    code_version="1",
+    deps=[detectors, documents],
+    description="Where the profile's teachers name a cascade: its cheap side, fitted on the expensive detector's own "
+    "scores of a sample of the corpus, and the thresholds between which the expensive one is asked.",
+)
+def cascade(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Calibrate the cascade."""
+    return result(make_cascade(project.context(context.log)))
 
 
 @dg.asset(

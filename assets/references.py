@@ -3,15 +3,17 @@
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from assets.annotations import ANNOTATION_ASSETS, BY_NAME
 from assets.corpus import benchmarks, documents, labels
 from assets.metadata import OWNERS, markdown_table, plot, result
-from assets.models import detectors, sentence_embedding, tokenizer
+from assets.models import cascade, detectors, sentence_embedding, tokenizer
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages import references
 from curation_pipeline.stages.commit import commit_cold_start
+from curation_pipeline.stages.detector_audit import detector_audit as audit_detectors
 from curation_pipeline.stages.evaluation import evaluate_base
 from curation_pipeline.stages.reward import initial_reward as fit_initial_reward
 from curation_pipeline.stages.state import MAIN
@@ -64,12 +66,73 @@ def heldout_texts(context: dg.AssetExecutionContext, project: ProjectResource) -
     return result(references.heldout_texts(project.context(context.log)))
 
 
+AUDIT_FIGURES = {
+    "mean_evasion": "disguised harm that escapes",
+    "any_evasion": "escapes in at least one disguise",
+    "false_positive": "benign texts flagged",
+    "counter_speech": "counter speech flagged",
+    "identity_false_positive": "neutral sentences about people flagged",
+    "identity_gap": "gap between identity terms",
+    "identity_swap_median": "change when a group is swapped",
+    "dialect_swap_median": "change in dialect",
+}
+
+
+def audit_plot(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
+    """Evasion by family of disguise, a group of bars a detector."""
+    rows = lake.frame(manifest).filter(pl.col("measure") == "evasion").drop_nulls("value")
+    families = rows["family"].unique(maintain_order=True).to_list()
+    names = rows["detector"].unique(maintain_order=True).to_list()
+
+    def draw(axes: Any) -> None:
+        for place, name in enumerate(names):
+            own = rows.filter(pl.col("detector") == name)
+            values = dict(own.select("family", "value").iter_rows())
+            positions = [i + place * 0.8 / len(names) for i in range(len(families))]
+            axes.bar(positions, [values.get(family, 0.0) for family in families], 0.8 / len(names), label=name)
+        axes.set_xticks(range(len(families)), families, rotation=30, ha="right")
+        axes.set(ylabel="share of flagged texts that escape", ylim=(0, 1))
+        axes.legend(frameon=False)
+
+    return plot(draw)
+
+
 @dg.asset(
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
     code_version="1",
-    deps=[labels, detectors, sentence_embedding, BY_NAME["toxicity_teacher"], BY_NAME["sentence_vectors"]],
+    deps=[labels, detectors, cascade],
+    description="What each detector misses and whom it wrongs: disguised harm that escapes it, benign texts, counter "
+    "speech and plain mentions of people that it flags, how its score changes with the group that is named or with the "
+    "dialect, and how it does on human labels. Teachers that are easily fooled or unfair weigh less in the reward.",
+)
+def detector_audit(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Attack the detectors and count."""
+    ctx = project.context(context.log)
+    manifest = audit_detectors(ctx)
+    figures = manifest.summary["figures"]
+    attacks = markdown_table(
+        ["measure", *figures],
+        [[label, *(f"{own[key]:.3f}" if key in own else "" for own in figures.values())]
+         for key, label in AUDIT_FIGURES.items()],
+    )  # fmt: skip
+    quality = ctx.lake.frame(manifest, "quality")
+    labelled = markdown_table(
+        ["detector", "axis", "labelled set", "AUROC", "calibration error", "texts"],
+        [[name, axis, dataset, f"{area:.3f}", f"{ece:.3f} ({low:.3f} to {high:.3f})", n]
+         for name, axis, dataset, area, ece, low, high, n in quality.iter_rows()],
+    )  # fmt: skip
+    plots = {"evasion": audit_plot(ctx.lake, manifest)}
+    return result(manifest, {"red_team": attacks, "human_labels": labelled, **plots})
+
+
+@dg.asset(
+    group_name="reference",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    code_version="2",
+    deps=[labels, detectors, detector_audit, sentence_embedding, BY_NAME["sentence_vectors"]],
     description="The reward model before any feedback: safety calibrated on human labels, alignment from labelled "
     "anchors through sentence vectors, and the profile's alpha, beta and gamma. Every reward is higher-is-better.",
 )

@@ -29,6 +29,7 @@ from assets.partitions import cell_partitions, corpus_partitions, window_of
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
+from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
@@ -36,15 +37,16 @@ from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.corpus import partition_sources
+from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
 
 FIRST = ("labels", "benchmarks", "detectors", "tombstones")
-FITTED = ("sentence_embedding", "register_model", "tokenizer")
+FITTED = ("cascade", "sentence_embedding", "register_model", "tokenizer")
 PER_PARTITION_FITTED = tuple(name for name, entry in ANNOTATORS.items() if set(entry.references) & set(FITTED))
 PER_PARTITION = ("documents", *(name for name in ANNOTATORS if name not in PER_PARTITION_FITTED))
 CORPUS_WIDE = ("duplicates", "document_index", "corpus_profile")
-START = ("heldout_texts", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
+START = ("heldout_texts", "detector_audit", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
 ITERATION_STEPS = (
     "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
     "reward_model", "iteration_commit",
@@ -153,7 +155,10 @@ class Runner:
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
         requests = self.ctx.profile.removal.tombstones
         buried = file_sha256(requests) if requests is not None and requests.is_file() else None
-        text = canonical_json({"profile": profile, "files": files, "versions": VERSIONS, "tombstones": buried})
+        labelled = fingerprints(self.ctx.profile.labels.files)
+        text = canonical_json(
+            {"profile": profile, "files": files, "versions": VERSIONS, "tombstones": buried, "labels": labelled}
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def loop(self, iterations: int) -> None:
@@ -257,6 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         ctx = open_context(active_profile())
+        check_detectors(ctx)
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)
             if options.what == "run":

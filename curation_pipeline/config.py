@@ -16,10 +16,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
-from curation_pipeline.datasets.settings import BenchmarkSizes
+from curation_pipeline.datasets.settings import BenchmarkSizes, LabelSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.reward.curriculum_settings import CurriculumStage, check_stages
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.selection.settings import BaselineSettings
 from curation_pipeline.settings import Settings
@@ -117,6 +118,7 @@ class Profile(Settings):
     seed: int = Field(default=7, ge=0, description="the seed that every random stream is derived from")
     lake: LakeSettings = LakeSettings()
     corpus: CorpusSettings
+    labels: LabelSettings = LabelSettings()
     benchmarks: BenchmarkSizes = BenchmarkSizes()
     annotate: AnnotateSettings = AnnotateSettings()
     removal: RemovalSettings = RemovalSettings()
@@ -127,6 +129,9 @@ class Profile(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     credit: CreditSettings = CreditSettings()
     loop: LoopSettings = LoopSettings()
+    curriculum: tuple[CurriculumStage, ...] = Field(
+        default=(), description="stages from easy to hard: what the pool may hold, and when to move on; none by default"
+    )
     experiment: ExperimentSettings = ExperimentSettings()
 
     @model_validator(mode="after")
@@ -134,6 +139,7 @@ class Profile(Settings):
         """What is to be removed must be looked for."""
         if self.removal.semantic_duplicates and not self.annotate.duplicates.semantic:
             raise ValueError("removal.semantic_duplicates needs annotate.duplicates.semantic = true")
+        check_stages(self.curriculum, frozenset(source.name for source in self.corpus.sources))
         return self
 
     def source(self, name: str) -> Source:
@@ -196,6 +202,11 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
     for source in sources if isinstance(sources, list) else ():
         anchor(source, "path")
     anchor(annotate.get("detoxify"), "checkpoint", "huggingface_config_path")
+    labels, reward = (part if isinstance(part, dict) else {} for part in (raw.get("labels"), raw.get("reward")))
+    files = labels.get("files")
+    for file in files if isinstance(files, list) else ():
+        anchor(file, "path")
+    anchor(reward.get("audit"), "labels")
     anchor(raw.get("removal"), "tombstones")
 
 

@@ -37,3 +37,7 @@ class LakeError(CurationError):
 
 class GateClosedError(CurationError):
     """An iteration may not start: its parent has not been committed."""
+
+
+class DetectorError(CurationError):
+    """A detector could not score a text; no default score is ever put in its place."""

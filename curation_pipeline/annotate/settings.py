@@ -15,12 +15,28 @@ from curation_pipeline.annotate.annotator_settings import (
     QualityClassifierSettings,
     RegisterSettings,
 )
+from curation_pipeline.annotate.cascade_settings import CascadeSettings
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
+from curation_pipeline.annotate.head_settings import HeadSettings
+from curation_pipeline.annotate.hosted_settings import HostedSettings
 from curation_pipeline.annotate.quality.settings import QualitySettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.settings import Settings
 
-DetectorName = Literal["alt_profanity", "tox_block", "detoxify", "classifier"]
+HostedName = Literal["openai_moderation", "openai_chat", "perspective"]
+DetectorName = Literal[
+    "alt_profanity",
+    "tox_block",
+    "harm_head",
+    "bias_head",
+    "subtle_head",
+    "detoxify",
+    "classifier",
+    "cascade",
+    "openai_moderation",
+    "openai_chat",
+    "perspective",
+]
 
 
 class DetoxifySettings(Settings):
@@ -69,6 +85,17 @@ class AnnotateSettings(Settings):
     judge: DetectorName = Field(
         default="tox_block", description="detector that judges the trained model; never one of the teachers"
     )
+    identity_blind: tuple[DetectorName, ...] = Field(
+        default=("alt_profanity",),
+        description="detectors that read texts with the names of groups replaced by person or people",
+    )
+    window_words: int = Field(
+        default=200, ge=10, le=100_000, description="longer texts are scored in windows of so many words"
+    )
+    window_overlap: int = Field(default=50, ge=0, description="words that neighbouring windows share")
+    expert: HostedName | None = Field(
+        default=None, description="hosted service that labels a small audit batch of each iteration; people if absent"
+    )
     judge_rescale: bool = Field(
         default=True, description="bring tox-block's heads to their range over its training texts, as the package does"
     )
@@ -87,6 +114,11 @@ class AnnotateSettings(Settings):
     parity: ParitySettings = Field(default=ParitySettings(), description="when removal counts as unequal")
     detoxify: DetoxifySettings = Field(default=DetoxifySettings(), description="Detoxify's weights")
     classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="a transformers classifier")
+    heads: HeadSettings = Field(default=HeadSettings(), description="detectors fitted on our own labelled fit splits")
+    cascade: CascadeSettings = Field(
+        default=CascadeSettings(), description="the detector cascade: a cheap one before an expensive one"
+    )
+    hosted: HostedSettings = Field(default=HostedSettings(), description="detectors that are services over HTTP")
 
     @model_validator(mode="after")
     def _judge_does_not_teach(self) -> Self:
@@ -105,11 +137,26 @@ class AnnotateSettings(Settings):
                 f"annotate.judge is {self.judge}, which is also one of annotate.teachers "
                 f"({', '.join(self.teachers)}); the judge must be another detector"
             )
+        if "openai_chat" in self.teachers:
+            raise ConfigError(
+                "annotate.teachers names openai_chat, which would ask a chat model about every document; it is an "
+                "expert for at most 1% of the pool: set annotate.expert"
+            )
+        if self.expert is not None and self.expert == self.judge:
+            raise ConfigError(
+                f"annotate.expert and annotate.judge are both {self.expert}; what labels for the reward may not judge"
+            )
         if "classifier" in (*self.teachers, self.judge) and self.classifier.model is None:
             raise ConfigError(
                 "annotate names the detector classifier, but annotate.classifier.model is not set; give a local folder "
                 "or a hub id"
             )
+        if "cascade" in (*self.teachers, self.judge):
+            for part in (self.cascade.expensive, self.cascade.cheap):
+                if part == "cascade" or part in (self.judge, "openai_chat"):
+                    raise ConfigError(
+                        f"annotate.cascade runs {part}, which may not teach: it is the judge, an expert or itself"
+                    )
         if len(set(self.teachers)) != len(self.teachers):
             raise ConfigError(f"annotate.teachers names a detector twice: {', '.join(self.teachers)}")
         return self

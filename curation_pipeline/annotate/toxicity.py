@@ -1,22 +1,37 @@
-"""Scores of the teachers and of the judge as annotations (``toxicity_teacher@1``, ``toxicity_judge@1``)."""
+"""Scores of the teachers and of the judge as annotations (``toxicity_teacher@2``, ``toxicity_judge@2``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.obfuscation import obfuscation_share
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress
 
-VERSION = 1
+VERSION = 2
+AXES = {"bias_head": "bias", "subtle_head": "subtle"}
+"""What a detector's score means; whatever is not named here says how toxic the wording is."""
+OBFUSCATION = "obfuscation"
+
+
+def axis_of_detector(name: str) -> str:
+    """``toxicity``, ``bias`` or ``subtle``: detectors of toxicity are at chance on stereotypes, and those on these."""
+    return AXES.get(name, "toxicity")
+
+
+def toxicity_columns(teachers: Iterable[str]) -> list[str]:
+    """The teachers whose score says how toxic the wording is; all of them where none does."""
+    names = list(teachers)
+    return [name for name in names if axis_of_detector(name) == "toxicity"] or names
 
 
 def teacher_scores(
     documents: pl.DataFrame, teachers: Sequence[Detector], progress: Progress | None = None
 ) -> pl.DataFrame:
-    """The headline of every teacher.
+    """Every head of every teacher, and how much of a text's wording is disguised.
 
     Args:
         documents: columns ``doc_id`` and ``text``.
@@ -24,7 +39,8 @@ def teacher_scores(
         progress: told how far it is.
 
     Returns:
-        ``doc_id`` and one Float32 column in [0, 1] a teacher, named after it; one row a document, in order.
+        ``doc_id``; for each teacher a Float32 column in [0, 1] named after it, its headline, and ``<teacher>_<head>``
+        for each further head; ``obfuscation``. One row a document, in order.
 
     Raises:
         DataError: when two teachers have the same name.
@@ -33,7 +49,15 @@ def teacher_scores(
     if len(set(names)) != len(names):
         raise DataError(f"two teachers have the same name: {', '.join(names)}")
     texts = documents["text"].to_list()
-    columns = [teacher.score(texts, progress)[teacher.heads[0]].alias(teacher.name) for teacher in teachers]
+    columns: list[pl.Series] = []
+    for teacher in teachers:
+        scores = teacher.score(texts, progress)
+        columns.append(scores[teacher.heads[0]].alias(teacher.name))
+        further = [head.removeprefix(f"{teacher.name}_") for head in teacher.heads[1:]]
+        columns += [
+            scores[head].alias(f"{teacher.name}_{name}") for head, name in zip(teacher.heads[1:], further, strict=True)
+        ]
+    columns.append(obfuscation_share(documents["text"]).cast(pl.Float32).round(4).alias(OBFUSCATION))
     return documents.select("doc_id").with_columns(columns)
 
 
@@ -41,8 +65,3 @@ def judge_scores(documents: pl.DataFrame, judge: Detector, progress: Progress | 
     """All heads of the judge: ``doc_id`` and one Float32 column a head; one row a document, in order."""
     scores = judge.score(documents["text"].to_list(), progress)
     return documents.select("doc_id").with_columns(scores.get_columns())
-
-
-def teacher_columns(frame: pl.DataFrame) -> tuple[str, ...]:
-    """Names of the teachers in an annotation frame of ``teacher_scores``."""
-    return tuple(name for name, dtype in frame.schema.items() if name != "doc_id" and dtype == pl.Float32)

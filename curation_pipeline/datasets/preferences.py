@@ -59,7 +59,7 @@ def bbq_ambiguous(archive: Path, seed: int, size: int) -> pl.DataFrame:
     frame = frame.with_columns(
         roles_by_hash(frame["template"], {"credit": 0.5, "report": 0.5}), pl.lit("bbq_ambiguous").alias("source")
     )
-    return _balanced(_with_ids(hold_out(frame, text="context")), seed, size)
+    return _balanced(with_pair_ids(hold_out(frame, text="context")), seed, size)
 
 
 def _bias_marks(archive: Path) -> dict[str, int]:
@@ -87,14 +87,14 @@ def matched_pairs(labels: pl.DataFrame, dataset: str, seed: int, size: int, marg
     for (group,), part in rows.group_by("group", maintain_order=True):
         texts = part["text"].to_list()
         order = part["text_id"].arg_sort().to_list()  # as good as random: an order by length pairs one way only
-        found = _match(part["label"].to_numpy(), part["length"].to_numpy().astype(np.float64), order, margin)
+        found = match_by_length(part["label"].to_numpy(), part["length"].to_numpy().astype(np.float64), order, margin)
         pairs += [(texts[low], texts[high], str(group)) for low, high in found]
     frame = pl.DataFrame(pairs, schema={"preferred": pl.Utf8, "dispreferred": pl.Utf8, "group": pl.Utf8}, orient="row")
     constants = {"context": "", "source": dataset, "role": "report"}
-    return _balanced(_with_ids(frame.with_columns(pl.lit(v).alias(k) for k, v in constants.items())), seed, size)
+    return _balanced(with_pair_ids(frame.with_columns(pl.lit(v).alias(k) for k, v in constants.items())), seed, size)
 
 
-def _match(labels: np.ndarray, lengths: np.ndarray, turns: list[int], margin: float) -> list[tuple[int, int]]:
+def match_by_length(labels: np.ndarray, lengths: np.ndarray, turns: list[int], margin: float) -> list[tuple[int, int]]:
     """Greedy disjoint pairs (lower label, higher label) of nearly one length, ``lengths`` ascending.
 
     Each text, in the order of ``turns``, takes the free partner nearest in length on the side that keeps longer and
@@ -121,7 +121,8 @@ def _match(labels: np.ndarray, lengths: np.ndarray, turns: list[int], margin: fl
     return pairs
 
 
-def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
+def with_pair_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``PREFERENCES_SCHEMA`` from those that lack only ``pair_id``, the id of context and both texts."""
     joined = pl.Series(["\x1f".join(row) for row in frame.select("context", "preferred", "dispreferred").iter_rows()])
     return frame.with_columns(text_ids(joined.cast(pl.Utf8)).alias("pair_id")).select(PREFERENCES_SCHEMA.keys())
 

@@ -107,7 +107,7 @@ def hold_out(rows: pl.DataFrame, text: str = "text") -> pl.DataFrame:
         text: name of that column.
     """
     rank = pl.col("role").replace_strict({role: i for i, role in enumerate(ROLES)}, return_dtype=pl.Int8)
-    keyed = rows.with_columns(_near_key(rows[text]), rank.alias("_rank"))
+    keyed = rows.with_columns(near_keys(rows[text]), rank.alias("_rank"))
     return keyed.filter(pl.col("_rank") == pl.col("_rank").max().over("_key")).drop("_key", "_rank")
 
 
@@ -134,7 +134,7 @@ def check(labels: pl.DataFrame) -> None:
             raise DataError(
                 f"split {dataset}/{split} has the roles {wanted!r} and {role!r}; a split has one role: divide it in two"
             )
-    keyed = labels.with_columns(_near_key(labels["text"]))
+    keyed = labels.with_columns(near_keys(labels["text"]))
     straddling = keyed.group_by("_key").agg(
         pl.col("role").n_unique().alias("n"),
         pl.concat_str("dataset", "split", "text_id", separator="/").sort().alias("rows"),
@@ -148,7 +148,7 @@ def check(labels: pl.DataFrame) -> None:
         )
 
 
-def _near_key(texts: pl.Series) -> pl.Series:
-    """The normalised key, or the text itself when it has no letter or digit."""
+def near_keys(texts: pl.Series) -> pl.Series:
+    """The key by which near-duplicates are found, named ``_key``: the text itself when it has no letter or digit."""
     keys = normalised_keys(texts)
     return pl.select(pl.when(keys == "").then(texts).otherwise(keys).alias("_key")).to_series()

@@ -9,6 +9,7 @@ import polars as pl
 
 from curation_pipeline.experiment import report_figures as figures
 from curation_pipeline.experiment.report_data import AXES, SCHEMAS, ReportData
+from curation_pipeline.experiment.report_moves import divergence_part, moved_part, reward_part
 from curation_pipeline.experiment.report_text import DASH, IS_LAST, count, interval, number, percent, size, verdicts
 from curation_pipeline.experiment.svg import Plot, clean, csv_link
 
@@ -62,9 +63,10 @@ def render_report(data: ReportData) -> str:
         selection_ordinal=_last(data, "selection"),
         credit=_credit(data),
         credit_fit=_rows(data, "credit_fit"),
-        reward=_reward(data),
+        reward=reward_part(data),
+        moved=moved_part(data),
         learning=_learning(data),
-        divergence=_divergence(data),
+        divergence=divergence_part(data),
         judge_clean=_rows(data, "judge_clean"),
         inputs=_rows(data, "inputs"),
         inputs_csv=csv_link(data.part("inputs")),
@@ -196,15 +198,6 @@ def _credit(data: ReportData) -> Plot | None:
     return figures.bars(named, "strata that more tokens would help or hurt most", "credit", "credit, unit scale")
 
 
-def _reward(data: ReportData) -> dict[str, Any]:
-    moves = data.part("reward_moves").sort("ordinal", "weight")
-    if moves.is_empty():
-        return {"plot": None, "moves": [], "legend": []}
-    weights = moves["weight"].unique().sort().to_list()
-    plot = figures.curves(moves, "ordinal", "weight", "weights of the reward", "reward-weights", order=weights)
-    return {"plot": plot, "moves": moves.to_dicts(), "legend": weights}
-
-
 def _learning(data: ReportData) -> dict[str, Any]:
     learning = data.part("learning").filter(pl.col("value").is_finite())
     ordinals = learning["ordinal"].unique().sort().to_list()
@@ -224,17 +217,6 @@ def _learning(data: ReportData) -> dict[str, Any]:
         for index, quantity in enumerate(named["quantity"].unique(maintain_order=True))
     ]
     return {"plots": plots, "legend": order}
-
-
-def _divergence(data: ReportData) -> dict[str, Any]:
-    rows = data.part("divergence").sort("ordinal")
-    if rows.is_empty():
-        return {"plot": None, "gap": None}
-    long = rows.unpivot(["teacher", "judge"], index="ordinal", variable_name="scored by")
-    plot = figures.curves(long, "ordinal", "scored by", "mean harm of the same samples", "judge-and-teacher")
-    first, last = rows.row(0, named=True), rows.row(-1, named=True)
-    gap = (last["judge"] - last["teacher"]) - (first["judge"] - first["teacher"]) if rows.height > 1 else None
-    return {"plot": plot, "gap": gap}
 
 
 def _timings(data: ReportData) -> dict[str, Any]:

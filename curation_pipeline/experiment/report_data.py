@@ -62,6 +62,30 @@ SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "credit": {"ordinal": pl.Int64, "stratum": pl.String, "credit": pl.Float64},
     "credit_fit": {"ordinal": pl.Int64, "target": pl.String, "r2": pl.Float64, "n_probes": pl.Int64},
     "reward_moves": {"ordinal": pl.Int64, "weight": pl.String, "value": pl.Float64, "reason": pl.String},
+    "moves": {
+        "ordinal": pl.Int64,
+        "kind": pl.String,
+        "name": pl.String,
+        "before": pl.Float64,
+        "after": pl.Float64,
+        "reason": pl.String,
+    },
+    "multipliers": {"ordinal": pl.Int64, "name": pl.String, "value": pl.Float64},
+    "corrections": {"ordinal": pl.Int64, "stratum": pl.String, "value": pl.Float64},
+    "audits": {"ordinal": pl.Int64, "drawn": pl.Int64, "labelled": pl.Int64, "state": pl.String},
+    "audit_shifts": {
+        "ordinal": pl.Int64,
+        "stratum": pl.String,
+        "value": pl.Float64,
+        "labels": pl.Int64,
+        "harmful": pl.Float64,
+        "predicted": pl.Float64,
+    }
+    | _CI,
+    "curriculum": {"ordinal": pl.Int64, "stage": pl.String, "reason": pl.String},
+    "distance": {"ordinal": pl.Int64, "what": pl.String, "measure": pl.String, "value": pl.Float64}
+    | _CI
+    | {"n": pl.Int64},
     "learning": {"ordinal": pl.Int64, "step": pl.Int64, "quantity": pl.String, "value": pl.Float64},
     "divergence": {"ordinal": pl.Int64, "teacher": pl.Float64, "judge": pl.Float64},
     "judge_clean": {
@@ -97,7 +121,13 @@ OPTIONAL = frozenset(
     {"ci_low", "ci_high", "n", "status", "tokens", "judge", "higher_is_better", "mean_weight", "selection_rate"}
     | {"parity_low", "parity_high", "documents", "reason", "n_probes", "flagged", "duplicates", "quarantined", "bytes"}
 )
-_REQUIRED_ANYWAY = {("divergence", "judge"), ("judge_clean", "judge"), ("inputs", "documents")}
+_REQUIRED_ANYWAY = {
+    ("moves", "reason"),
+    ("curriculum", "reason"),
+    ("divergence", "judge"),
+    ("judge_clean", "judge"),
+    ("inputs", "documents"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +152,13 @@ class ReportData:
         credit: dP/dn of each stratum, in the scale that the reward uses.
         credit_fit: Leave-one-out R2 of the surrogate.
         reward_moves: Weights of the reward (alpha, beta, gamma), with the reason of each move.
+        moves: Every change of the reward with its reason: kind is weight, dual, correction or norm.
+        multipliers: Multipliers of the constraints (`lambda_S`, ...), which the next iteration starts from.
+        corrections: Shifts of the logit of P(harm) in force, by stratum.
+        audits: Size of each audit batch, how many labels there are so far, and what is awaited.
+        audit_shifts: What the labels of the audits say of each stratum.
+        curriculum: The stage that each iteration committed, and why it moved or did not.
+        distance: Rank correlation and gap of the flag rates of judge and teacher, on samples and on drawn documents.
         learning: Curves of the policy's training, one row for each quantity and step.
         divergence: Mean harm of the same sampled texts by the teacher's ensemble and by the judge.
         judge_clean: How often the judge flags clean text.
@@ -145,6 +182,13 @@ class ReportData:
     credit: pl.DataFrame | None = None
     credit_fit: pl.DataFrame | None = None
     reward_moves: pl.DataFrame | None = None
+    moves: pl.DataFrame | None = None
+    multipliers: pl.DataFrame | None = None
+    corrections: pl.DataFrame | None = None
+    audits: pl.DataFrame | None = None
+    audit_shifts: pl.DataFrame | None = None
+    curriculum: pl.DataFrame | None = None
+    distance: pl.DataFrame | None = None
     learning: pl.DataFrame | None = None
     divergence: pl.DataFrame | None = None
     judge_clean: pl.DataFrame | None = None

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from curation_pipeline.policy.cells import cells_of, essential_floors
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, F64, I32, NO_GROUP, Pool, Rows
 from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.reward.targets import divergence, divergence_drop
 
+EPS = 1e-3
+"""Share added to cells before a ratio is shown to the policy, so that an unwanted cell's is finite."""
 STATE_FEATURES = ("half_log_stratum_ratio", "half_log_cell_ratio", "novelty", "stratum_credit", "group_bonus")
 GLOBAL_FEATURES = (
     "progress",
@@ -53,10 +57,11 @@ class Prepared:
         reward_unit: token-weighted standard deviation of the gain over the pool at the pool's own composition; the
             environment pays in this unit, so that the value network sees returns near 1 for any objective.
         cell, cell_share: topic x identity group, the cells of coverage (free of toxicity, so that diversity never
-            asks for toxic text), and their share of the pool's tokens.
+            asks for toxic text), and their share of the pool's tokens; finer where targets name other axes.
+        cell_target: the shares that the cells should have, or None for those of the pool.
         stratum_share: share of the pool's tokens in each stratum.
         credit_index: for each stratum of the pool its place in the credit's strata, -1 if it has none.
-        benign: (n, G) R_s for members of the group, else 0.
+        benign: (n, G) R_s for members of the group, else 0; for an essential domain 1 for its documents.
         floor: (G,) least mean of ``benign`` in the curated set.
     """
 
@@ -72,6 +77,7 @@ class Prepared:
     reward_unit: float
     cell: I32
     cell_share: F64
+    cell_target: F64 | None
     stratum_share: F64
     credit_index: Rows
     benign: F64
@@ -84,13 +90,26 @@ class Prepared:
         """The budget in normalised tokens, at most the whole pool."""
         return min(self.objective.budget_tokens / self.pool.total_tokens, 1.0) * float(self.length.sum())
 
+    def coverage(self, share: F64) -> float:
+        """What coverage makes of a composition (k,): minus half its divergence from what is aimed at, at most 0.
+
+        The gains in ``CuratedSet.worth`` are its steps: of KL(target || composition) where there is a target, and of
+        KL(composition || pool) where there is none.
+        """
+        present = np.maximum(share, 1e-12)
+        if self.cell_target is not None:
+            return -0.5 * divergence(self.cell_target, present)
+        return -0.5 * float(share @ np.log(present / self.cell_share))
+
 
 def prepare(pool: Pool, objective: Objective, normaliser: Normaliser, settings: PolicySettings) -> Prepared:
     """Everything that can be computed once for a pool and an objective."""
     length = pool.n_tokens / pool.n_tokens.mean()
-    _, cell = np.unique(pool.topic.code.astype(np.int64) * len(pool.group.names) + pool.group.code, return_inverse=True)
+    cells = cells_of(pool, length, objective.targets)
     place = {name: i for i, name in enumerate(objective.credit.strata)} if objective.credit is not None else {}
     floor_names, benign = _floors(pool, length, settings)
+    essential_names, members, least = essential_floors(pool, objective.essential)
+    floor = settings.group_floor * (length @ benign) / length.sum()
     prepared = Prepared(
         pool=pool,
         objective=objective,
@@ -102,13 +121,14 @@ def prepare(pool: Pool, objective: Objective, normaliser: Normaliser, settings: 
         static_gain=objective.alpha * pool.safety.astype(np.float64) + objective.beta * pool.alignment,
         reference=0.0,
         reward_unit=1.0,
-        cell=cell.astype(np.int32),
-        cell_share=np.bincount(cell, weights=length) / length.sum(),
+        cell=cells.code,
+        cell_share=cells.share,
+        cell_target=cells.target,
         stratum_share=pool.stratum.shares(length),
         credit_index=np.array([place.get(name, -1) for name in pool.stratum.names], dtype=np.int64),
-        benign=benign,
-        floor=settings.group_floor * (length @ benign) / length.sum(),
-        floor_names=floor_names,
+        benign=np.concatenate([benign, members], axis=1) if essential_names else benign,
+        floor=np.concatenate([floor, least]) if essential_names else floor,
+        floor_names=(*floor_names, *essential_names),
         observation_names=(*normaliser.names, *STATE_FEATURES, *GLOBAL_FEATURES),
     )
     gain = CuratedSet(prepared, prepared.budget).worth(np.arange(len(pool)), Duals()).gain
@@ -220,11 +240,21 @@ class CuratedSet:
         stratum_share = (self.stratum + self.prior * prepared.stratum_share) / smoothed
         cell_share = (self.cell + self.prior * prepared.cell_share) / smoothed
         stratum_ratio = 0.5 * np.log(stratum_share / prepared.stratum_share)
-        cell_ratio = 0.5 * np.log(cell_share / prepared.cell_share)
+        target = prepared.cell_target
+        if target is None:
+            cell_ratio = 0.5 * np.log(cell_share / prepared.cell_share)
+        else:
+            cell_ratio = 0.5 * (np.log(cell_share + EPS) - np.log(target + EPS))
         mean_phi = (self.phi + self.prior * self._phi_pool) / smoothed
         code, cell = prepared.pool.stratum.code[rows], prepared.cell[rows]
         novelty = 1.0 - prepared.phi[rows] @ mean_phi.astype(np.float32)
-        deficit = np.clip(-cell_ratio, -1.0, 1.0)[cell]
+        if target is None:
+            deficit = np.clip(-cell_ratio, -1.0, 1.0)[cell]
+        else:
+            # Per token and in the unit of the ratio: what the document takes off half of KL(target || set).
+            length = prepared.length[rows]
+            drop = divergence_drop(target, self.cell + self.prior * prepared.cell_share, cell, length)
+            deficit = np.clip(0.5 * smoothed / length * drop, -1.0, 1.0)
         part = prepared.settings.novelty_share
         diversity = part * novelty + (1.0 - part) * deficit
         credit = self._credit(stratum_share)[code]

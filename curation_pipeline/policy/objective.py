@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from curation_pipeline.errors import ConfigError
@@ -22,6 +23,8 @@ class Objective:
         budget_tokens: tokens of drawn documents, whatever their weight.
         last_safety, last_capability: outcome of the parent's evaluation, in [0, 1].
         curriculum_stage: how far the curriculum is, in [0, 1].
+        targets: axis -> value -> share of the batch's tokens that diversity aims at; empty for the pool's composition.
+        essential: axis -> value -> least share of the batch's tokens.
     """
 
     alpha: float
@@ -33,6 +36,8 @@ class Objective:
     last_safety: float = 0.5
     last_capability: float = 0.5
     curriculum_stage: float = 0.0
+    targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    essential: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values out of range.

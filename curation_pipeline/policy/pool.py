@@ -58,6 +58,7 @@ class Pool:
         toxicity_bin: (n,) bin of the stratum.
         n_drawn: (n,) how often earlier iterations of the chain drew the document.
         stratum, topic, group, domain, source: categorical columns.
+        register: what the register classifier says, where the frame has it.
     """
 
     doc_id: pl.Series
@@ -76,6 +77,7 @@ class Pool:
     group: Codes
     domain: Codes
     source: Codes
+    register: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.n_tokens)
@@ -94,6 +96,14 @@ class Pool:
     def total_tokens(self) -> int:
         """Tokens of the whole pool."""
         return int(self.n_tokens.sum())
+
+    @property
+    def axes(self) -> dict[str, Codes]:
+        """The columns that shares of a batch can be about, by their names in a profile."""
+        axes = {
+            "topic": self.topic, "source": self.source, "domain": self.domain, "identity_group": self.group
+        }  # fmt: skip
+        return axes if self.register is None else {"register": self.register, **axes}
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, embedding_dims: int = 16) -> Pool:
@@ -144,6 +154,7 @@ class Pool:
             group=Codes.of(frame["identity_group"]),
             domain=Codes.of(frame["domain"]),
             source=Codes.of(frame["source"]),
+            register=Codes.of(frame["register"]) if "register" in frame.columns else None,
         )
 
 

@@ -9,7 +9,7 @@ frozen while documents are drawn, so the order of the draw does not matter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,17 +92,7 @@ def state_observations(state: FrozenState) -> F32:
 
 def with_budget(objective: Objective, budget_tokens: int) -> Objective:
     """The same objective under another budget."""
-    return Objective(
-        objective.alpha,
-        objective.beta,
-        objective.gamma,
-        objective.eta,
-        objective.credit,
-        budget_tokens,
-        objective.last_safety,
-        objective.last_capability,
-        objective.curriculum_stage,
-    )
+    return replace(objective, budget_tokens=budget_tokens)
 
 
 def frozen_state(

@@ -1,9 +1,17 @@
 """The alignment reward: how much a text resembles what people judged acceptable, in [0, 1], 1 = aligned.
 
-A logistic head on sentence vectors, fitted on human-labelled anchors. The teachers' scores are left out on purpose, so
-that alignment says something that safety does not already say. Each data set weighs the same, and within every group of
-people (or category) of a set both classes do: otherwise the largest set would decide, and naming a group whose comments
-were more often labelled stereotyping would by itself count as not aligned.
+A logistic head on sentence vectors, and where the profile says so on the logits of named teachers (such as the bias and
+the subtle head; ``reward.alignment_features``). The toxicity teachers are left out by default, so that alignment says
+something that safety does not already say. Three kinds of evidence are fitted together:
+
+    anchors      human labels of single texts;
+    preferences  human choices between two replies, as differences of features (Bradley and Terry 1952), so that what
+                 both replies share, such as their topic, says nothing;
+    principles   written statements with a few own examples (principles.py): a weak proxy with a weight of its own.
+
+Each data set weighs the same, and within every group of people (or category) of a set both classes do: otherwise the
+largest set would decide, and naming a group whose comments were more often labelled stereotyping would by itself count
+as not aligned. A teacher's coefficient is never above 0: a higher score of harm never makes a text more aligned.
 """
 
 from __future__ import annotations
@@ -14,22 +22,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.calibration import (
     Calibrator,
-    Reliability,
-    auroc,
     calibrator_from_json,
     calibrator_to_json,
-    fit_calibrator,
-    reliability,
+    safe_logit,
 )
-from curation_pipeline.reward.settings import RewardSettings
+from curation_pipeline.reward.metrics import Reliability, auroc, reliability
 
 DECIMALS = 4
+VECTORS = "vectors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,113 +42,110 @@ class AlignmentModel:
     """A calibrated logistic head.
 
     Attributes:
-        coef: (d,) float64; ``intercept``.
+        coef: (d,) float64 on vectors, (0,) where they are not used; ``intercept``.
         calibrator: fitted on the labels of role ``calibrate`` under the same balance.
+        teachers: m teacher columns whose logits it reads.
+        teacher_coef: (m,) float64, none above 0.
     """
 
     coef: np.ndarray
     intercept: float
     calibrator: Calibrator
+    teachers: tuple[str, ...] = ()
+    teacher_coef: np.ndarray | None = None
 
-    def score(self, vectors: np.ndarray) -> np.ndarray:
-        """Alignment of documents.
+    def raw(self, vectors: np.ndarray, documents: pl.DataFrame | None = None) -> np.ndarray:
+        """The logit before calibration, float64 (n,).
 
         Args:
             vectors: (n, d) sentence vectors.
-
-        Returns:
-            float32 of shape (n,) in [0, 1], rounded to 4 decimals.
+            documents: n rows with the columns of ``teachers``; may be None where there are none.
 
         Raises:
-            DataError: when the vectors have another size.
+            DataError: when the vectors have another size, or a teacher's column is missing.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self.coef.size:
+        if vectors.ndim != 2 or (self.coef.size and vectors.shape[1] != self.coef.size):
             raise DataError(f"alignment: vectors of shape {vectors.shape}, expected (n, {self.coef.size})")
-        raw = expit(np.asarray(vectors, dtype=np.float64) @ self.coef + self.intercept)
-        return np.asarray(np.round(np.clip(self.calibrator(raw), 0.0, 1.0), DECIMALS), dtype=np.float32)
+        z = np.full(len(vectors), self.intercept)
+        if self.coef.size:
+            z += np.asarray(vectors, dtype=np.float64) @ self.coef
+        if self.teachers and self.teacher_coef is not None:
+            z += teacher_logits(documents, self.teachers, len(vectors)) @ self.teacher_coef
+        return z
+
+    def score(self, vectors: np.ndarray, documents: pl.DataFrame | None = None) -> np.ndarray:
+        """Alignment of documents: float32 of shape (n,) in [0, 1], rounded to 4 decimals; arguments as in ``raw``."""
+        p = self.calibrator(expit(self.raw(vectors, documents)))
+        return np.asarray(np.round(np.clip(p, 0.0, 1.0), DECIMALS), dtype=np.float32)
 
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON-serialisable metadata."""
-        return {"coef": self.coef}, {"intercept": self.intercept, "calibrator": calibrator_to_json(self.calibrator)}
+        own = np.zeros(0) if self.teacher_coef is None else self.teacher_coef
+        meta = {
+            "intercept": self.intercept,
+            "calibrator": calibrator_to_json(self.calibrator),
+            "teachers": list(self.teachers),
+        }
+        return {"coef": self.coef, "teacher_coef": own}, meta
 
     @staticmethod
     def from_parts(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> AlignmentModel:
         """The inverse of ``to_parts``."""
-        return AlignmentModel(arrays["coef"], float(meta["intercept"]), calibrator_from_json(meta["calibrator"]))
+        return AlignmentModel(
+            arrays["coef"],
+            float(meta["intercept"]),
+            calibrator_from_json(meta["calibrator"]),
+            tuple(meta["teachers"]),
+            arrays["teacher_coef"],
+        )
 
 
-def fit_alignment(
-    vectors: np.ndarray,
-    labels: np.ndarray,
-    datasets: np.ndarray | pl.Series,
-    roles: np.ndarray | pl.Series,
-    settings: RewardSettings,
-    groups: np.ndarray | pl.Series | None = None,
-) -> AlignmentModel:
-    """Fit on the texts of role ``fit`` and calibrate on those of role ``calibrate``; others are ignored.
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """What a model knows of n texts: (n, d) ``vectors``, and n rows of teacher columns where they are read."""
 
-    Args:
-        vectors: (n, d) sentence vectors.
-        labels: (n,) in [0, 1], 1 = aligned; for a set that labels harm or stereotyping, pass 1 - label.
-        datasets: n names of data sets.
-        roles: n roles.
-        settings: ``l2`` and ``isotonic_from``.
-        groups: n names of groups or categories within a data set, or None for one group each.
+    vectors: np.ndarray
+    scores: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Human choices between two replies.
+
+    Attributes:
+        preferred, dispreferred: n texts each, in one order.
+        source: (n,) data set of each pair.
+        role: (n,); only ``fit`` is fitted on.
+    """
+
+    preferred: Texts
+    dispreferred: Texts
+    source: np.ndarray
+    role: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Examples of written principles: n ``texts``, ``label`` (n,) 1 = complies, ``principle`` (n,) its name."""
+
+    texts: Texts
+    label: np.ndarray
+    principle: np.ndarray
+
+
+def teacher_logits(documents: pl.DataFrame | None, teachers: tuple[str, ...], n: int) -> np.ndarray:
+    """(n, m) logits of teacher columns.
 
     Raises:
-        DataError: when no text has role ``fit``, labels lie outside of [0, 1], or lengths differ.
+        DataError: when a column is missing.
     """
-    x, y = np.asarray(vectors, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    role, dataset = np.asarray(roles), np.asarray(datasets)
-    if not (len(x) == len(y) == len(role) == len(dataset)):
-        raise DataError(f"alignment: {len(x)} vectors, {len(y)} labels, {len(dataset)} data sets, {len(role)} roles")
-    group = np.full(len(y), "") if groups is None else np.asarray([str(name) for name in groups])
-    fit, tune = role == "fit", role == "calibrate"
-    if not fit.any() or not np.isfinite(y).all() or y.min() < 0 or y.max() > 1:
-        raise DataError(f"alignment: {int(fit.sum())} texts of role fit; it takes some, with labels in [0, 1]")
-    positive, negative = _balanced(y[fit], dataset[fit], group[fit])
-    mass = positive + negative
-    rows = x[fit]
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        z = rows @ parameters[:-1] + parameters[-1]
-        value = (mass * np.logaddexp(0.0, z) - positive * z).sum()
-        error = mass * expit(z) - positive
-        value += 0.5 * settings.l2 * float(parameters[:-1] @ parameters[:-1])
-        gradient = np.append(error @ rows + settings.l2 * parameters[:-1], error.sum())
-        return float(value), gradient
-
-    solution = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
-    coef, intercept = solution[:-1], float(solution[-1])
-    raw = expit(x[tune] @ coef + intercept)
-    positive, negative = _balanced(y[tune], dataset[tune], group[tune])
-    # A soft label stands for a positive and a negative of its shares; the balance weighs the two sides differently.
-    calibrator = fit_calibrator(
-        np.concatenate([raw, raw]),
-        np.concatenate([np.ones_like(raw), np.zeros_like(raw)]),
-        np.concatenate([positive, negative]),
-        isotonic_from=2 * settings.isotonic_from,
-    )
-    return AlignmentModel(coef, intercept, calibrator)
-
-
-def _balanced(y: np.ndarray, dataset: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the positive and of the negative share of each label, which sum to n.
-
-    Data sets have equal mass, groups the mass of their texts within their set, the two classes of a group equal mass.
-    """
-    positive, negative = y.copy(), 1.0 - y
-    names = np.unique(dataset)
-    for name in names:
-        inside = dataset == name
-        for part in np.unique(group[inside]):
-            rows = inside & (group == part)
-            mass = len(y) / len(names) * rows.sum() / inside.sum()
-            for side in (positive, negative):
-                total = side[rows].sum()
-                if total > 0:
-                    side[rows] *= mass / (2.0 * total)
-    return positive, negative
+    missing = [name for name in teachers if documents is None or name not in documents.columns]
+    if missing or documents is None or documents.height != n:
+        raise DataError(
+            f"alignment reads the teacher columns {', '.join(teachers)} of {n} texts; missing are "
+            f"{', '.join(missing) or 'rows'}: run those detectors, or change reward.alignment_features"
+        )
+    return safe_logit(documents.select(teachers).to_numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +174,10 @@ def alignment_quality(
     datasets: np.ndarray | pl.Series,
     seed: int = 0,
     groups: np.ndarray | pl.Series | None = None,
+    scores: pl.DataFrame | None = None,
 ) -> list[AlignmentQuality]:
     """Quality on labelled texts of role ``report``, by data set."""
-    score, y, dataset = model.score(vectors), np.asarray(labels, dtype=np.float64), np.asarray(datasets)
+    score, y, dataset = model.score(vectors, scores), np.asarray(labels, dtype=np.float64), np.asarray(datasets)
     group = np.full(len(y), "") if groups is None else np.asarray([str(name) for name in groups])
     out = []
     for name in sorted(set(dataset.tolist())):

@@ -1,26 +1,27 @@
-"""From scores to probabilities, and how far the probabilities can be believed."""
+"""From scores to probabilities: calibrators, the choice between them, and other base rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from scipy.stats import rankdata
 
 from curation_pipeline import seeds
 from curation_pipeline.errors import DataError
 
 EDGE = 1e-4
 """Scores are kept this far from 0 and 1 before a logit; it is the precision they are stored with."""
+FINE_EDGE = 1e-6
+"""The same for a probability that was computed and not stored."""
 
 
-def safe_logit(scores: np.ndarray) -> np.ndarray:
+def safe_logit(scores: np.ndarray, edge: float = EDGE) -> np.ndarray:
     """Logit of scores in [0, 1], finite at both ends."""
-    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), EDGE, 1.0 - EDGE)))
+    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), edge, 1.0 - edge)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,28 @@ class Platt:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities in (0, 1) of scores in [0, 1]."""
-        return np.asarray(expit(self.slope * safe_logit(scores) + self.intercept))
+        return np.asarray(expit(self.slope * safe_logit(scores, FINE_EDGE) + self.intercept))
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """Beta calibration (Kull, Silva Filho and Flach 2017): logit p = a ln s - b ln(1 - s) + c.
+
+    It has the logistic curve as the case a = b, and can bend its two ends differently.
+
+    Attributes:
+        a, b: at least 0, so that the order of scores never turns round.
+        c: shift on the logit scale.
+    """
+
+    a: float
+    b: float
+    c: float
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities in (0, 1) of scores in [0, 1]."""
+        low, high = _log_odds_parts(scores)
+        return np.asarray(expit(self.a * low + self.b * high + self.c))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +79,7 @@ class Isotonic:
         return np.interp(np.asarray(scores, dtype=np.float64), self.knots, self.values)
 
 
-Calibrator = Platt | Isotonic
+Calibrator = Platt | Beta | Isotonic
 IDENTITY = Platt(1.0, 0.0)
 
 
@@ -72,15 +94,22 @@ def calibrator_from_json(data: Mapping[str, Any]) -> Calibrator:
     Raises:
         DataError: when it is not a calibrator.
     """
-    if data.get("kind") == "platt":
+    kind = data.get("kind")
+    if kind == "platt":
         return Platt(float(data["slope"]), float(data["intercept"]))
-    if data.get("kind") == "isotonic":
+    if kind == "beta":
+        return Beta(float(data["a"]), float(data["b"]), float(data["c"]))
+    if kind == "isotonic":
         return Isotonic(tuple(data["knots"]), tuple(data["values"]))
-    raise DataError(f"not a calibrator: kind is {data.get('kind')!r}, allowed are platt and isotonic")
+    raise DataError(f"not a calibrator: kind is {kind!r}, allowed are platt, beta and isotonic")
 
 
 def fit_platt(
-    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, prior_sd: float = 1.0
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    slope_sd: float = 1.0,
+    background: np.ndarray | None = None,
 ) -> Platt:
     """Fit by penalised likelihood, shrunk towards the identity.
 
@@ -88,33 +117,80 @@ def fit_platt(
         scores: (n,) in [0, 1].
         labels: (n,) in [0, 1]; a label between 0 and 1 counts as that share of a positive.
         weights: (n,) or None.
-        prior_sd: standard deviation of slope and intercept around 1 and 0, so that few labels change little.
+        slope_sd: prior standard deviation of the slope around 1, so that few labels change little; the intercept has
+            one of 1 around 0.
+        background: (n,) probability that a label is positive for another reason than the score's, or None for 0.
     """
-    x, y = safe_logit(scores), np.asarray(labels, dtype=np.float64)
+    features = safe_logit(scores, FINE_EDGE)[:, None]
+    slope, intercept = _fit_curve(features, labels, weights, slope_sd, background)
+    return Platt(float(slope), float(intercept))
+
+
+def fit_beta(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    slope_sd: float = 1.0,
+    background: np.ndarray | None = None,
+) -> Beta:
+    """Fit by penalised likelihood, shrunk towards the identity (a = b = 1, c = 0); arguments as in ``fit_platt``."""
+    a, b, c = _fit_curve(np.column_stack(_log_odds_parts(scores)), labels, weights, slope_sd, background)
+    return Beta(float(a), float(b), float(c))
+
+
+def _log_odds_parts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    s = np.clip(np.asarray(scores, dtype=np.float64), FINE_EDGE, 1.0 - FINE_EDGE)
+    return np.log(s), -np.log1p(-s)
+
+
+def _fit_curve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None,
+    slope_sd: float,
+    background: np.ndarray | None,
+) -> np.ndarray:
+    """Coefficients >= 0 around 1 and an intercept around 0 of a logistic curve above a known background."""
+    x = np.column_stack([features, np.ones(len(features))])
+    y = np.asarray(labels, dtype=np.float64)
     w = np.ones_like(y) if weights is None else np.asarray(weights, dtype=np.float64)
+    h = np.zeros_like(y) if background is None else np.clip(background, 0.0, 1.0 - FINE_EDGE)
+    centre = np.append(np.ones(features.shape[1]), 0.0)
+    precision = np.append(np.full(features.shape[1], slope_sd**-2), 1.0)
+    log_clear = np.log1p(-h)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        slope, intercept = parameters
-        z = slope * x + intercept
-        off = np.array([slope - 1.0, intercept]) / prior_sd**2
-        value = float((w * (np.logaddexp(0.0, z) - y * z)).sum()) + 0.5 * float(off @ (off * prior_sd**2))
-        error = w * (expit(z) - y)
-        return value, np.array([error @ x, error.sum()]) + off
+        z = x @ parameters
+        off = precision * (parameters - centre)
+        log_none = log_clear - np.logaddexp(0.0, z)
+        some = np.maximum(-np.expm1(log_none), 1e-12)
+        value = -float((w * (y * np.log(some) + (1.0 - y) * log_none)).sum())
+        error = w * (1.0 - y - y * np.exp(log_none) / some) * expit(z)
+        return value + 0.5 * float(off @ (parameters - centre)), error @ x + off
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.0, None), (None, None)])
-    return Platt(float(found.x[0]), float(found.x[1]))
+    bounds = [(0.0, None)] * features.shape[1] + [(None, None)]
+    return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x)
 
 
-def fit_isotonic(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Isotonic:
+def fit_isotonic(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    background: np.ndarray | None = None,
+) -> Isotonic:
     """Centred isotonic regression (Oron and Flournoy 2017); labels may lie outside of [0, 1].
 
     Weighted least squares under monotonicity (pool adjacent violators) gives a staircase whose wide steps would tie
-    most documents of a pool; joining the centres of the steps keeps their order and their calibration.
+    most documents of a pool; joining the centres of the steps keeps their order and their calibration. A ``background``
+    h is cleared from the labels by Abbott's formula: (y - h) / (1 - h) has the score's own probability as expectation.
     """
     from sklearn.isotonic import isotonic_regression
 
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     w = np.ones_like(y) if weights is None else np.asarray(weights, dtype=np.float64)
+    if background is not None:
+        clear = np.maximum(1.0 - background, 0.05)
+        y, w = 1.0 - (1.0 - y) / clear, w * clear**2
     knots, place = np.unique(x, return_inverse=True)
     mass = np.bincount(place, weights=w)
     knots, total, mass = knots[mass > 0], np.bincount(place, weights=w * y)[mass > 0], mass[mass > 0]
@@ -124,88 +200,59 @@ def fit_isotonic(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | N
     return Isotonic(tuple(centres.tolist()), tuple(values.tolist()))
 
 
+def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean negative log-likelihood of labels in [0, 1]; a probability of exactly 0 or 1 counts as `EDGE` from it."""
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), EDGE, 1.0 - EDGE)
+    y = np.asarray(labels, dtype=np.float64)
+    return -float(np.average(y * np.log(p) + (1.0 - y) * np.log1p(-p), weights=weights))
+
+
 def fit_calibrator(
-    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, isotonic_from: int = 1000
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    isotonic_from: int = 1000,
+    background: np.ndarray | None = None,
+    folds: int = 5,
+    slope_sd: float = 1.0,
 ) -> Calibrator:
-    """Isotonic where there are labels enough for its freedom, Platt otherwise, the identity where there are none."""
-    if len(labels) == 0:
+    """The calibrator with the least cross-validated log loss, fitted on all labels.
+
+    Platt's sigmoid is the choice below 5 labels a fold, beta calibration competes from there, isotonic regression from
+    ``isotonic_from`` labels (its freedom costs more than it gives on fewer: Niculescu-Mizil and Caruana 2005). Without
+    labels it is the identity.
+
+    Args:
+        scores: (n,) in [0, 1].
+        labels: (n,) in [0, 1].
+        weights: (n,) or None.
+        isotonic_from: see above.
+        background: as in ``fit_platt``.
+        folds: of the cross-validation, which depends on the number of labels alone.
+        slope_sd: as in ``fit_platt``.
+    """
+    n = len(labels)
+    if n == 0:
         return IDENTITY
-    if len(labels) >= isotonic_from:
-        return fit_isotonic(scores, labels, weights)
-    return fit_platt(scores, labels, weights)
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """Expected calibration error with a bootstrap interval.
-
-    Attributes:
-        ece: mean over bins of equal mass of |mean label - mean probability|, in [0, 1].
-        ci_low, ci_high: 95% percentile interval over resampled texts. The estimate is biased upwards on few texts.
-        n: texts.
-    """
-
-    ece: float
-    ci_low: float
-    ci_high: float
-    n: int
-
-
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """ECE over bins that hold equally many texts (Naeini et al. 2015; equal mass after Nixon et al. 2019)."""
-    order = np.argsort(probabilities, kind="stable")
-    gap = np.asarray(labels, dtype=np.float64)[order] - np.asarray(probabilities, dtype=np.float64)[order]
-    if gap.size == 0:
-        return float("nan")
-    return float(sum(abs(part.sum()) for part in np.array_split(gap, min(bins, gap.size))) / gap.size)
-
-
-def reliability(
-    probabilities: np.ndarray, labels: np.ndarray, seed: int, bins: int = 10, resamples: int = 400
-) -> Reliability:
-    """ECE of given probabilities and its bootstrap interval."""
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    random = seeds.generator(seed, "calibration", "bootstrap")
-    draws = []
-    for _ in range(resamples if p.size else 0):
-        rows = random.integers(0, p.size, p.size)
-        draws.append(expected_calibration_error(p[rows], y[rows], bins))
-    low, high = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
-    return Reliability(expected_calibration_error(p, y, bins), float(low), float(high), int(p.size))
-
-
-def cross_fitted_reliability(
-    scores: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5, isotonic_from: int = 1000
-) -> Reliability:
-    """ECE of calibrators that never saw the texts they are judged on.
-
-    Raises:
-        DataError: when there are fewer texts than folds.
-    """
-    p, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    if p.size < folds:
-        raise DataError(f"cross-fitting over {folds} folds needs as many labels, got {p.size}")
-    fold = seeds.generator(seed, "calibration", "folds").permutation(p.size) % folds
-    out = np.empty_like(p)
-    for k in range(folds):
-        held = fold == k
-        out[held] = fit_calibrator(p[~held], y[~held], isotonic_from=isotonic_from)(p[held])
-    return reliability(out, y, seed)
-
-
-def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve; labels above .5 are positive, below negative, at .5 left out.
-
-    Returns:
-        In [0, 1], ties counting half; NaN where one class is missing.
-    """
-    y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    s, positive = s[y != 0.5], y[y != 0.5] > 0.5
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
-        return float("nan")
-    ranks = rankdata(s)
-    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    h = np.zeros(n) if background is None else np.asarray(background, dtype=np.float64)
+    fits: list[Callable[[np.ndarray], Calibrator]] = [lambda at: fit_platt(s[at], y[at], w[at], slope_sd, h[at])]
+    if n >= 5 * folds:
+        fits.append(lambda at: fit_beta(s[at], y[at], w[at], slope_sd, h[at]))
+    if n >= isotonic_from:
+        fits.append(lambda at: fit_isotonic(s[at], y[at], w[at], background=h[at]))
+    if len(fits) == 1:
+        return fits[0](np.ones(n, dtype=bool))
+    fold = seeds.generator(n, "calibration", "choice").permutation(n) % folds
+    losses = []
+    for fit in fits:
+        out = np.empty(n)
+        for k in range(folds):
+            held = fold == k
+            out[held] = fit(~held)(s[held])
+        losses.append(log_loss(1.0 - (1.0 - out) * (1.0 - h), y, w))
+    return fits[int(np.argmin(losses))](np.ones(n, dtype=bool))
 
 
 def shift_prior(probabilities: np.ndarray, prior: float, new_prior: float) -> np.ndarray:

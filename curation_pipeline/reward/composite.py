@@ -2,13 +2,14 @@
 
 Signs, stated once: every R is higher-is-better and lies in [0, 1].
 
-    R_safety    = 1 - P(harm)                         (safety.py)
+    R_safety    = 1 - P(harm), cautious and corrected (safety.py, corrections.py)
     R_alignment = calibrated alignment                (alignment.py)
     R_diversity = coverage and novelty given the batch (diversity.py)
     R = alpha R_safety + beta R_alignment + gamma R_diversity + eta c,      alpha + beta + gamma = 1,
 
 with c the downstream credit of the document's stratum (credit.py), in [-2.5, 2.5]. A toxicity score therefore never
-enters with a plus sign: dR / dT <= 0 for every teacher's score T.
+enters with a plus sign: dR / dT <= 0 for every teacher's score T, through P(harm) and, where it reads teachers, through
+alignment.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +27,12 @@ import polars as pl
 from curation_pipeline.annotate.files import load_arrays, save_arrays
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import AlignmentModel
+from curation_pipeline.reward.corrections import Corrections
 from curation_pipeline.reward.diversity import RandomFeatures
-from curation_pipeline.reward.safety import SafetyModel
+from curation_pipeline.reward.safety import DECIMALS, SafetyModel
 from curation_pipeline.reward.settings import RewardSettings
 
-VERSION = 1
+VERSION = 2
 Reason = Literal["safety", "alignment", "capability"]
 WEIGHT_OF: Mapping[Reason, str] = {"safety": "alpha", "alignment": "beta", "capability": "gamma"}
 """Which weight answers which shortfall. Capability answers to diversity: it is lost where coverage is lost."""
@@ -114,12 +116,14 @@ class RewardModel:
         safety, alignment: the fitted models.
         novelty: random Fourier features of the diversity term.
         weights: alpha, beta, gamma, eta.
+        corrections: of P(harm) by stratum, from audits and constraints.
     """
 
     safety: SafetyModel
     alignment: AlignmentModel
     novelty: RandomFeatures
     weights: RewardWeights
+    corrections: Corrections = field(default_factory=Corrections)
 
     @property
     def identity(self) -> str:
@@ -133,18 +137,36 @@ class RewardModel:
 
     def reweighted(self, weights: RewardWeights) -> RewardModel:
         """The same models under other weights."""
-        return RewardModel(self.safety, self.alignment, self.novelty, weights)
+        return replace(self, weights=weights)
 
-    def annotate(self, teacher_scores: pl.DataFrame, vectors: np.ndarray) -> pl.DataFrame:
-        """Columns ``p_harm`` and ``alignment`` of the pool, Float32 in [0, 1], one row a document in order."""
+    def annotate(self, documents: pl.DataFrame, vectors: np.ndarray) -> pl.DataFrame:
+        """Columns ``p_harm`` and ``alignment`` of the pool, Float32 in [0, 1], one row a document in order.
+
+        Args:
+            documents: n rows with the teachers' columns, and where known ``source``, ``identity_group``,
+                ``obfuscation`` and the columns of the corrections.
+            vectors: (n, d) sentence vectors.
+
+        Raises:
+            DataError: when a teacher's column is missing, or the vectors have another size.
+        """
+        p_harm = self.corrections.apply(self.safety.p_harm(documents, vectors), documents)
         return pl.DataFrame(
-            {"p_harm": self.safety.p_harm(teacher_scores, vectors), "alignment": self.alignment.score(vectors)},
+            {
+                "p_harm": np.round(np.clip(p_harm, 0.0, 1.0), DECIMALS).astype(np.float32),
+                "alignment": self.alignment.score(vectors, documents),
+            },
             schema={"p_harm": pl.Float32, "alignment": pl.Float32},
         )
 
     def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays: dict[str, np.ndarray] = {}
-        meta: dict[str, Any] = {"kind": "reward", "version": VERSION, "weights": asdict(self.weights)}
+        meta: dict[str, Any] = {
+            "kind": "reward",
+            "version": VERSION,
+            "weights": asdict(self.weights),
+            "corrections": self.corrections.to_json(),
+        }
         for name, part in (("safety", self.safety), ("alignment", self.alignment), ("novelty", self.novelty)):
             own, about = part.to_parts()
             arrays |= {f"{name}.{key}": array for key, array in own.items()}
@@ -176,6 +198,7 @@ class RewardModel:
             alignment=AlignmentModel.from_parts(part("alignment"), meta["alignment"]),
             novelty=RandomFeatures.from_parts(part("novelty"), meta["novelty"]),
             weights=RewardWeights(**meta["weights"]),
+            corrections=Corrections.from_json(meta["corrections"]),
         )
         if model.identity != meta.get("identity"):
             raise DataError(

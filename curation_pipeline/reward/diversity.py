@@ -1,10 +1,11 @@
 """The diversity reward: what a document adds to what has been chosen already.
 
 Two marginal gains, both functions of the state of the batch and not of the document alone. Coverage: the batch's
-composition p over strata should be near a target q; a stratum's gain is half the log ratio q / p, the pointwise term of
-KL(q || p). Novelty: how far a document's kernel feature is from the mean feature of the batch, the kernel herding
-criterion (Chen, Welling and Smola 2010), with random Fourier features (Rahimi and Recht 2007) so that the batch is
-summarised by one vector of fixed size that merges over shards.
+composition p over strata should be near q; without targets a stratum gains half the log ratio q / p, which is what a
+token takes off half of KL(p || q), up to a term that all strata share (for named targets see ``targets``). Novelty: how
+far a document's kernel feature is from the mean feature of the batch, the kernel herding criterion (Chen, Welling and
+Smola 2010), with random Fourier features (Rahimi and Recht 2007) so that the batch is summarised by one vector of fixed
+size that merges over shards.
 """
 
 from __future__ import annotations

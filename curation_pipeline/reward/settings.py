@@ -7,6 +7,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.reward.principles import Principle
+from curation_pipeline.reward.refinement_settings import AuditSettings, DivergenceSettings, RefinementSettings
 from curation_pipeline.settings import Settings
 
 
@@ -30,13 +32,52 @@ class RewardSettings(Settings):
     capability_tolerance: float = Field(
         default=0.05, ge=0.0, le=1.0, description="share of capability that may be lost before diversity gains weight"
     )
-    safety_datasets: tuple[str, ...] = Field(
-        default=("pyrit_harm",), min_length=1, description="labelled sets of harm that safety is fitted on"
+    axes: tuple[str, ...] = Field(
+        default=("toxicity",),
+        min_length=1,
+        description="axes of harm that count on the pool: toxicity, bias, subtle; P(harm) is their noisy or",
+    )
+    pool_base_rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="axis -> share of the pool that is harmful on it, in (0, 1); without one the labelled sets' own",
+    )
+    teacher_axes: dict[str, str] = Field(
+        default_factory=lambda: {"bias_head": "bias", "subtle_head": "subtle"},
+        description="teacher -> the axis that its own probability is about; toxicity where not named",
+    )
+    background_datasets: tuple[str, ...] = Field(
+        default=("pyrit_harm",), description="labelled sets that also mark harm in plain words, which no teacher sees"
+    )
+    dataset_sd: float = Field(
+        default=0.3, gt=0.0, le=10.0, description="standard deviation of a set's stack weights around the common ones"
+    )
+    dataset_intercept_sd: float = Field(
+        default=1.5, gt=0.0, le=10.0, description="the same for a set's intercept: how much base rates differ"
+    )
+    audit_weight: float = Field(
+        default=1.0, ge=0.0, le=100.0, description="how much a teacher's sensitivity to identity and evasion costs it"
+    )
+    obfuscation_penalty: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="share of harm that texts of disguised words are taken to have"
     )
     alignment_datasets: tuple[str, ...] = Field(
         default=("redditbias", "pyrit_harm"),
         min_length=1,
         description="labelled sets that alignment is fitted on; a label of 1 means not aligned",
+    )
+    alignment_features: tuple[str, ...] = Field(
+        default=("vectors",),
+        min_length=1,
+        description="what the alignment head reads: vectors, and names of teachers such as bias_head or subtle_head",
+    )
+    preference_weight: float = Field(
+        default=1.0, ge=0.0, le=100.0, description="mass of a set of preference pairs relative to a set of anchors"
+    )
+    principles: tuple[Principle, ...] = Field(
+        default=(), description="written principles with own examples, weak evidence for the alignment head"
+    )
+    principle_weight: float = Field(
+        default=0.25, ge=0.0, le=100.0, description="mass of all principles' examples relative to a set of anchors"
     )
     pool_background: float = Field(
         default=0.0,
@@ -50,15 +91,29 @@ class RewardSettings(Settings):
     teacher_prior_sd: float = Field(
         default=0.25, gt=0.0, le=100.0, description="standard deviation of a teacher's stack weight around 1 / teachers"
     )
-    l2: float = Field(default=0.05, gt=0.0, le=1e4, description="precision of the prior on the heads' coefficients")
+    l2: tuple[float, ...] = Field(
+        default=(0.05, 1.0, 10.0),
+        min_length=1,
+        description="precisions of the alignment head's prior; the one that is best on held-out labels is taken",
+    )
+    background_l2: float = Field(
+        default=1.0, gt=0.0, le=1e4, description="the same for the coefficients of unseen harm on sentence vectors"
+    )
     isotonic_from: int = Field(
         default=1000, ge=20, description="calibration labels from which isotonic regression replaces Platt's sigmoid"
     )
     novelty_features: int = Field(default=64, ge=4, le=4096, description="random Fourier features of the novelty term")
+    refinement: RefinementSettings = Field(
+        default=RefinementSettings(), description="constraints that move weights and corrections after each evaluation"
+    )
+    audit: AuditSettings = Field(default=AuditSettings(), description="the audit batch that recalibrates P(harm)")
+    divergence: DivergenceSettings = Field(
+        default=DivergenceSettings(), description="when judge and teacher are said to part"
+    )
 
     @model_validator(mode="after")
-    def _on_the_simplex(self) -> Self:
-        """Check that the three weights sum to one and respect the floor.
+    def _consistent(self) -> Self:
+        """Check that the three weights sum to one and respect the floor, and the bounds of lists.
 
         Raises:
             ConfigError: when they do not.
@@ -69,6 +124,8 @@ class RewardSettings(Settings):
                 f"reward.alpha + reward.beta + reward.gamma = {self.alpha} + {self.beta} + {self.gamma} = {total:.4g}, "
                 "but must be 1"
             )
+        if min(self.l2) <= 0:
+            raise ConfigError(f"reward.l2 holds {min(self.l2)}; a precision is above 0")
         low = min(self.alpha, self.beta, self.gamma)
         if low < self.min_weight:
             raise ConfigError(

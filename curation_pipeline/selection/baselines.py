@@ -1,8 +1,7 @@
-"""Every baseline beside the policy, behind the same interface and under the same token budget.
+"""Every baseline beside the policy by name, behind the same interface and under the same token budget.
 
-A deterministic baseline gives probability 1 to what it chooses and a tiny one to the rest, which is drawn only to fill
-the last tokens of the budget (or, when too little passes a filter, as much as is needed to keep arms at equal tokens).
-All weights are 1; top-k with fractional weights is the closed-form control without diversity and credit.
+Each says of every document with what probability it would be drawn and, where it would not be, why; the draw
+(``selection.draw``) is the policy's. With ``fractional_weights`` every one of them also weighs what it draws.
 """
 
 from __future__ import annotations
@@ -14,13 +13,21 @@ from typing import Literal
 import numpy as np
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.policy.pool import F64, Codes, Pool
+from curation_pipeline.policy.pool import Codes, Pool
 from curation_pipeline.policy.scores import Scores
+from curation_pipeline.selection.bandit import Exp3
+from curation_pipeline.selection.choosing import BY_CHANCE, level, scores
+from curation_pipeline.selection.dsir import Dsir
+from curation_pipeline.selection.facility_location import FacilityLocation
+from curation_pipeline.selection.filters import ManualFilters, Threshold, ThresholdWithin
+from curation_pipeline.selection.inputs import Inputs
+from curation_pipeline.selection.mixture_search import RegMix
+from curation_pipeline.selection.policy_search import CrossEntropy, objective_of
+from curation_pipeline.selection.policy_selector import ClosedFormSelector
 from curation_pipeline.selection.protocol import Selector
+from curation_pipeline.selection.ranking import GumbelTopK, LengthOnly, LengthResidual, TopK, TopKPerTopic
 from curation_pipeline.selection.settings import BaselineSettings
-
-TINY = 1e-9
-"""Probability of a document that a deterministic baseline would rather not draw."""
+from curation_pipeline.selection.weights import Weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Random:
 
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
         """Constant probability: the budget's share of the pool's tokens."""
-        return _scores(np.full(len(pool), min(budget_tokens / pool.total_tokens, 1.0)))
+        return scores(np.full(len(pool), min(budget_tokens / pool.total_tokens, 1.0)), BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,137 +52,65 @@ class Stratified:
         """min(1, c / tokens of the stratum), with c such that the budget is met."""
         codes: Codes = getattr(pool, self.axis)
         tokens = codes.shares(pool.n_tokens.astype(np.float64)) * pool.total_tokens
-        return _scores((_level(tokens, budget_tokens) / tokens)[codes.code])
+        return scores(np.minimum(level(tokens, budget_tokens) / tokens, 1.0)[codes.code], BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """The plain filter: P(harm) at or below ``settings.toxicity_threshold``, random within what passes."""
+class ClosedForm:
+    """The mandatory control as an arm without a trained policy: the best response to the same reward.
+
+    It weighs what it draws by itself, with the weights of the policy's settings.
+    """
 
     settings: BaselineSettings = field(default_factory=BaselineSettings)
-    name: str = "threshold"
+    inputs: Inputs = field(default_factory=Inputs)
+    name: str = "closed_form"
 
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """Constant probability for what passes."""
-        passes = pool.p_harm <= self.settings.toxicity_threshold
-        available = int(pool.n_tokens[passes].sum())
-        inside = min(budget_tokens / available, 1.0) if available else 0.0
-        return _scores(np.where(passes, inside, TINY), ~passes, "P(harm) above the threshold")
+        """Scores of the softened argmax."""
+        objective = objective_of(self.settings, self.inputs, budget_tokens)
+        return ClosedFormSelector(objective, self.inputs.policy).scores(pool, budget_tokens, seed)
 
 
-@dataclass(frozen=True, slots=True)
-class ThresholdWithinSource:
-    """A threshold of its own for each source, which keeps the source's share of the batch: the baseline to beat."""
-
-    settings: BaselineSettings = field(default_factory=BaselineSettings)
-    name: str = "threshold_within_source"
-
-    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """Random within the cleanest ``1 - source_drop`` of each source's tokens, more if the budget needs more."""
-        share = min(budget_tokens / pool.total_tokens, 1.0)
-        keep = max(1.0 - self.settings.source_drop, share)
-        order = np.lexsort((pool.p_harm, pool.source.code))
-        probability = np.full(len(pool), TINY)
-        for code in range(len(pool.source.names)):
-            rows = order[pool.source.code[order] == code]
-            tokens = pool.n_tokens[rows]
-            eligible = rows[np.cumsum(tokens) - tokens < keep * tokens.sum()]
-            wanted = share * float(tokens.sum())
-            probability[eligible] = min(wanted / float(pool.n_tokens[eligible].sum()), 1.0)
-        return _scores(probability, probability == TINY, "among the most harmful of its source")
-
-
-@dataclass(frozen=True, slots=True)
-class LengthOnly:
-    """The longest documents first: whatever this arm reaches, length alone reaches."""
-
-    name: str = "length_only"
-
-    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """1 for the longest documents."""
-        return _first(pool, pool.n_tokens.astype(np.float64), budget_tokens, "too short")
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    """The documents of the highest reward alpha R_s + beta R_a: optimal for an additive reward, blind to the set."""
-
-    settings: BaselineSettings = field(default_factory=BaselineSettings)
-    name: str = "top_k"
-
-    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """1 for the best documents."""
-        return _first(pool, _reward(pool, self.settings), budget_tokens, "reward too low")
-
-
-@dataclass(frozen=True, slots=True)
-class TopKPerTopic:
-    """Top-k within each topic, each topic with its share of the pool's tokens."""
-
-    settings: BaselineSettings = field(default_factory=BaselineSettings)
-    name: str = "top_k_per_topic"
-
-    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """1 for the best documents of each topic."""
-        reward = _reward(pool, self.settings)
-        share = min(budget_tokens / pool.total_tokens, 1.0)
-        order = np.lexsort((-reward, pool.topic.code))
-        chosen = np.zeros(len(pool), np.bool_)
-        for code in range(len(pool.topic.names)):
-            rows = order[pool.topic.code[order] == code]
-            cumulative = np.cumsum(pool.n_tokens[rows])
-            chosen[rows[cumulative <= share * cumulative[-1]]] = True
-        return _scores(np.where(chosen, 1.0, TINY), ~chosen, "reward too low for its topic")
-
-
-BASELINES: dict[str, Callable[[BaselineSettings], Selector]] = {
-    "random": lambda settings: Random(),
-    "stratified": lambda settings: Stratified(),
-    "threshold": Threshold,
-    "threshold_within_source": ThresholdWithinSource,
-    "length_only": lambda settings: LengthOnly(),
-    "top_k": TopK,
-    "top_k_per_topic": TopKPerTopic,
+BASELINES: dict[str, Callable[[BaselineSettings, Inputs], Selector]] = {
+    "random": lambda settings, inputs: Random(),
+    "stratified": lambda settings, inputs: Stratified(),
+    "length_only": lambda settings, inputs: LengthOnly(),
+    "length_residual": lambda settings, inputs: LengthResidual(settings),
+    "manual_filters": ManualFilters,
+    "threshold": lambda settings, inputs: Threshold(settings),
+    "threshold_within_source": lambda settings, inputs: ThresholdWithin(settings, "source"),
+    "threshold_within_stratum": lambda settings, inputs: ThresholdWithin(settings, "stratum"),
+    "top_k": lambda settings, inputs: TopK(settings),
+    "top_k_per_topic": lambda settings, inputs: TopKPerTopic(settings),
+    "gumbel_top_k": lambda settings, inputs: GumbelTopK(settings),
+    "dsir": Dsir,
+    "facility_location": lambda settings, inputs: FacilityLocation(settings),
+    "exp3": Exp3,
+    "regmix": RegMix,
+    "cross_entropy": CrossEntropy,
+    "closed_form": ClosedForm,
 }
 """The baselines by name."""
 
+NEEDS: dict[str, str] = {"manual_filters": "flags", "regmix": "credit"}
+"""Baselines that cannot do without something of ``Inputs``, and what it is."""
 
-def baseline(name: str, settings: BaselineSettings | None = None) -> Selector:
+
+def baseline(name: str, settings: BaselineSettings | None = None, inputs: Inputs | None = None) -> Selector:
     """The baseline called ``name``.
+
+    Args:
+        name: one of ``BASELINES``.
+        settings: of all baselines; None means the defaults.
+        inputs: what some need beside the pool (see ``Inputs``).
 
     Raises:
         ConfigError: there is none.
     """
     if name not in BASELINES:
         raise ConfigError(f"no baseline {name!r}; there are {', '.join(sorted(BASELINES))}")
-    return BASELINES[name](settings or BaselineSettings())
-
-
-def _reward(pool: Pool, settings: BaselineSettings) -> F64:
-    return settings.safety_weight * pool.safety.astype(np.float64) + settings.alignment_weight * pool.alignment
-
-
-def _first(pool: Pool, score: F64, budget_tokens: int, why: str) -> Scores:
-    """Probability 1 for the documents of the highest score that fit the budget together."""
-    order = np.argsort(-score, kind="stable")
-    chosen = np.zeros(len(pool), np.bool_)
-    chosen[order[np.cumsum(pool.n_tokens[order]) <= budget_tokens]] = True
-    return _scores(np.where(chosen, 1.0, TINY), ~chosen, why)
-
-
-def _level(tokens: F64, budget: float) -> F64:
-    """What each stratum gives: min(tokens, c), with c such that all give the budget together."""
-    if budget >= tokens.sum():
-        return tokens
-    left, count = float(budget), len(tokens)
-    for size in np.sort(tokens):
-        if left / count <= size:
-            break
-        left -= float(size)
-        count -= 1
-    return np.minimum(tokens, left / count)
-
-
-def _scores(probability: F64, refused: np.ndarray | None = None, why: str = "") -> Scores:
-    reason = None if refused is None else np.where(refused, why, "").tolist()
-    return Scores(probability, np.ones(len(probability), np.float32), reason)
+    settings = settings or BaselineSettings()
+    selector = BASELINES[name](settings, inputs or Inputs())
+    # The closed form weighs by itself.
+    return Weighted(selector, settings) if settings.fractional_weights and name != "closed_form" else selector

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import load_policy, score_pool
 from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.selection.choosing import BY_CHANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +52,6 @@ class ClosedFormSelector:
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
         """Scores of the softened argmax; the seed is that of the random features when there is no policy."""
         policy = load_policy(self.folder) if self.folder is not None else None
-        return closed_form_scores(pool, self.objective, self.settings, budget_tokens, seed, policy)
+        found = closed_form_scores(pool, self.objective, self.settings, budget_tokens, seed, policy)
+        reason = np.where(found.probability < 0.5, "worth less than its price", BY_CHANCE).tolist()
+        return Scores(found.probability, found.weight, reason)

@@ -19,10 +19,16 @@ from curation_pipeline.annotate import (
     toxicity,
     vectors,
 )
-from curation_pipeline.annotate.detectors.factory import load_detector
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.detectors import (
+    MODELS,
+    judge_parameters,
+    open_detector,
+    open_teachers,
+    teacher_parameters,
+)
 
 TOKENS_VERSION = 2
 """Of ``token_counts``; the other annotators' versions stand in their own modules."""
@@ -52,23 +58,6 @@ class Annotator:
     parameters: Callable[[Context], dict[str, object]] = lambda ctx: {}
 
 
-def score_teachers(ctx: Context, texts: pl.Series, detectors: Manifest) -> pl.DataFrame:
-    """One column in [0, 1] for each teacher detector of the profile, in the order of the texts."""
-    folder, settings = ctx.lake.folder(detectors), ctx.profile.annotate
-    teachers = [load_detector(name, settings, folder) for name in settings.teachers]
-    return toxicity.teacher_scores(_keyed(texts), teachers, ctx.progress).drop("doc_id")
-
-
-def score_judge(ctx: Context, texts: pl.Series, detectors: Manifest) -> pl.DataFrame:
-    """The judge's columns in [0, 1], in the order of the texts; the first is overall toxicity."""
-    judge = load_detector(ctx.profile.annotate.judge, ctx.profile.annotate, ctx.lake.folder(detectors))
-    return toxicity.judge_scores(_keyed(texts), judge, ctx.progress).drop("doc_id")
-
-
-def _keyed(texts: pl.Series) -> pl.DataFrame:
-    return pl.DataFrame({"doc_id": pl.Series([""] * len(texts), dtype=pl.Utf8), "text": texts})
-
-
 def _statistics(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
     return statistics.text_statistics
 
@@ -95,13 +84,12 @@ def _contamination(ctx: Context, references: Mapping[str, Manifest]) -> Annotate
 
 
 def _teachers(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
-    folder, settings = ctx.lake.folder(references["detectors"]), ctx.profile.annotate
-    teachers = [load_detector(name, settings, folder) for name in settings.teachers]
+    teachers = open_teachers(ctx, references)
     return lambda documents: toxicity.teacher_scores(documents, teachers, ctx.progress)
 
 
 def _judge(ctx: Context, references: Mapping[str, Manifest]) -> Annotate:
-    judge = load_detector(ctx.profile.annotate.judge, ctx.profile.annotate, ctx.lake.folder(references["detectors"]))
+    judge = open_detector(ctx, ctx.profile.annotate.judge, references)
     return lambda documents: toxicity.judge_scores(documents, judge, ctx.progress)
 
 
@@ -169,14 +157,14 @@ ANNOTATORS: dict[str, Annotator] = {
     "toxicity_teacher": Annotator(
         toxicity.VERSION,
         _teachers,
-        references=("detectors",),
-        parameters=lambda ctx: {"teachers": list(ctx.profile.annotate.teachers)},
+        references=MODELS,
+        parameters=lambda ctx: teacher_parameters(ctx.profile.annotate),
     ),
     "toxicity_judge": Annotator(
         toxicity.VERSION,
         _judge,
-        references=("detectors",),
-        parameters=lambda ctx: {"judge": ctx.profile.annotate.judge},
+        references=MODELS,
+        parameters=lambda ctx: judge_parameters(ctx.profile.annotate),
     ),
     "sentence_vectors": Annotator(vectors.VERSION, _vectors, references=("sentence_embedding",)),
     "register": Annotator(register.VERSION, _register, references=("register_model",)),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from curation_pipeline.lake.lake import Draft
+from dataclasses import asdict, replace
+from typing import Any
+
+from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.reward.curriculum import advanced, started
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.state import CODE_VERSION, TABLE, State, state_partition
+from curation_pipeline.stages.loop_settings import curriculum_stages, refinement_settings
+from curation_pipeline.stages.state import CODE_VERSION, MAIN, TABLE, Refinement, State, state_partition
 
-OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models")
+OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models", "audits")
 
 
 def commit_cold_start(ctx: Context, chain: str) -> Manifest:
@@ -38,6 +43,8 @@ def commit_cold_start(ctx: Context, chain: str) -> Manifest:
         own_performance=reported,
         own_drive=drive,
         parent_state_id=None,
+        refinement=Refinement(fitted_reward_id=reward.id),
+        curriculum=started(curriculum_stages(ctx.profile)) if chain == MAIN else None,
     )
     return _write(ctx, state, (base.id, metrics.id, reward.id), {})
 
@@ -47,7 +54,9 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
 
     A rejected iteration keeps its parent's model, policy and reward model in force, so the chain never deadlocks;
     what it made itself stays in the lake and in the record. Its probes are kept: they measured the shared base, and
-    what they found is as true as before.
+    what they found is as true as before. The refinement backs off: its multipliers stay the parent's and its step
+    halves. Where the labels or principles changed, the parent's reward under the new norm comes into force all the
+    same: that the model did worse is no reason to go on with a norm that was given up.
 
     Args:
         ctx: the surroundings.
@@ -68,6 +77,8 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
     accepted = drop <= limit
     change = f"P on credit data went from {parent.drive.performance:.4f} to {drive.performance:.4f}"
     reason = f"{change}; a fall of at most {limit:g} is accepted"
+    rejected_reward, refinement = _refined(ctx, lake, own.get("reward_models"), parent, accepted)
+    stages = curriculum_stages(ctx.profile) if chain == MAIN else ()
     state = State(
         chain=chain,
         ordinal=ordinal,
@@ -75,7 +86,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
         reason=reason,
         checkpoint_id=own["checkpoints"] if accepted else parent.checkpoint_id,
         policy_id=own.get("policies", parent.policy_id) if accepted else parent.policy_id,
-        reward_model_id=own.get("reward_models", parent.reward_model_id) if accepted else parent.reward_model_id,
+        reward_model_id=own.get("reward_models", parent.reward_model_id) if accepted else rejected_reward,
         metrics_id=metrics.id if accepted else parent.metrics_id,
         performance=reported if accepted else parent.performance,
         drive=drive if accepted else parent.drive,
@@ -85,11 +96,32 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
         own_performance=reported,
         own_drive=drive,
         parent_state_id=gate.parent_state_id,
+        refinement=refinement,
+        curriculum=advanced(parent.curriculum, stages, asdict(drive), accepted, ordinal),
     )
-    return _write(ctx, state, (gate_manifest.id, gate.parent_state_id, *own.values()), {"max_drop": limit})
+    parameters: dict[str, Any] = {"max_drop": limit}
+    if stages:
+        parameters["curriculum"] = [stage.model_dump(mode="json") for stage in stages]
+    return _write(ctx, state, (gate_manifest.id, gate.parent_state_id, *own.values()), parameters)
 
 
-def _write(ctx: Context, state: State, inputs: tuple[str, ...], parameters: dict[str, float]) -> Manifest:
+def _refined(ctx: Context, lake: Lake, reward_id: str | None, parent: State, accepted: bool) -> tuple[str, Refinement]:
+    """The reward model that goes on after a rejection, and what the refinement goes on with either way."""
+    settings, before = refinement_settings(ctx.profile), parent.refinement
+    if reward_id is None:  # a baseline's chain has no reward to refine
+        return parent.reward_model_id, before
+    manifest = lake.get(reward_id)
+    if not any(file.name == "refinement.json" for file in manifest.files):
+        return parent.reward_model_id, replace(before, duals=before.duals.rejected(settings))
+    record = lake.json(manifest, "refinement")
+    found = Refinement.from_dict(record["refinement"])
+    if accepted:
+        return record["on_rejection"], replace(found, duals=found.duals.accepted(settings))
+    kept = replace(before, fitted_reward_id=found.fitted_reward_id, audits=found.audits)
+    return record["on_rejection"], replace(kept, duals=before.duals.rejected(settings))
+
+
+def _write(ctx: Context, state: State, inputs: tuple[str, ...], parameters: dict[str, Any]) -> Manifest:
     recipe = Recipe(
         TABLE, state_partition(state.chain, state.ordinal), inputs, parameters, ctx.profile.seed, CODE_VERSION
     )
@@ -104,6 +136,10 @@ def _write(ctx: Context, state: State, inputs: tuple[str, ...], parameters: dict
             alignment=round(state.performance.alignment, 4),
             capability=round(state.performance.capability, 4),
             performance=round(state.performance.performance, 4),
+            multipliers={name: round(value, 4) for name, value in state.refinement.duals.named().items()},
+            refinement_step=state.refinement.duals.step,
         )
+        if state.curriculum is not None:
+            draft.summary.update(curriculum_stage=state.curriculum.name, curriculum=state.curriculum.reason)
 
     return ctx.lake.build(recipe, make)

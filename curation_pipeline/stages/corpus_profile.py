@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.quality import FAMILIES, RULES
+from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.errors import LakeError
 from curation_pipeline.experiment.corpus_page import TABLES, CorpusProfile, histogram_rows, render_corpus
 from curation_pipeline.lake.lake import Draft, Lake
@@ -136,6 +137,11 @@ class _Tables:
         parts = [self._lake.frame(self._lake.get(ids[table]), columns=wanted) for ids in self._corpus.values()]
         return self.documents.join(pl.concat(parts).unique("doc_id"), on="doc_id", how="inner")
 
+    def _teachers(self) -> list[str]:
+        """Names of the teachers' columns."""
+        manifest = self._lake.get(next(iter(self._corpus.values()))["toxicity_teacher"])
+        return list(manifest.parameters["teachers"])
+
     def _share(self) -> pl.Expr:
         return (pl.col("documents") / max(self.documents.height, 1)).alias("share")
 
@@ -152,8 +158,7 @@ class _Tables:
         return counts.sort("documents", descending=True).with_columns(self._share())
 
     def topics(self, labels: dict[str, str]) -> pl.DataFrame:
-        teacher = self._lake.get(next(iter(self._corpus.values()))["toxicity_teacher"])
-        names = [name for name in self._lake.frame(teacher).columns if name != "doc_id"]
+        names = toxicity_columns(self._teachers())
         frame = (
             self._with("sentence_vectors", ["topic"])
             .join(self._with("toxicity_teacher", names).select("doc_id", *names), on="doc_id")
@@ -207,14 +212,13 @@ class _Tables:
         return joined.with_columns((pl.col("documents") / pl.col("_n")).alias("share")).drop("_n")
 
     def distributions(self) -> pl.DataFrame:
-        teacher = self._lake.get(next(iter(self._corpus.values()))["toxicity_teacher"])
         judge = self._lake.get(next(iter(self._corpus.values()))["toxicity_judge"])
         wanted = [
             ("text_statistics", "n_words", "words", True),
             ("text_statistics", "quality", "quality heuristic", False),
             ("register", "quality_classifier", "quality classifier", False),
             ("language", "language_confidence", "language confidence", False),
-            *(("toxicity_teacher", name, f"teacher {name}", False) for name in self._lake.frame(teacher).columns[1:]),
+            *(("toxicity_teacher", name, f"teacher {name}", False) for name in self._teachers()),
             ("toxicity_judge", self._lake.frame(judge).columns[1], "judge", False),
         ]
         parts = []

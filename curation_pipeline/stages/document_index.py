@@ -11,7 +11,7 @@ from curation_pipeline.lake.keyed import ROW_GROUP, lookup
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.references import corpus_documents
+from curation_pipeline.stages.sampling import corpus_documents
 
 TABLE = "document_index"
 DOC_ID = re.compile(r"^[0-9a-f]{32}$")

@@ -9,7 +9,7 @@ from curation_pipeline.annotate import near_duplicates, semantic_duplicates
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.references import corpus_documents
+from curation_pipeline.stages.sampling import corpus_documents
 
 TABLE = "duplicates"
 CODE_VERSION = f"{near_duplicates.VERSION}.{semantic_duplicates.VERSION}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.evaluation.composite import (
     capability_from_bits,
@@ -29,14 +30,15 @@ from curation_pipeline.evaluation.toxicity import FLAG
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive
-from curation_pipeline.stages.annotations import score_judge, score_teachers
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.detectors import MODELS, score_judge, score_teachers
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.training.runtime import torch_runtime
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+EVALUATION_INPUTS = ("benchmarks", "heldout_texts", *MODELS)
 
 
 def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performance]:
@@ -47,7 +49,7 @@ def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performanc
 
 def evaluate_base(ctx: Context) -> Manifest:
     """Evaluate the uncurated base; its bits per byte are the reference of capability for every chain."""
-    references = {table: ctx.lake.require(table) for table in ("benchmarks", "heldout_texts", "detectors")}
+    references = {table: ctx.lake.require(table) for table in EVALUATION_INPUTS}
     return _evaluate(ctx, "base_metrics", {}, ctx.lake.require("base_checkpoint"), references, None)
 
 
@@ -59,7 +61,7 @@ def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
     """
     _, gate, _ = gate_and_parent(ctx.lake, chain, ordinal)
     checkpoint = ctx.lake.require("checkpoints", gate.partition)
-    references = {table: ctx.lake.get(gate.references[table]) for table in ("benchmarks", "heldout_texts", "detectors")}
+    references = {table: ctx.lake.get(gate.references[table]) for table in EVALUATION_INPUTS}
     return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"))
 
 
@@ -91,15 +93,16 @@ def _evaluate(
         quiet = ctx.telling(lambda what, fraction: None)
 
         def judge(texts: Sequence[str]) -> np.ndarray:
-            scores = score_judge(quiet, pl.Series("text", texts), references["detectors"])
+            scores = score_judge(quiet, pl.Series("text", texts), references)
             return scores.to_series(0).to_numpy().astype(np.float64)
 
         found = evaluate(
             folder, benchmarks, heldout.filter(pl.col("role") == "report"), judge, settings, seed, ctx.progress,
             ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
         )  # fmt: skip
-        teachers = score_teachers(quiet, found.generations["text"], references["detectors"])
-        generations = found.generations.with_columns(teachers.mean_horizontal().alias("teacher_score"))
+        teachers = score_teachers(quiet, found.generations["text"], references)
+        toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()
+        generations = found.generations.with_columns(toxicity.alias("teacher_score"))
         bits, odds, accuracy = _drive(ctx, folder, heldout.filter(pl.col("role") == "credit"), benchmarks, seed)
         reported_bits = metric_value(found.metrics, "heldout", "bits_per_byte")
         reference = {"reported": reported_bits, "drive": bits}

@@ -6,15 +6,17 @@ What it freezes is found again by every later stage, so corpus partitions can be
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.reward.curriculum import admits, resumed
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.state import State, parent_of, read_state, state_partition
+from curation_pipeline.stages.loop_settings import curriculum_stages
+from curation_pipeline.stages.state import MAIN, State, parent_of, read_state, state_partition
 from curation_pipeline.stages.tombstones import tombstones
 
 TABLE = "gates"
@@ -22,11 +24,13 @@ REFERENCES = (
     "heldout_texts",
     "benchmarks",
     "detectors",
+    "cascade",
     "sentence_embedding",
     "tokenizer",
     "labels",
     "base_checkpoint",
     "duplicates",
+    "initial_reward",
 )
 
 
@@ -40,6 +44,7 @@ class Gate:
         parent_state_id: the committed state that it starts from.
         corpus: for each raw corpus partition, the ids of its documents and annotations, by table.
         references: ids of the unpartitioned artefacts, by table.
+        stage: the curriculum's stage as the profile writes it; empty without a curriculum.
     """
 
     chain: str
@@ -47,6 +52,7 @@ class Gate:
     parent_state_id: str
     corpus: dict[str, dict[str, str]]
     references: dict[str, str]
+    stage: dict[str, Any] = field(default_factory=dict)
 
     @property
     def partition(self) -> dict[str, str]:
@@ -54,8 +60,13 @@ class Gate:
         return state_partition(self.chain, self.ordinal)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable form."""
-        return asdict(self)
+        """JSON-serialisable form; without a curriculum it says nothing of one."""
+        return {name: value for name, value in asdict(self).items() if name != "stage" or value}
+
+    @property
+    def max_p_harm(self) -> float:
+        """The greatest P(harm) that the curriculum's stage lets into the pool; 1 without a curriculum."""
+        return float(self.stage.get("max_p_harm", 1.0))
 
 
 def complete_corpus(lake: Lake) -> dict[str, dict[str, str]]:
@@ -84,9 +95,9 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
 
     Raises:
         GateClosedError: the parent has not been committed.
-        LakeError: no corpus partition is complete.
+        LakeError: no corpus partition is complete, or the curriculum's stage lets none of them in.
     """
-    parent, _ = parent_of(ctx.lake, chain, ordinal)
+    parent, state = parent_of(ctx.lake, chain, ordinal)
     partition = state_partition(chain, ordinal)
     # An iteration that was interrupted goes on with what its gate froze, whatever arrived since.
     frozen = ctx.lake.head(TABLE, partition)
@@ -95,16 +106,29 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     corpus = complete_corpus(ctx.lake)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
+    stages = curriculum_stages(ctx.profile)
+    found = resumed(state.curriculum, stages) if chain == MAIN else None
+    stage = None if found is None else stages[found.stage]
+    corpus = {key: ids for key, ids in corpus.items() if admits(stage, key)}
+    if stage is not None and not corpus:
+        raise LakeError(
+            f"curriculum stage {stage.name!r} lets in {', '.join(stage.sources)}, and none of that is in the corpus "
+            "with all annotations: correct its `sources`, or materialise those partitions"
+        )
     references = {table: ctx.lake.require(table).id for table in REFERENCES}
     # Read here, not looked up: a request to use a document no more holds from the next iteration on.
     references["tombstones"] = tombstones(ctx).id
-    gate = Gate(chain, ordinal, parent.id, corpus, references)
+    frozen_stage = {} if stage is None else stage.model_dump(mode="json")
+    gate = Gate(chain, ordinal, parent.id, corpus, references, frozen_stage)
     inputs = [parent.id, *references.values(), *(identity for ids in corpus.values() for identity in ids.values())]
-    recipe = Recipe(TABLE, partition, tuple(inputs), {}, ctx.profile.seed)
+    parameters = {"stage": frozen_stage} if frozen_stage else {}
+    recipe = Recipe(TABLE, partition, tuple(inputs), parameters, ctx.profile.seed)
 
     def make(draft: Draft) -> None:
         draft.json(gate.to_dict(), "gate")
         draft.summary.update(parent=parent.id, corpus_partitions=len(corpus))
+        if stage is not None:
+            draft.summary["curriculum_stage"] = stage.name
 
     return ctx.lake.build(recipe, make)
 

@@ -9,13 +9,13 @@ from curation_pipeline.annotate.parity import benign_texts, group_membership, re
 from curation_pipeline.annotate.quality import FAMILIES, RULES, quality_rules
 from curation_pipeline.annotate.quality_classifier import load_quality
 from curation_pipeline.annotate.register import register
-from curation_pipeline.stages.annotations import score_judge, score_teachers
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.detectors import MODELS, models_in_force, score_judge, score_teachers
 
 FLAGGED_SCORE = 0.5
 """At or above this a detector calls a text toxic; below it the quality classifier calls a text damaged."""
 
-INPUTS = ("labels", "detectors", "register_model")
+INPUTS = ("labels", "register_model", *MODELS)
 
 
 def parity_inputs(ctx: Context) -> list[str]:
@@ -33,15 +33,16 @@ def parity_table(ctx: Context) -> pl.DataFrame:
     Returns:
         ``dataset`` and the columns of `parity.PARITY_SCHEMA`; flagged rows first, then by falling ratio.
     """
-    labels, detectors, models = (ctx.lake.require(table) for table in INPUTS)
+    labels, registers = ctx.lake.require("labels"), ctx.lake.require("register_model")
+    models = models_in_force(ctx)
     settings = ctx.profile.annotate
     benign = benign_texts(ctx.lake.frame(labels))
     texts = benign.select(pl.col("text_id").alias("doc_id"), "text")
     rules = quality_rules(texts, settings.quality)
-    folder = ctx.lake.folder(models)
+    folder = ctx.lake.folder(registers)
     quality = register(texts, quality=load_quality(folder / "quality"))
-    teachers = score_teachers(ctx, texts["text"], detectors)
-    judge = score_judge(ctx, texts["text"], detectors)
+    teachers = score_teachers(ctx, texts["text"], models).select(settings.teachers)
+    judge = score_judge(ctx, texts["text"], models)
     removed = benign.select("text_id").with_columns(
         *(~rules[f"pass_{name}"].alias(name) for name in FAMILIES),
         *(~rules[rule.flag].alias(rule.column) for rule in RULES),

@@ -13,13 +13,14 @@ from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.composite import RewardModel
+from curation_pipeline.reward.curriculum import admitted
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
 
 TABLE = "pool"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 HARM_EDGES = (0.1, 0.5)
 """Upper edges of the toxicity bins 0 (clean) and 1 (doubtful) on P(harm); what is above is bin 2 (harmful)."""
 
@@ -110,12 +111,13 @@ def candidates(
         The frame of the table ``pool``, sorted by doc_id.
     """
     vectors = corpus["vector"].to_numpy()
-    p_harm = reward.safety.p_harm(corpus.select(teachers), vectors)
-    bins = np.digitize(p_harm, HARM_EDGES).astype(np.int8)
+    found = reward.annotate(corpus, vectors)
+    bins = np.digitize(found["p_harm"].to_numpy(), HARM_EDGES).astype(np.int8)
+    beside = tuple(name for name in ("obfuscation",) if name in corpus.columns)
     return (
         corpus.with_columns(
-            pl.Series("p_harm", p_harm, dtype=pl.Float32).round(4),
-            pl.Series("alignment", reward.alignment.score(vectors), dtype=pl.Float32).round(4),
+            found["p_harm"],
+            found["alignment"],
             pl.Series("toxicity_bin", bins),
             pl.Series("n_drawn", [drawn.get(doc_id, 0) for doc_id in corpus["doc_id"]], dtype=pl.Int32),
         )
@@ -124,7 +126,7 @@ def candidates(
         )
         .select(
             "doc_id", "source", "snapshot", "domain", "n_tokens", "topic", "toxicity_bin", "identity_group", "stratum",
-            "vector", *teachers, "p_harm", "alignment", "quality", "n_drawn",
+            "vector", *teachers, *beside, "p_harm", "alignment", "quality", "n_drawn",
         )
         .sort("doc_id")
     )  # fmt: skip
@@ -167,6 +169,10 @@ def candidate_pool(ctx: Context, chain: str, ordinal: int) -> Manifest:
             raise DataError("nothing is left to draw: every document is held out or removed; see [removal]")
         reward = RewardModel.load(ctx.lake.folder(reward_manifest))
         frame = candidates(corpus, tuple(teachers), reward, drawn_counts(ctx.lake, parent.batches))
+        pool_size = frame.height
+        frame = admitted(frame, gate.max_p_harm)
+        if frame.is_empty():
+            raise DataError(f"curriculum stage {gate.stage['name']!r} lets no document in: raise its `max_p_harm`")
         draft.keyed(frame)
         tokens = frame["n_tokens"].sum()
         by_bin = frame.group_by("toxicity_bin").agg(pl.col("n_tokens").sum()).sort("toxicity_bin")
@@ -181,5 +187,7 @@ def candidate_pool(ctx: Context, chain: str, ordinal: int) -> Manifest:
             token_share_by_toxicity_bin={str(b): round(n / max(tokens, 1), 4) for b, n in by_bin.iter_rows()},
             documents_by_source=dict(frame["source"].value_counts().sort("source").iter_rows()),
         )
+        if gate.stage:
+            draft.summary.update(curriculum_stage=gate.stage["name"], kept_back_by_stage=pool_size - frame.height)
 
     return ctx.lake.build(recipe, make)

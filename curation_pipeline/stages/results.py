@@ -17,6 +17,7 @@ from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.refinement_report import refinement_parts
 from curation_pipeline.stages.state import MAIN, State, chains, history
 
 AXES = ("safety", "alignment", "capability", "performance")
@@ -55,6 +56,7 @@ def gather(ctx: Context) -> ReportData:
         credit=_credit(lake, main),
         credit_fit=_credit_fit(lake, main),
         reward_moves=_reward_moves(lake, main),
+        **refinement_parts(lake, main),
         learning=_learning(lake, main),
         divergence=_divergence(lake, main),
         judge_clean=_judge_clean(lake, ctx.profile.annotate.judge),

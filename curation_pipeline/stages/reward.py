@@ -1,107 +1,147 @@
-"""The reward model: fitted once on human labels, then refined after each evaluation."""
+"""The reward model as it is fitted on human labels; `refinement` moves it after each evaluation."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.vectors import load_vectors
-from curation_pipeline.lake.lake import Draft
+from curation_pipeline.annotate.head_settings import HEADS
+from curation_pipeline.annotate.vectors import VectorModel, load_vectors
+from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.reward.composite import RewardModel
-from curation_pipeline.reward.fitting import fit_reward, reward_quality
-from curation_pipeline.reward.refine import refine
+from curation_pipeline.reward.alignment import Examples, Pairs
+from curation_pipeline.reward.fitting import fit_reward, preference_pairs, principle_examples
+from curation_pipeline.reward.principles import examples_of
+from curation_pipeline.reward.quality import reward_quality, reward_reliability
+from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
-from curation_pipeline.stages.annotations import score_teachers
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.evaluation import performances
-from curation_pipeline.stages.gate import gate_and_parent
+from curation_pipeline.stages.detectors import MODELS, labels_hash, models_in_force, score_teachers
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NOVELTY_SAMPLE = 200
 """Vectors of each raw partition that the novelty features are fitted on."""
+NOT_FITTED = {
+    "refinement", "audit", "divergence",
+    "max_log_step", "refine_rate", "min_weight", "tolerance", "capability_tolerance",
+}  # fmt: skip
+"""Settings of the reward that no fitted part depends on: they say how it moves."""
 
 
 def initial_reward(ctx: Context) -> Manifest:
     """Fit safety and alignment on human labels, with the profile's alpha, beta and gamma.
 
+    It is fitted anew when labels, principles or detectors change, which is how a new norm reaches a running chain (see
+    `refinement`), and stays as it is when only the corpus has grown.
+
     Raises:
-        LakeError: labels, detectors or sentence vectors have not been made.
+        LakeError: labels, detectors, their audit or sentence vectors have not been made.
     """
     lake, settings = ctx.lake, ctx.profile.reward
-    labels, detectors, embedding = (lake.require(table) for table in ("labels", "detectors", "sentence_embedding"))
+    labels, embedding, audit = (lake.require(table) for table in ("labels", "sentence_embedding", "detector_audit"))
+    models = models_in_force(ctx)
+    frame = lake.frame(labels).filter(pl.col("role").is_in(["fit", "calibrate", "report"]))
+    preferences = lake.frame(labels, "preferences")
     parameters = {
-        "reward": settings.model_dump(mode="json"),
+        "reward": settings.model_dump(mode="json", exclude=NOT_FITTED),
         "teachers": list(ctx.profile.annotate.teachers),
         "generation": ctx.profile.annotate.generation,
+        "labels": labels_hash(frame),
+        "preferences": labels_hash(preferences, ["source", "pair_id", "role"]),
+        "models": [models[name].id for name in MODELS],
+        "audit": audit.id,
     }
-    inputs = (labels.id, detectors.id, embedding.id, *(m.id for m in lake.heads("sentence_vectors")))
+    inputs = (
+        labels.id,
+        embedding.id,
+        audit.id,
+        *(models[name].id for name in MODELS),
+        *(m.id for m in lake.heads("sentence_vectors")),
+    )
     recipe = Recipe("initial_reward", {}, inputs, parameters, ctx.profile.seed, CODE_VERSION)
 
     def make(draft: Draft) -> None:
-        frame = lake.frame(labels).filter(pl.col("role").is_in(["fit", "calibrate", "report"]))
-        vectors = load_vectors(lake.folder(embedding) / "vectors").transform(frame["text"])
-        scores = score_teachers(ctx, frame["text"], detectors)
-        pool_vectors = np.concatenate(
-            [
-                lake.frame(m, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE]
-                for m in lake.heads("sentence_vectors")
-            ]
+        vectoriser = load_vectors(lake.folder(embedding) / "vectors")
+        vectors = vectoriser.transform(frame["text"])
+        scores = score_teachers(ctx, frame["text"], models).select(ctx.profile.annotate.teachers)
+        pairs = _pairs(ctx, preferences, vectoriser, models)
+        model = fit_reward(
+            frame,
+            scores,
+            vectors,
+            _pool_vectors(lake),
+            settings,
+            derive(ctx.profile.seed, "reward"),
+            audit=lake.frame(audit).filter(pl.col("detector").is_in(list(ctx.profile.annotate.teachers))),
+            preferences=pairs,
+            examples=_principles(ctx, settings, vectoriser, models),
+            trained_on=trained_on(ctx),
+            dataset_axes=labels.summary["axes"],
         )
-        model = fit_reward(frame, scores, vectors, pool_vectors, settings, derive(ctx.profile.seed, "reward"))
         model.save(draft.folder)
-        quality = reward_quality(model, frame, scores, vectors, settings, ctx.profile.seed)
+        axes = labels.summary["axes"]
+        lengths = tuple(preferences[side].str.len_chars().to_numpy() for side in ("preferred", "dispreferred"))
+        quality = reward_quality(
+            model,
+            frame,
+            scores,
+            vectors,
+            settings,
+            ctx.profile.seed,
+            preferences=pairs,
+            preference_lengths=None if pairs is None else (lengths[0], lengths[1]),
+            dataset_axes=axes,
+        )
         draft.frame(quality, "quality")
+        draft.frame(reward_reliability(model, frame, scores, vectors, dataset_axes=axes), "reliability")
+        shown = quality.filter((pl.col("group") == "") & pl.col("value").is_finite())
         draft.summary.update(
             identity=model.identity, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma,
             **{f"{part}_{metric}_{dataset}": round(value, 4)
-               for part, dataset, metric, value in quality.select("part", "dataset", "metric", "value").iter_rows()},
+               for part, dataset, metric, value in shown.select("part", "dataset", "metric", "value").iter_rows()},
         )  # fmt: skip
 
     return lake.build(recipe, make, founded=True)
 
 
-def refine_reward(ctx: Context, chain: str, ordinal: int) -> Manifest:
-    """The reward model of the next iteration, moved by what this one's evaluation on credit data showed.
+def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:
+    """Teacher -> the labelled sets whose texts of role ``fit`` it was fitted on."""
+    settings = ctx.profile.annotate
+    return {name: settings.heads.datasets_of(name) for name in settings.teachers if name in HEADS}
 
-    Raises:
-        LakeError: the evaluation has not been done.
-    """
-    lake = ctx.lake
-    _, gate, parent = gate_and_parent(lake, chain, ordinal)
-    metrics = lake.require("metrics", gate.partition)
-    before = lake.get(parent.reward_model_id)
-    settings = ctx.profile.reward
-    recipe = Recipe(
-        "reward_models",
-        gate.partition,
-        (before.id, metrics.id, gate.parent_state_id),
-        {"reward": settings.model_dump(mode="json")},
-        ctx.profile.seed,
-        CODE_VERSION,
+
+def _pool_vectors(lake: Lake) -> np.ndarray:
+    """Some vectors of each raw partition."""
+    return np.concatenate(
+        [
+            lake.frame(manifest, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE]
+            for manifest in lake.heads("sentence_vectors")
+        ]
     )
 
-    def make(draft: Draft) -> None:
-        model = RewardModel.load(lake.folder(before))
-        _, now = performances(lake, metrics)
-        axes = ("safety", "alignment", "capability")
-        measured = {name: value for name, value in asdict(now).items() if name in axes}
-        earlier = {name: value for name, value in asdict(parent.drive).items() if name in axes}
-        # The base's capability is one half by definition: it is the reference that may be lost by a few percent.
-        targets = {"safety": ctx.profile.loop.target_safety, "capability": 0.5}
-        weights, moves = refine(model.weights, measured, earlier, targets, settings)
-        refined = model.reweighted(weights)
-        refined.save(draft.folder)
-        draft.json([asdict(move) for move in moves], "moves")
-        draft.summary.update(
-            identity=refined.identity,
-            alpha=round(weights.alpha, 4),
-            beta=round(weights.beta, 4),
-            gamma=round(weights.gamma, 4),
-            moves="; ".join(f"{m.name} {m.before:.3f} to {m.after:.3f}: {m.reason}" for m in moves)
-            or "none was needed",
-        )
 
-    return lake.build(recipe, make)
+def _pairs(
+    ctx: Context, preferences: pl.DataFrame, vectoriser: VectorModel, models: Mapping[str, Manifest]
+) -> Pairs | None:
+    """The preference pairs of the profile's labelled files; None where there are none."""
+    if preferences.is_empty():
+        return None
+    sides = [preferences["preferred"].alias("text"), preferences["dispreferred"].alias("text")]
+    vectors = [vectoriser.transform(side) for side in sides]
+    teachers = ctx.profile.annotate.teachers
+    scores = [score_teachers(ctx, side, models).select(teachers) for side in sides]
+    return preference_pairs(preferences, (vectors[0], vectors[1]), (scores[0], scores[1]))
+
+
+def _principles(
+    ctx: Context, settings: RewardSettings, vectoriser: VectorModel, models: Mapping[str, Manifest]
+) -> Examples | None:
+    """The examples of the profile's written principles; None where there are none."""
+    examples = examples_of(settings.principles)
+    if examples.is_empty():
+        return None
+    scores: Any = score_teachers(ctx, examples["text"], models).select(ctx.profile.annotate.teachers)
+    return principle_examples(examples, vectoriser.transform(examples["text"]), scores)

@@ -39,6 +39,7 @@ def objective_of(ctx: Context, parent: State, reward: RewardModel, credit: Downs
         budget_tokens=ctx.profile.loop.token_budget,
         last_safety=parent.drive.safety,
         last_capability=parent.drive.capability,
+        curriculum_stage=0.0 if parent.curriculum is None else parent.curriculum.progress,
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.reward.curriculum import CurriculumState
+from curation_pipeline.reward.duals import Duals
 
 MAIN = "main"
 TABLE = "state"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def iteration_key(ordinal: int) -> str:
@@ -34,6 +37,29 @@ class Performance:
     alignment: float
     capability: float
     performance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """What the reward's refinement carries from an iteration to the next, beside the reward model itself.
+
+    Attributes:
+        duals: multipliers of the constraints, and the step that rejections shorten.
+        audit_shifts: the audits' part of the corrections: column -> value -> shift of the logit of P(harm).
+        fitted_reward_id: the fitted reward (table ``initial_reward``) that the running one descends from; None in a
+            state of an earlier version.
+        audits: audit batches drawn under that fitted reward, oldest first; their labels are what recalibrates.
+    """
+
+    duals: Duals = field(default_factory=Duals)
+    audit_shifts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    fitted_reward_id: str | None = None
+    audits: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Refinement:
+        """From what ``asdict`` gives, after JSON."""
+        return cls(Duals.from_json(raw["duals"]), raw["audit_shifts"], raw["fitted_reward_id"], tuple(raw["audits"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,8 @@ class State:
         own_performance: what is reported of this iteration's own model.
         own_drive: the same on data of role ``credit``.
         parent_state_id: the state it started from; None for the cold start.
+        refinement: multipliers, the audits' shifts and the fitted reward that the next iteration goes on from.
+        curriculum: the stage that the next iteration stands in; None without stages in the profile.
     """
 
     chain: str
@@ -78,6 +106,8 @@ class State:
     own_performance: Performance
     own_drive: Performance
     parent_state_id: str | None
+    refinement: Refinement = field(default_factory=Refinement)
+    curriculum: CurriculumState | None = None
 
     @property
     def key(self) -> str:
@@ -97,6 +127,8 @@ class State:
                 **{name: Performance(**raw[name]) for name in ("performance", "drive", "own_performance", "own_drive")},
                 "batches": tuple(raw["batches"]),
                 "probes": tuple(raw["probes"]),
+                "refinement": Refinement.from_dict(raw["refinement"]) if "refinement" in raw else Refinement(),
+                "curriculum": CurriculumState.from_json(raw.get("curriculum")),
             }
         )
 

@@ -78,12 +78,37 @@ def _settings(checkpoint: Path, folder: Path) -> AnnotateSettings:
 def test_scores_with_local_files_only(tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
     checkpoint, folder, _ = tiny
     detector = load_detector("detoxify", _settings(checkpoint, folder), tmp_path)
-    assert detector.heads == ("toxicity", "insult")
+    assert detector.heads == ("toxicity", "insult", "toxicity_mean")
     scores = detector.score(["good morning friend", "you idiot", "a long nice river"])["toxicity"].to_list()
     assert scores[1] > 0.8
     assert max(scores[0], scores[2]) < 0.2
     alone = detector.score(["you idiot"])["toxicity"][0]
     assert alone == pytest.approx(scores[1], abs=2e-4)
+
+
+def test_short_texts_score_as_plain_predict_and_long_ones_are_read_to_their_end(
+    tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    from detoxify import Detoxify
+
+    checkpoint, folder, _ = tiny
+    loaded = torch.load(checkpoint, weights_only=True)
+    loaded["config"]["arch"]["args"]["model_type"] = str(folder)
+    local = tmp_path / "local.ckpt"
+    torch.save(loaded, local)
+    plain = Detoxify(checkpoint=str(local), huggingface_config_path=str(folder))
+    plain.tokenizer.model_max_length = 64  # the tiny tokenizer names no length of its own
+    detector = load_detector("detoxify", _settings(checkpoint, folder), tmp_path)
+    short = [*TEXTS, "", "idiot " * 40]
+    scores = detector.score(short)
+    for head, values in plain.predict(short).items():
+        assert scores[head].to_list() == pytest.approx(values, abs=2e-4)
+    assert scores["toxicity_mean"].equals(scores["toxicity"].alias("toxicity_mean"))
+    long = "have a nice day " * 100 + "you are an idiot " * 5
+    found = detector.score([long])
+    assert plain.predict(long)["toxicity"] < 0.2
+    assert found["toxicity"][0] > 0.5
+    assert found["toxicity_mean"][0] < found["toxicity"][0] / 3
 
 
 def test_config_with_another_number_of_labels_is_refused(

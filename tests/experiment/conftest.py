@@ -149,6 +149,69 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
                 for index, (name, start) in enumerate(weights.items())
             ]
         ),
+        moves=pl.DataFrame(
+            [
+                {
+                    "ordinal": ordinal,
+                    "kind": kind,
+                    "name": name,
+                    "before": 0.5,
+                    "after": 0.55,
+                    "reason": f"safety 0.500 is below its target 0.800 {hostile}",
+                }
+                for ordinal in ordinals
+                for kind, name in (("dual", "lambda_S"), ("weight", "alpha"), ("correction", "correction source forum"))
+            ],
+        ),
+        multipliers=pl.DataFrame(
+            [
+                {"ordinal": ordinal, "name": name, "value": 0.1 * ordinal * (index + 1)}
+                for ordinal in ordinals
+                for index, name in enumerate(("lambda_S", "lambda_C", "lambda_A", "lambda_g gender"))
+            ]
+        ),
+        corrections=pl.DataFrame(
+            [{"ordinal": iterations - 1, "stratum": f"source {name}", "value": 0.3} for name in ("forum", hostile)]
+        ),
+        audits=pl.DataFrame(
+            {
+                "ordinal": list(ordinals),
+                "drawn": 60,
+                "labelled": [60 * (ordinal > 0) for ordinal in ordinals],
+                "state": ["60 labels" if ordinal else "awaiting labels" for ordinal in ordinals],
+            }
+        ),
+        audit_shifts=pl.DataFrame(
+            {
+                "ordinal": iterations - 1,
+                "stratum": ["source forum", f"identity_group {hostile}"],
+                "value": [0.4, -0.2],
+                "ci_low": [0.1, -0.5],
+                "ci_high": [0.7, 0.1],
+                "labels": [40, 20],
+                "harmful": [0.3, 0.05],
+                "predicted": [0.2, 0.08],
+            }
+        ),
+        curriculum=pl.DataFrame(
+            {"ordinal": list(ordinals), "stage": hostile, "reason": "easy was met, 2 of 2 in a row: on to hard"}
+        ),
+        distance=pl.DataFrame(
+            [
+                {
+                    "ordinal": ordinal,
+                    "what": what,
+                    "measure": measure,
+                    "value": value,
+                    "ci_low": value - 0.05,
+                    "ci_high": value + 0.05,
+                    "n": 300,
+                }
+                for ordinal in ordinals
+                for what in ("generations", "drawn documents")
+                for measure, value in (("rank_correlation", 0.7), ("flag_rate_gap", 0.02 * ordinal))
+            ]
+        ),
         learning=pl.DataFrame(
             learning, schema={"ordinal": pl.Int64, "step": pl.Int64, "quantity": pl.String, "value": pl.Float64}
         ),

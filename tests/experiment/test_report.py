@@ -78,7 +78,7 @@ def test_hostile_texts_are_shown_as_text(page: Page, html: str, hostile: str) ->
     folded = next(index for index, (tag, _) in enumerate(page.tags) if tag == "details")
     assert folded > 0
     summaries = [index for index, (tag, _) in enumerate(page.tags) if tag == "summary"]
-    assert len(summaries) == 2
+    assert len(summaries) == 3
     assert "Content warning" in page.text
     # Every sample stands inside <details>.
     for found in re.finditer('class="sample"', html):
@@ -100,6 +100,16 @@ def test_downloads_hold_the_data_and_no_formula(page: Page) -> None:
     assert cells.rows() == [("'=HYPERLINK(1)", -1.0), ("plain", 2.0), (None, 3.0)]
     trend = pl.read_csv(io.BytesIO(files["trend-safety.csv"]))
     assert trend.height == 16
+
+
+def test_what_moved_is_told_with_its_reason(page: Page, html: str) -> None:
+    assert "What moved and why" in page.text
+    section = html[html.index("What moved and why") : html.index("How the policy learned")]
+    for shown in ("lambda_S", "correction source forum", "below its target", "on to hard", "awaiting labels"):
+        assert shown in section
+    assert "moves.csv" in section
+    assert "the gap of the flag rates changes by +0.020 an iteration" in page.text
+    assert "0.060 apart" in page.text
 
 
 @pytest.mark.parametrize("part", [None, *SCHEMAS])

@@ -10,20 +10,19 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from curation_pipeline.reward.calibration import (
+    Beta,
     Isotonic,
-    Platt,
-    auroc,
     calibrator_from_json,
     calibrator_to_json,
-    cross_fitted_reliability,
     estimate_prior,
-    expected_calibration_error,
+    fit_beta,
     fit_calibrator,
     fit_isotonic,
     fit_platt,
     safe_logit,
     shift_prior,
 )
+from curation_pipeline.reward.metrics import auroc, cross_fitted_reliability, expected_calibration_error
 
 
 def _miscalibrated(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,11 +46,29 @@ def test_the_truth_is_recovered() -> None:
     assert found.ci_low <= found.ece <= found.ci_high
 
 
-def test_the_number_of_labels_chooses_the_calibrator() -> None:
-    scores, _, labels = _miscalibrated(1000)
-    assert isinstance(fit_calibrator(scores, labels), Isotonic)
-    assert isinstance(fit_calibrator(scores[:999], labels[:999]), Platt)
+def test_held_out_loss_chooses_the_calibrator() -> None:
+    scores, _, labels = _miscalibrated(3000)
+    assert not isinstance(fit_calibrator(scores, labels), Isotonic)  # the truth is a sigmoid
     np.testing.assert_allclose(fit_calibrator(scores[:0], labels[:0])(scores), scores, atol=2e-4)
+    random = np.random.default_rng(1)
+    step = np.where(scores < 0.3, 0.1, np.where(scores < 0.7, 0.5, 0.55))
+    stairs = (random.random(3000) < step).astype(float)
+    assert isinstance(fit_calibrator(scores, stairs), Isotonic)
+    assert not isinstance(fit_calibrator(scores[:999], stairs[:999]), Isotonic)
+    bent = expit(0.3 * np.log(scores) - 2.5 * np.log1p(-scores) - 1.0)
+    found = fit_calibrator(scores, (random.random(3000) < bent).astype(float), isotonic_from=10_000)
+    assert isinstance(found, Beta)
+    assert (found.a, found.b, found.c) == pytest.approx((0.3, 2.5, -1.0), abs=0.35)
+
+
+def test_a_known_background_is_cleared_away() -> None:
+    scores, truth, _ = _miscalibrated(8000)
+    random = np.random.default_rng(2)
+    background = random.choice([0.1, 0.6], 8000)
+    labels = (random.random(8000) < 1 - (1 - truth) * (1 - background)).astype(float)
+    for fit in (fit_platt, fit_beta, fit_isotonic):
+        assert np.abs(fit(scores, labels, background=background)(scores) - truth).mean() < 0.03
+        assert np.abs(fit(scores, labels)(scores) - truth).mean() > 0.15
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(-0.5, 1.5), st.floats(0.1, 5)), min_size=1, max_size=40))

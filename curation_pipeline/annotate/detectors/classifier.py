@@ -15,17 +15,16 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.token_windows import TOKENS_OF_A_TEXT, TokenWindows, window_of
 from curation_pipeline.errors import ConfigError, MissingModelError
 from curation_pipeline.lake.lake import file_sha256
-from curation_pipeline.progress import Progress, silent
+from curation_pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from curation_pipeline.annotate.settings import ClassifierSettings
 
 NAME = "classifier"
 HEADS = ("harm", "harm_mean")
-DEFAULT_WINDOW = 512
-"""Tokens of a window where neither the profile nor the tokenizer names a length."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,59 +32,30 @@ class SequenceClassifier:
     """A loaded classifier.
 
     Attributes:
-        model: a transformers model for sequence classification, in evaluation mode.
-        tokenizer: its tokenizer.
+        network: a transformers model for sequence classification and its tokenizer, over windows.
         harmful: columns of the logits that mean harm.
         multi_label: each label has its own probability (sigmoid); otherwise they share one (softmax).
-        window: tokens of a window, special tokens included.
-        stride: tokens that neighbouring windows share.
-        batch_size: windows scored at once.
         version: the model's name or content.
         name: the detector's name.
         heads: ``harm``, the maximum over a text's windows, and ``harm_mean``, their mean.
     """
 
-    model: Any
-    tokenizer: Any
+    network: TokenWindows
     harmful: tuple[int, ...]
     multi_label: bool
-    window: int
-    stride: int
-    batch_size: int
     version: str
     name: str = NAME
     heads: tuple[str, ...] = HEADS
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
         """See ``Detector.score``. A window's harm is the largest (multi-label) or the summed harmful probability."""
-        import torch
 
-        report = progress or silent
-        if not texts:
-            return score_frame(np.zeros((0, len(HEADS))), HEADS)
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.window, stride=self.stride, return_overflowing_tokens=True
-        )
-        owner = np.asarray(encoded.pop("overflow_to_sample_mapping"))
-        lengths = np.asarray([len(ids) for ids in encoded["input_ids"]])
-        harm = np.zeros(len(owner))
-        # Windows of like length together: a batch costs as much as its longest.
-        order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            batch = self.tokenizer.pad(
-                {key: [value[i] for i in rows] for key, value in encoded.items()}, return_tensors="pt"
-            )
-            with torch.inference_mode():
-                logits = self.model(**batch.to(self.model.device)).logits.float().cpu()
+        def harm(logits: Any) -> Any:
             if self.multi_label:
-                harm[rows] = logits.sigmoid()[:, list(self.harmful)].amax(dim=1).numpy()
-            else:
-                harm[rows] = logits.softmax(dim=1)[:, list(self.harmful)].sum(dim=1).numpy()
-            report(f"scoring with {self.name}", min(1.0, (start + self.batch_size) / len(order)))
-        highest = np.zeros(len(texts))
-        np.maximum.at(highest, owner, harm)
-        mean = np.bincount(owner, weights=harm, minlength=len(texts)) / np.bincount(owner, minlength=len(texts))
+                return logits.sigmoid()[:, list(self.harmful)].amax(dim=1, keepdim=True)
+            return logits.softmax(dim=1)[:, list(self.harmful)].sum(dim=1, keepdim=True)
+
+        highest, mean = self.network.pooled(texts, harm, 1, self.name, progress)
         return score_frame(np.column_stack([highest, mean]), HEADS)
 
 
@@ -117,16 +87,17 @@ def load(settings: ClassifierSettings) -> SequenceClassifier:
             f"annotate.classifier.harmful_labels: {settings.model!r} has no label {', '.join(unknown)}; "
             f"it has {', '.join(map(str, model.config.id2label.values()))}"
         )
-    positions = getattr(model.config, "max_position_embeddings", None) or DEFAULT_WINDOW
-    window = min(settings.window or DEFAULT_WINDOW, tokenizer.model_max_length, positions)
+    window = window_of(model, tokenizer, settings.window)
     return SequenceClassifier(
-        model=model.to(settings.device).eval(),
-        tokenizer=tokenizer,
+        network=TokenWindows(
+            model=model.to(settings.device).eval(),
+            tokenizer=tokenizer,
+            window=window,
+            stride=min(settings.stride, window // 2),
+            batch_tokens=settings.batch_size * TOKENS_OF_A_TEXT,
+        ),
         harmful=tuple(labels[label.lower()] for label in settings.harmful_labels),
         multi_label=model.config.problem_type == "multi_label_classification",
-        window=window,
-        stride=min(settings.stride, window // 2),
-        batch_size=settings.batch_size,
         version=fingerprint(settings),
     )
 

@@ -4,6 +4,9 @@ Detoxify itself downloads weights, asks a hub for the base model's configuration
 restriction. Here nothing is downloaded: the checkpoint is first read in torch's weights-only mode, in which a pickle
 can hold nothing but tensors and plain values, the hub's name in it is replaced by the local folder, and only that copy,
 in memory, is handed over.
+
+Its ``predict`` cuts a text at the model's length and pads each batch to its longest text. Here its network and its
+tokenizer score long texts in windows, in batches of like length; short texts have the scores that ``predict`` gives.
 """
 
 from __future__ import annotations
@@ -15,14 +18,20 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.token_windows import (
+    DEFAULT_STRIDE,
+    TOKENS_OF_A_TEXT,
+    TokenWindows,
+    window_of,
+)
+from curation_pipeline.annotate.detectors.windows import mean_name
 from curation_pipeline.errors import ConfigError, IntegrityError, MissingModelError
-from curation_pipeline.progress import Progress, silent
+from curation_pipeline.progress import Progress
 
 NAME = "detoxify"
 HEADLINE = "toxicity"
@@ -33,31 +42,25 @@ class DetoxifyDetector:
     """Detoxify, loaded.
 
     Attributes:
-        model: the package's own ``Detoxify`` object.
-        version: of the package and the checkpoint's content.
-        heads: the checkpoint's classes, ``toxicity`` first.
-        batch_size: texts scored at once.
+        network: the network and the tokenizer of the package's own ``Detoxify`` object, over windows.
+        classes: where each class of ``heads`` stands among the logits.
+        version: of the package, the windows and the checkpoint's content.
+        heads: the checkpoint's classes, ``toxicity`` first, each a maximum over a text's windows; and the first one's
+            mean over the windows.
     """
 
-    model: Any
+    network: TokenWindows
+    classes: tuple[int, ...]
     version: str
     heads: tuple[str, ...]
-    batch_size: int = 32
     name: str = NAME
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column a class; see ``Detector.score``. Texts are truncated to the model's own length."""
-        report = progress or silent
-        scores = np.zeros((len(texts), len(self.heads)))
-        # Texts of like length together: a batch costs as much as its longest text.
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        for start in range(0, len(texts), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            result = self.model.predict([texts[i] for i in rows])
-            for column, head in enumerate(self.heads):
-                scores[rows, column] = result[head]
-            report(f"scoring with {self.name}", min(1.0, (start + self.batch_size) / len(texts)))
-        return score_frame(scores, self.heads)
+        """One Float32 column a class, and the headline's mean; see ``Detector.score``."""
+        highest, mean = self.network.pooled(
+            texts, lambda logits: logits.sigmoid()[:, list(self.classes)], len(self.classes), self.name, progress
+        )
+        return score_frame(np.column_stack([highest, mean[:, 0]]), self.heads)
 
 
 def load(
@@ -70,7 +73,7 @@ def load(
             ``state_dict``.
         huggingface_config_path: folder with config.json (its ``num_labels`` the number of classes) and the tokenizer.
         device: torch device.
-        batch_size: texts scored at once.
+        batch_size: texts of ``TOKENS_OF_A_TEXT`` tokens scored at once.
 
     Raises:
         MissingModelError: when a file or the package is missing.
@@ -110,7 +113,21 @@ def load(
     torch.save(loaded, local)
     local.seek(0)
     model = Detoxify(checkpoint=local, device=device, huggingface_config_path=str(huggingface_config_path))
+    tokenizer = model.tokenizer
+    if not tokenizer.is_fast:
+        raise ConfigError(f"Detoxify: {huggingface_config_path} has no fast tokenizer, which windows need")
     names = tuple(model.class_names)
     heads = (HEADLINE, *(name for name in names if name != HEADLINE)) if HEADLINE in names else names
-    version = f"0.5-{hashlib.sha256(raw).hexdigest()[:12]}"
-    return DetoxifyDetector(model=model, version=version, heads=heads, batch_size=batch_size)
+    window = window_of(model.model, tokenizer)
+    return DetoxifyDetector(
+        network=TokenWindows(
+            model=model.model.eval(),
+            tokenizer=tokenizer,
+            window=window,
+            stride=min(DEFAULT_STRIDE, window // 2),
+            batch_tokens=batch_size * TOKENS_OF_A_TEXT,
+        ),
+        classes=tuple(names.index(head) for head in heads),
+        version=f"0.5-2-{hashlib.sha256(raw).hexdigest()[:12]}",
+        heads=(*heads, mean_name(heads)),
+    )

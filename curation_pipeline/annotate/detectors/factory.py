@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.head_settings import HEADS
+from curation_pipeline.annotate.hosted_settings import HOSTED
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
 from curation_pipeline.lake.lake import file_sha256
@@ -15,18 +17,23 @@ OWN_WEIGHTS = ("detoxify", "classifier")
 """Detectors whose weights the profile points to."""
 
 
-def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> Detector:
+def load_detector(name: str, settings: AnnotateSettings, models_dir: Path, cache: Path | None = None) -> Detector:
     """The detector ``name``, ready to score.
 
     Args:
-        name: ``alt_profanity``, ``tox_block``, ``detoxify`` or ``classifier``.
+        name: of a detector; a cascade is put together from two of them by its stage.
         settings: the profile's annotation settings.
-        models_dir: folder with a converted detector in a subfolder of its name each.
+        models_dir: folder with a converted or fitted detector in a subfolder of its name each.
+        cache: folder of package archives, for a head with a packaged encoder.
 
     Raises:
         MissingModelError: when its model is not there, with what to do.
         ConfigError: when there is no such detector.
     """
+    if name in HOSTED:
+        from curation_pipeline.annotate.detectors import hosted
+
+        return hosted.load_hosted(name, settings.hosted)
     if name == "detoxify":
         from curation_pipeline.annotate.detectors import detoxify
 
@@ -41,9 +48,16 @@ def load_detector(name: str, settings: AnnotateSettings, models_dir: Path) -> De
         from curation_pipeline.annotate.detectors import classifier
 
         return classifier.load(settings.classifier)
-    if name not in PACKAGED:
-        raise ConfigError(f"there is no detector `{name}`; known are {', '.join((*PACKAGED, *OWN_WEIGHTS))}")
     directory = models_dir / name
+    if name in HEADS:
+        from curation_pipeline.annotate.detectors.head import load_head
+        from curation_pipeline.annotate.encoder import load_encoder
+
+        encoder = settings.heads.encoder
+        return load_head(directory, None if encoder is None or cache is None else load_encoder(settings.heads, cache))
+    if name not in PACKAGED:
+        known = (*PACKAGED, *OWN_WEIGHTS, *HEADS, *HOSTED)
+        raise ConfigError(f"there is no detector `{name}`; known are {', '.join(known)}")
     if not directory.is_dir():
         raise MissingModelError(
             f"the detector {name} is not in {models_dir}; convert it from its package's archive with "

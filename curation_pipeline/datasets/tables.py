@@ -1,0 +1,144 @@
+"""Columns of a CSV, TSV, JSONL or Parquet file as text, with errors that name the file, the row and the remedy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from curation_pipeline.errors import ConfigError, DataError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file, plain or ``.gz``, without its byte-order mark.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it cannot be unpacked, or is not UTF-8; names the line.
+    """
+    raw = _read_bytes(path)
+    try:
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}); get it again") from error
+
+
+def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
+    """Some columns of a file as text; a value that is missing is null.
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, each plain or with ``.gz``, or ``.parquet``.
+        columns: the columns that must be there.
+        optional: columns that are taken where they are there.
+
+    Returns:
+        Utf8 columns, in the order asked for; row i is the i-th row of the file, its header not counted.
+
+    Raises:
+        ConfigError: there is no such file, its suffix is unknown, or a column is missing.
+        DataError: the file cannot be parsed.
+    """
+    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if kind == ".parquet":
+        frame = _parquet(path)
+    elif kind in (".csv", ".tsv"):
+        frame = _separated(path, "\t" if kind == ".tsv" else ",")
+    elif kind in (".jsonl", ".ndjson"):
+        return _json_lines(path, (*columns, *optional), frozenset(columns))
+    else:
+        raise ConfigError(f"{path}: a table ends in {', '.join(SUFFIXES)} (text with or without .gz)")
+    return select(frame, path, columns, optional)
+
+
+def select(frame: pl.DataFrame, path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
+    """The named columns of a frame as text; a missing one is an error that lists those there are."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ConfigError(
+            f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, frame.columns))}: correct the profile's column name or the format"
+        )
+    wanted = [*columns, *(column for column in optional if column in frame.columns)]
+    try:
+        return frame.select(pl.col(column).cast(pl.Utf8) for column in wanted)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: columns {', '.join(wanted)} do not hold plain values ({error})") from error
+
+
+def _separated(path: Path, separator: str) -> pl.DataFrame:
+    text = read_text(path)
+    try:
+        # Everything is text at first: an id, a flag or a score is what its reader says, not what it looks like.
+        return pl.read_csv(text.encode(), separator=separator, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        said = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} is no {'TSV' if separator == chr(9) else 'CSV'} that can be read ({said}); quote fields that hold "
+            "separators or line ends, and double the quotes inside them"
+        ) from error
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    require_file(path)
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is no readable Parquet file ({error}); write it again") from error
+
+
+def _json_lines(path: Path, wanted: Sequence[str], required: frozenset[str]) -> pl.DataFrame:
+    columns: dict[str, list[str | None]] = {name: [] for name in wanted}
+    seen: set[str] = set()
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error.msg}); one object a line is needed") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {number}: an object is needed, not a {type(record).__name__}")
+        seen.update(record)
+        for name, values in columns.items():
+            value = record.get(name)
+            if isinstance(value, list | dict):
+                raise DataError(f"{path}, line {number}: {name} is a {type(value).__name__}; one plain value is needed")
+            values.append(value if value is None or isinstance(value, str) else json.dumps(value))
+    frame = pl.DataFrame({name: columns[name] for name in wanted if name in seen}, schema_overrides=None)
+    frame = frame.select(pl.all().cast(pl.Utf8))
+    missing = [name for name in wanted if name in required and name not in seen]
+    if missing:
+        raise ConfigError(
+            f"{path} has no key {', '.join(map(repr, missing))}; its keys are {', '.join(map(repr, sorted(seen)))}: "
+            "correct the profile's column name or the format"
+        )
+    return frame
+
+
+def _read_bytes(path: Path) -> bytes:
+    require_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def require_file(path: Path) -> None:
+    """Raises ConfigError where there is no such file."""
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is no file; give the path of the labelled file (relative to the profile), or take its entry out"
+        )

@@ -1,0 +1,192 @@
+"""How far scores and probabilities can be believed: AUROC, calibration error, Brier score, and paired intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.stats import rankdata
+
+from curation_pipeline import seeds
+from curation_pipeline.errors import DataError
+from curation_pipeline.reward.calibration import fit_calibrator
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""From scores and labels to a number."""
+
+RELIABILITY_SCHEMA: dict[str, pl.DataType] = {
+    "bin": pl.Int64(),
+    "lower": pl.Float64(),
+    "upper": pl.Float64(),
+    "mean_p": pl.Float64(),
+    "observed": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "n": pl.Int64(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with a 95% bootstrap interval.
+
+    Attributes:
+        value: on all texts; ``ci_low``, ``ci_high``: percentiles over resampled texts; NaN where undefined.
+        n: texts.
+    """
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve; labels above .5 are positive, below negative, at .5 left out.
+
+    Returns:
+        In [0, 1], ties counting half; NaN where one class is missing.
+    """
+    y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    s, positive = s[y != 0.5], y[y != 0.5] > 0.5
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return float("nan")
+    ranks = rankdata(s)
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
+    """ECE over bins that hold equally many texts (Naeini et al. 2015; equal mass after Nixon et al. 2019)."""
+    order = np.argsort(probabilities, kind="stable")
+    gap = np.asarray(labels, dtype=np.float64)[order] - np.asarray(probabilities, dtype=np.float64)[order]
+    if gap.size == 0:
+        return float("nan")
+    return float(sum(abs(part.sum()) for part in np.array_split(gap, min(bins, gap.size))) / gap.size)
+
+
+def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared difference of probability and label (Brier 1950); lower is better."""
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    return float(np.square(p - y).mean()) if p.size else float("nan")
+
+
+def bootstrap(metric: Metric, scores: np.ndarray, labels: np.ndarray, seed: int, resamples: int = 400) -> Estimate:
+    """A metric with the interval of its bootstrap over texts."""
+    s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    random = seeds.generator(seed, "metrics", "bootstrap")
+    draws = []
+    for _ in range(resamples if s.size else 0):
+        rows = random.integers(0, s.size, s.size)
+        draws.append(metric(s[rows], y[rows]))
+    return Estimate(metric(s, y) if s.size else float("nan"), *_interval(draws), int(s.size))
+
+
+def paired_bootstrap(
+    metric: Metric,
+    first: np.ndarray,
+    second: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    resamples: int = 400,
+) -> Estimate:
+    """metric(first) - metric(second) on the same texts, resampled together.
+
+    Pairing takes out the variance that both share, so a difference far smaller than either interval can be certain
+    (Efron and Tibshirani 1993).
+
+    Raises:
+        DataError: when the two do not score the same texts.
+    """
+    a, b, y = (np.asarray(values, dtype=np.float64) for values in (first, second, labels))
+    if not len(a) == len(b) == len(y):
+        raise DataError(f"a paired comparison needs one text a score: {len(a)}, {len(b)} and {len(y)} labels")
+    random = seeds.generator(seed, "metrics", "paired")
+    draws = []
+    for _ in range(resamples if len(y) else 0):
+        rows = random.integers(0, len(y), len(y))
+        draws.append(metric(a[rows], y[rows]) - metric(b[rows], y[rows]))
+    value = metric(a, y) - metric(b, y) if len(y) else float("nan")
+    return Estimate(value, *_interval(draws), len(y))
+
+
+def _interval(draws: list[float]) -> tuple[float, float]:
+    found = np.asarray(draws)[np.isfinite(draws)] if draws else np.empty(0)
+    if found.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Expected calibration error with a bootstrap interval.
+
+    Attributes:
+        ece: mean over bins of equal mass of |mean label - mean probability|, in [0, 1].
+        ci_low, ci_high: 95% percentile interval over resampled texts. The estimate is biased upwards on few texts.
+        n: texts.
+    """
+
+    ece: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+def reliability(
+    probabilities: np.ndarray, labels: np.ndarray, seed: int, bins: int = 10, resamples: int = 400
+) -> Reliability:
+    """ECE of given probabilities and its bootstrap interval."""
+    found = bootstrap(lambda p, y: expected_calibration_error(p, y, bins), probabilities, labels, seed, resamples)
+    return Reliability(found.value, found.ci_low, found.ci_high, found.n)
+
+
+def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pl.DataFrame:
+    """The reliability plot: mean probability against observed share in bins of equal mass.
+
+    Args:
+        probabilities: (n,) in [0, 1].
+        labels: (n,) in [0, 1].
+        bins: wanted number; there are never more than texts.
+
+    Returns:
+        One row a bin with the columns of `RELIABILITY_SCHEMA`; ``lower`` and ``upper`` are the least and the largest
+        probability of the bin, the interval of the observed share is Wilson's (1927).
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    parts = np.array_split(np.argsort(p, kind="stable"), min(bins, p.size)) if p.size else []
+    rows = []
+    for i, at in enumerate(parts):
+        observed, n = float(y[at].mean()), len(at)
+        low, high = wilson(observed, n)
+        rows.append((i, float(p[at].min()), float(p[at].max()), float(p[at].mean()), observed, low, high, n))
+    return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95% score interval of a share of n (Wilson 1927)."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def cross_fitted_reliability(
+    scores: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5, isotonic_from: int = 1000
+) -> Reliability:
+    """ECE of calibrators that never saw the texts they are judged on.
+
+    Raises:
+        DataError: when there are fewer texts than folds.
+    """
+    p, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if p.size < folds:
+        raise DataError(f"cross-fitting over {folds} folds needs as many labels, got {p.size}")
+    fold = seeds.generator(seed, "calibration", "folds").permutation(p.size) % folds
+    out = np.empty_like(p)
+    for k in range(folds):
+        held = fold == k
+        out[held] = fit_calibrator(p[~held], y[~held], isotonic_from=isotonic_from)(p[held])
+    return reliability(out, y, seed)

@@ -1,0 +1,86 @@
+"""How far judge and teacher stand apart in an iteration: on what the model wrote, and on the documents of the draw.
+
+It is an artefact of its own, which nothing of the loop reads: the judge never teaches.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.reward.divergence import CORRELATION, GAP, SCHEMA, Trend, divergence, trend
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.gate import gate_and_parent
+from curation_pipeline.stages.loop_settings import divergence_settings
+
+TABLE = "divergences"
+CODE_VERSION = "1"
+GENERATIONS, DOCUMENTS = "generations", "drawn documents"
+
+
+def judge_and_teacher(ctx: Context, chain: str, ordinal: int) -> Manifest:
+    """Rank correlation and gap of the flag rates, on generated samples and on drawn documents.
+
+    On samples the teacher is the mean of the teachers' scores, on documents it is P(harm).
+
+    Raises:
+        LakeError: the iteration has not been evaluated.
+    """
+    lake, flag = ctx.lake, divergence_settings(ctx.profile).flag
+    _, gate, _ = gate_and_parent(lake, chain, ordinal)
+    metrics, pool, batch = (lake.require(table, gate.partition) for table in ("metrics", "pool", "batches"))
+    judged = [ids["toxicity_judge"] for ids in gate.corpus.values()]
+    recipe = Recipe(
+        TABLE, gate.partition, (metrics.id, pool.id, batch.id, *judged), {"flag": flag}, ctx.profile.seed, CODE_VERSION
+    )
+
+    def make(draft: Draft) -> None:
+        samples = lake.frame(metrics, "generations")
+        drawn = lake.frame(batch, columns=["doc_id"])["doc_id"]
+        teacher = lake.frame(pool, columns=["doc_id", "p_harm"]).filter(pl.col("doc_id").is_in(drawn.implode()))
+        judge = pl.concat([_headline(lake, identity) for identity in judged]).unique("doc_id", keep="first")
+        both = teacher.join(judge, on="doc_id", how="inner", maintain_order="left")
+        rows = [
+            divergence(GENERATIONS, samples["teacher_score"].to_numpy(), samples["score"].to_numpy(), flag),
+            divergence(DOCUMENTS, both["p_harm"].to_numpy(), both["judge"].to_numpy(), flag),
+        ]
+        frame = pl.concat(rows)
+        draft.frame(frame)
+        draft.summary.update(
+            {f"{what} {measure}".replace(" ", "_"): None if value is None else round(value, 4)
+             for what, measure, value in frame.select("what", "measure", "value").iter_rows()}
+        )  # fmt: skip
+
+    return lake.build(recipe, make)
+
+
+def _headline(lake: Lake, identity: str) -> pl.DataFrame:
+    frame = lake.frame(lake.get(identity))
+    return frame.select("doc_id", pl.col(frame.columns[1]).alias("judge"))
+
+
+def divergence_history(lake: Lake, chain: str, upto: int | None = None) -> pl.DataFrame:
+    """The rows of every iteration of a chain that has them, with the column ``ordinal``.
+
+    Args:
+        lake: the lake.
+        chain: the chain.
+        upto: the last iteration to look at.
+    """
+    frames = [
+        lake.frame(manifest).with_columns(pl.lit(int(manifest.partition["iteration"]), pl.Int64).alias("ordinal"))
+        for manifest in lake.heads(TABLE, {"chain": chain})
+        if upto is None or int(manifest.partition["iteration"]) <= upto
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema={**SCHEMA, "ordinal": pl.Int64()})
+
+
+def gap_trend(rows: pl.DataFrame, what: str = GENERATIONS) -> Trend | None:
+    """The trend of the gap over the iterations of `divergence_history`; None where nothing was measured."""
+    gaps = rows.filter((pl.col("what") == what) & (pl.col("measure") == GAP) & pl.col("value").is_not_null())
+    gaps = gaps.sort("ordinal")
+    return trend(*(gaps[name].to_list() for name in ("ordinal", "value", "ci_low", "ci_high")))
+
+
+__all__ = ["CORRELATION", "DOCUMENTS", "GAP", "GENERATIONS", "divergence_history", "gap_trend", "judge_and_teacher"]

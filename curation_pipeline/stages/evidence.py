@@ -1,0 +1,107 @@
+"""What an iteration showed of the reward's constraints, gathered from its artefacts; data of role ``credit`` alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+
+from curation_pipeline.credit.mixtures import composition
+from curation_pipeline.credit.tradeoff import safety_capability_tradeoff
+from curation_pipeline.evaluation.model import LanguageModel
+from curation_pipeline.evaluation.perplexity import heldout_scores
+from curation_pipeline.lake.lake import Draft
+from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.reward.constraints import register_ratios, selection_parity
+from curation_pipeline.reward.evidence import Evidence, Tradeoff
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.evaluation import performances
+from curation_pipeline.stages.gate import Gate
+from curation_pipeline.stages.loop_settings import refinement_settings
+from curation_pipeline.stages.state import State
+from curation_pipeline.training.runtime import torch_runtime
+
+AXES = ("safety", "alignment", "capability")
+CODE_VERSION = "1"
+
+
+def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) -> tuple[Evidence, set[str]]:
+    """The evidence of an iteration, and the ids of the artefacts that it was read from.
+
+    A curriculum's stage may leave constraints out; what they would show is then not looked at.
+    """
+    lake, settings = ctx.lake, refinement_settings(ctx.profile)
+    in_force = set(gate.stage.get("constraints", (*AXES, "groups")))
+    _, now = performances(lake, metrics)
+    stage_safety, stage_alignment = gate.stage.get("target_safety"), gate.stage.get("target_alignment")
+    targets = {
+        "safety": ctx.profile.loop.target_safety if stage_safety is None else stage_safety,
+        "alignment": settings.target_alignment if stage_alignment is None else stage_alignment,
+        # The base's capability is one half by definition: it is the reference that may be lost by a few percent.
+        "capability": 0.5,
+    }
+    read: set[str] = set()
+    parity, registers, tradeoff = {}, {}, None
+    if "groups" in in_force:
+        pool, batch = (lake.require(table, gate.partition) for table in ("pool", "batches"))
+        frame = lake.frame(pool, columns=["doc_id", "source", "identity_group", "p_harm"])
+        drawn = lake.frame(batch, columns=["doc_id"])["doc_id"]
+        parity = selection_parity(frame, drawn, settings.min_group_documents)
+        heldout = lake.get(gate.references["heldout_texts"])
+        base, own = (
+            heldout_likelihood(ctx, model, heldout)
+            for model in (lake.get(gate.references["base_checkpoint"]), lake.require("checkpoints", gate.partition))
+        )
+        registers = register_ratios(lake.frame(base), lake.frame(own))
+        read |= {pool.id, batch.id, base.id, own.id}
+    probes = lake.head("probes", gate.partition)
+    if probes is not None and "safety" in in_force:
+        tradeoff = _tradeoff(ctx, gate, parent, probes, metrics)
+        read |= {probes.id, *parent.probes}
+    evidence = Evidence(
+        now={axis: value for axis, value in asdict(now).items() if axis in AXES and axis in in_force},
+        before={axis: value for axis, value in asdict(parent.drive).items() if axis in AXES and axis in in_force},
+        targets=targets,
+        parity=parity,
+        registers=registers,
+        tradeoff=tradeoff,
+    )
+    return evidence, read
+
+
+def heldout_likelihood(ctx: Context, model: Manifest, heldout: Manifest) -> Manifest:
+    """Likelihood of the held-out texts of role ``credit`` under a model, text by text; made once for each model."""
+    settings, window = ctx.profile.evaluation, ctx.profile.training.sequence_length
+    parameters = {"max_heldout_chars": settings.max_heldout_chars, "window": window}
+    recipe = Recipe(
+        "heldout_likelihoods", {"model": model.id}, (model.id, heldout.id), parameters, ctx.profile.seed, CODE_VERSION
+    )
+
+    def make(draft: Draft) -> None:
+        texts = ctx.lake.frame(heldout).filter(pl.col("role") == "credit")
+        with torch_runtime(settings.threads):
+            lm = LanguageModel.load(ctx.lake.folder(model), window)
+            scores = heldout_scores(lm, texts, settings.max_heldout_chars, settings.batch_tokens)
+        draft.frame(scores)
+        draft.summary.update(model=model.id, texts=scores.height)
+
+    return ctx.lake.build(recipe, make)
+
+
+def _tradeoff(ctx: Context, gate: Gate, parent: State, probes: Manifest, metrics: Manifest) -> Tradeoff | None:
+    lake = ctx.lake
+    pool = lake.frame(lake.require("pool", gate.partition), columns=["doc_id", "stratum", "n_tokens", "p_harm"])
+    drawn = lake.frame(lake.require("batches", gate.partition), columns=["doc_id"])["doc_id"]
+    strata = tuple(sorted(pool["stratum"].unique().to_list()))
+    harm = pool.group_by("stratum").agg(pl.col("p_harm").mean()).sort("stratum")["p_harm"].to_numpy()
+    chosen = pool["doc_id"].is_in(drawn.implode()).to_numpy().astype(np.float64)
+    frames, ages = [], []
+    for age, identity in enumerate((probes.id, *reversed(parent.probes))):
+        frames.append(lake.frame(lake.get(identity)))
+        ages.append(np.full(frames[-1].height, float(age)))
+    reference = lake.json(metrics, "performance")["reference_bits_per_byte"]["drive"]
+    return safety_capability_tradeoff(
+        pl.concat(frames), strata, composition(pool, strata, chosen), harm.astype(np.float64), np.concatenate(ages),
+        reference, ctx.profile.credit,
+    )  # fmt: skip
