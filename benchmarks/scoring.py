@@ -201,7 +201,7 @@ def measure(options: argparse.Namespace, sizes: dict[str, int], runs: int) -> di
     work.mkdir(parents=True, exist_ok=True)
     texts, epochs = (200, 1) if options.quick else (4000, 2)
     trained = checkpoint(cache_folder(), work / "checkpoint", texts, epochs)
-    documents = draw(cache_folder(), "scoring", sizes["documents"] + sizes["student"] + sizes["calibration"], 1)
+    documents = draw(cache_folder(), "scoring", sizes["documents"] + sizes["student"] + sizes["calibration"], 2)
     test = documents.head(sizes["documents"])
     documents.slice(test.height).write_parquet(work / "fit.parquet")
     fitted = fit(work, sizes, options.max_changed)

@@ -86,7 +86,7 @@ class AnnotateSettings(Settings):
         default="tox_block", description="detector that judges the trained model; never one of the teachers"
     )
     identity_blind: tuple[DetectorName, ...] = Field(
-        default=("alt_profanity",),
+        default=("alt_profanity", "harm_head", "bias_head"),
         description="detectors that read texts with the names of groups replaced by person or people",
     )
     window_words: int = Field(

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.reward.principles import Principle
 from curation_pipeline.reward.refinement_settings import AuditSettings, DivergenceSettings, RefinementSettings
-from curation_pipeline.settings import Settings
+from curation_pipeline.reward.target_settings import TargetSettings
 
 
-class RewardSettings(Settings):
+class RewardSettings(TargetSettings):
     """Weights of the reward, how far an iteration may move them, and the priors of its fitted parts."""
 
     alpha: float = Field(default=0.5, ge=0.0, le=1.0, description="weight of safety; alpha + beta + gamma = 1")

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from curation_pipeline.annotate import toxicity
+from curation_pipeline.annotate import subwords, toxicity
 from curation_pipeline.annotate.cached_detector import cached
+from curation_pipeline.annotate.detectors import head as head_module
 from curation_pipeline.annotate.detectors.factory import (
     OWN_WEIGHTS,
     PACKAGED,
@@ -102,6 +103,7 @@ def make_detectors(ctx: Context) -> Manifest:
         parameters["weights"] = weights
     if heads:
         parameters["heads"] = settings.heads.model_dump(mode="json")
+        parameters["code"] = [head_module.VERSION, subwords.VERSION]
         parameters["identity_blind"] = sorted(set(heads) & set(settings.identity_blind))
         parameters["encoder"] = encoder_version(settings.heads)
         parameters["labels"] = {name: labels_hash(part) for name, part in rows.items()}

@@ -36,8 +36,10 @@ def read_corpus(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
             lake.get(ids["documents"]), columns=["doc_id", "source", "snapshot", "domain", "duplicate"]
         )
         frame = documents.filter(~pl.col("duplicate")).drop("duplicate")
-        for table in ("text_statistics", "toxicity_teacher", "sentence_vectors", "token_counts"):
+        for table in ("text_statistics", "toxicity_teacher", "sentence_vectors", "token_counts", "register"):
             annotation = lake.frame(lake.get(ids[table]))
+            if table == "register":
+                annotation = annotation.select("doc_id", "register")
             if table == "text_statistics":
                 annotation = annotation.select("doc_id", "quality", "identity_group")
             frame = frame.join(annotation, on="doc_id", how="inner")
@@ -113,7 +115,7 @@ def candidates(
     vectors = corpus["vector"].to_numpy()
     found = reward.annotate(corpus, vectors)
     bins = np.digitize(found["p_harm"].to_numpy(), HARM_EDGES).astype(np.int8)
-    beside = tuple(name for name in ("obfuscation",) if name in corpus.columns)
+    beside = tuple(name for name in ("obfuscation", "register") if name in corpus.columns)
     return (
         corpus.with_columns(
             found["p_harm"],

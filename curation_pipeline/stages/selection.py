@@ -17,14 +17,16 @@ from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.draw import batch, decisions, draw
+from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Selector
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
+from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.state import State
 
-POLICY_VERSION = "1"
-BATCH_VERSION = "1"
+POLICY_VERSION = "2"
+BATCH_VERSION = "2"
 
 
 def objective_of(ctx: Context, parent: State, reward: RewardModel, credit: DownstreamCredit | None) -> Objective:
@@ -37,10 +39,19 @@ def objective_of(ctx: Context, parent: State, reward: RewardModel, credit: Downs
         eta=weights.eta,
         credit=credit,
         budget_tokens=ctx.profile.loop.token_budget,
+        targets={str(axis): shares for axis, shares in ctx.profile.reward.targets.items()},
+        essential={str(axis): shares for axis, shares in ctx.profile.reward.essential.items()},
         last_safety=parent.drive.safety,
         last_capability=parent.drive.capability,
         curriculum_stage=0.0 if parent.curriculum is None else parent.curriculum.progress,
     )
+
+
+def _composition(ctx: Context) -> dict[str, object]:
+    """The profile's targets and least shares of the batch, where it has any."""
+    reward = ctx.profile.reward
+    found = {"targets": reward.targets, "essential": reward.essential}
+    return {name: shares for name, shares in found.items() if shares}
 
 
 def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
@@ -64,6 +75,7 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
         "policy": settings.model_dump(mode="json"),
         "token_budget": ctx.profile.loop.token_budget,
         "last": asdict(parent.drive),
+        **_composition(ctx),
     }
     recipe = Recipe("policies", gate.partition, tuple(inputs), parameters, ctx.profile.seed, POLICY_VERSION)
 
@@ -113,9 +125,29 @@ def draw_policy_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
 
 
 def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: int) -> Manifest:
-    """Draw a weighted batch with a baseline of the given name, under the same budget."""
+    """Draw a weighted batch with a baseline of the given name, under the same budget.
+
+    Baselines get no feedback: those that could use downstream credit go without it.
+    """
+    _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     settings = ctx.profile.baselines
-    return _draw(ctx, chain, ordinal, arm, lambda: baseline(arm, settings), (), seed, settings.model_dump(mode="json"))
+    reward_manifest = ctx.lake.get(parent.reward_model_id)
+
+    def selector() -> Selector:
+        heldout = ctx.lake.frame(ctx.lake.get(gate.references["heldout_texts"]))
+        clean = (pl.col("role") == "credit") & (pl.col("kind") == "benign") & (pl.col("domain") == "encyclopaedia")
+        target = heldout.filter(clean)["text"]
+        reward = RewardModel.load(ctx.lake.folder(reward_manifest))
+        inputs = Inputs(
+            texts=lambda ids: read_texts(ctx.lake, gate.corpus, ids, ctx.profile.removal.redact_pii),
+            target=target if len(target) else None,
+            objective=objective_of(ctx, parent, reward, None),
+            policy=ctx.profile.policy,
+        )
+        return baseline(arm, settings, inputs)
+
+    own = settings.model_dump(mode="json") | _composition(ctx)
+    return _draw(ctx, chain, ordinal, arm, selector, (reward_manifest,), seed, own)
 
 
 def _draw(
