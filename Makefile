@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint bench-corpus clean
+.PHONY: help setup demo ui report test test-fast lint bench-corpus bench-scoring bench-detectors bench-baselines clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,21 @@ BENCH_OUT ?= benchmarks
 bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools beside their peers
 	mkdir -p $(BENCH_OUT)
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --out $(BENCH_OUT)/$$name.json $(BENCH); done
+
+bench-scoring: $(READY) .venv-peers/detectors/.ready ## measure scoring speed and the cascade beside Detoxify and others
+	mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/scoring.py --out $(BENCH_OUT)/scoring.json $(BENCH)
+
+# DATA: the folder of published labelled sets, in their publishers' own files (see benchmarks/detectors.py).
+DATA ?= ../shared/data
+bench-detectors: $(READY) ## measure detectors and the ensemble on human labels (DATA=FOLDER)
+	mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/detectors.py --data $(DATA) --out $(BENCH_OUT)/detectors.json $(BENCH)
+
+bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on the synthetic pool, and DSIR beside its package
+	mkdir -p $(BENCH_OUT)
+	$(BIN)/python benchmarks/baselines.py --out $(BENCH_OUT)/baselines.json $(BENCH)
+	$(BIN)/python benchmarks/dsir.py --out $(BENCH_OUT)/dsir.json $(BENCH)
 
 clean: ## remove the demo's state, not the downloads
 	rm -rf state

@@ -127,6 +127,26 @@ def detector_audit(context: dg.AssetExecutionContext, project: ProjectResource) 
     return result(manifest, {"red_team": attacks, "human_labels": labelled, **plots})
 
 
+def reliability_plot(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
+    """Observed harm over predicted P(harm) in bins of equal mass, a line a labelled set."""
+    table = lake.frame(manifest, "reliability")
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.6)
+        for (part, dataset), rows in table.group_by("part", "dataset", maintain_order=True):
+            axes.plot(
+                rows["mean_p"].to_numpy(),
+                rows["observed"].to_numpy(),
+                marker="o",
+                markersize=3,
+                label=f"{dataset} ({part})",
+            )
+        axes.set(xlabel="predicted P(harm)", ylabel="share that people call harmful", xlim=(0, 1), ylim=(0, 1))
+        axes.legend(frameon=False, fontsize=7)
+
+    return plot(draw, 4.5, 4.5)
+
+
 @dg.asset(
     group_name="reference",
     owners=OWNERS,
@@ -138,7 +158,16 @@ def detector_audit(context: dg.AssetExecutionContext, project: ProjectResource) 
 )
 def initial_reward(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Fit the first reward model."""
-    return result(fit_initial_reward(project.context(context.log)))
+    ctx = project.context(context.log)
+    manifest = fit_initial_reward(ctx)
+    rows = ctx.lake.frame(manifest, "quality").filter(pl.col("value").is_finite())
+    figures = markdown_table(
+        ["part", "labelled set", "metric", "group, or compared with", "value", "95% interval", "texts"],
+        [[row["part"], row["dataset"], row["metric"], row["group"], f"{row['value']:.3f}",
+          "" if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}", row["n"]]
+         for row in rows.iter_rows(named=True)],
+    )  # fmt: skip
+    return result(manifest, {"quality": figures, "reliability": reliability_plot(ctx.lake, manifest)})
 
 
 @dg.asset(

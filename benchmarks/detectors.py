@@ -102,7 +102,7 @@ def detectors(labels: pl.DataFrame, encoder: str | None, blind: Sequence[str]) -
     found: dict[str, Detector] = {
         "alt_profanity": IdentityBlindDetector(packaged["alt_profanity"]) if blinded else packaged["alt_profanity"],
         "alt_profanity as it is": packaged["alt_profanity"],
-        "tox_block": packaged["tox_block"],
+        "tox_block as it is": packaged["tox_block"],
     }
     for name in TEACHERS[1:]:
         rows = head_rows(name, labels, heads)

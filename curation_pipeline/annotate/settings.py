@@ -40,8 +40,11 @@ DetectorName = Literal[
 
 
 class DetoxifySettings(Settings):
-    """Where the weights of Detoxify lie; without them the detector is not available."""
+    """Where the weights of Detoxify lie, or which published ones to download; without either it is not available."""
 
+    variant: Literal["original", "unbiased", "multilingual"] | None = Field(
+        default=None, description="published weights to download once, as the package does; or give local files below"
+    )
     checkpoint: Path | None = Field(
         default=None, description="a checkpoint in Detoxify's own format (`config` and `state_dict`)"
     )
@@ -49,7 +52,18 @@ class DetoxifySettings(Settings):
         default=None, description="folder with the model's config.json and tokenizer files"
     )
     device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="texts scored at once")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="texts of 128 tokens scored at once")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        """Weights come from one place.
+
+        Raises:
+            ConfigError: both a published variant and local files are named.
+        """
+        if self.variant is not None and (self.checkpoint or self.huggingface_config_path):
+            raise ConfigError("annotate.detoxify names a variant to download and local files; give one of the two")
+        return self
 
 
 class ClassifierSettings(Settings):
@@ -63,7 +77,7 @@ class ClassifierSettings(Settings):
     window: int | None = Field(default=None, ge=8, description="tokens scored at once; the model's length if absent")
     stride: int = Field(default=64, ge=0, description="tokens that neighbouring windows of a long text share")
     device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="windows scored at once")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="windows of 128 tokens scored at once")
 
 
 class AnnotateSettings(Settings):
@@ -86,7 +100,7 @@ class AnnotateSettings(Settings):
         default="tox_block", description="detector that judges the trained model; never one of the teachers"
     )
     identity_blind: tuple[DetectorName, ...] = Field(
-        default=("alt_profanity", "harm_head", "bias_head"),
+        default=("alt_profanity", "tox_block", "harm_head", "bias_head"),
         description="detectors that read texts with the names of groups replaced by person or people",
     )
     window_words: int = Field(

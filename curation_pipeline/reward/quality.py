@@ -198,8 +198,10 @@ def _preference_rows(
         - model.alignment.raw(pairs.dispreferred.vectors, pairs.dispreferred.scores)
     }
     if pairs.preferred.scores is not None and pairs.dispreferred.scores is not None:
-        margins["toxicity_only"] = model.safety.seen(pairs.dispreferred.scores) - model.safety.seen(
-            pairs.preferred.scores
+        # The baseline is what toxic wording alone tells, whatever other axes count as harm.
+        axis = "toxicity" if any(axis.name == "toxicity" for axis in model.safety.axes) else None
+        margins["toxicity_only"] = model.safety.seen(pairs.dispreferred.scores, axis) - model.safety.seen(
+            pairs.preferred.scores, axis
         )
     if lengths is not None:
         shorter = lengths[1].astype(np.float64) - lengths[0].astype(np.float64)

@@ -244,9 +244,7 @@ def score_judge(ctx: Context, texts: pl.Series, models: Mapping[str, Manifest]) 
 def teacher_parameters(settings: AnnotateSettings) -> dict[str, Any]:
     """What the teachers' scores depend on besides the artefacts of `MODELS`."""
     found: dict[str, Any] = {"teachers": list(settings.teachers), "windows": _windows(settings)}
-    blind = sorted(set(settings.identity_blind) & set(named_detectors(settings)))
-    if blind:
-        found["identity_blind"] = blind
+    found["identity_blind"] = sorted((set(named_detectors(settings)) - {settings.judge}) & set(settings.identity_blind))
     if hosted := [name for name in settings.teachers if name in HOSTED]:
         from curation_pipeline.annotate.detectors.hosted import hosted_version
 
@@ -256,7 +254,8 @@ def teacher_parameters(settings: AnnotateSettings) -> dict[str, Any]:
 
 def judge_parameters(settings: AnnotateSettings) -> dict[str, Any]:
     """What the judge's scores depend on besides the artefacts of `MODELS`."""
-    return {"judge": settings.judge, "windows": _windows(settings)}
+    blind = settings.judge in settings.identity_blind
+    return {"judge": settings.judge, "windows": _windows(settings), "judge_is_blind": blind}
 
 
 def labels_hash(rows: pl.DataFrame, columns: Sequence[str] = ("dataset", "text_id", "role", "group", "label")) -> str:

@@ -31,7 +31,13 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.detectors import MODELS, score_judge, score_teachers
+from curation_pipeline.stages.detectors import (
+    MODELS,
+    judge_parameters,
+    score_judge,
+    score_teachers,
+    teacher_parameters,
+)
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
@@ -79,7 +85,8 @@ def _evaluate(
         inputs.append(base_metrics.id)
     parameters = {
         "evaluation": settings.model_dump(mode="json"),
-        "judge": ctx.profile.annotate.judge,
+        **judge_parameters(ctx.profile.annotate),
+        **teacher_parameters(ctx.profile.annotate),
         "window": ctx.profile.training.sequence_length,
     }
     recipe = Recipe(table, partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curation_pipeline.annotate.detectors.factory import load_detector
+from curation_pipeline.annotate.detectors.factory import load_detector, own_weights
 from curation_pipeline.annotate.settings import AnnotateSettings, DetoxifySettings
 from curation_pipeline.errors import ConfigError, IntegrityError, MissingModelError
 
@@ -144,3 +145,34 @@ def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
         load_detector("detoxify", AnnotateSettings(), tmp_path)
     with pytest.raises(MissingModelError, match="convert"):
         load_detector("alt_profanity", AnnotateSettings(), tmp_path)
+
+
+def test_published_weights_are_downloaded_once_and_checked(
+    tiny: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package's own address is a file here, and the base model's hub id a folder."""
+    from detoxify import detoxify as package
+
+    checkpoint, folder, _ = tiny
+    served = tmp_path / "served"
+    served.mkdir()
+    loaded = torch.load(checkpoint, weights_only=True)
+    loaded["config"]["arch"]["args"]["model_type"] = str(folder)
+    torch.save(loaded, served / "raw.ckpt")
+    digits = hashlib.sha256((served / "raw.ckpt").read_bytes()).hexdigest()[:8]
+    good = (served / "raw.ckpt").rename(served / f"tiny-{digits}.ckpt")
+    monkeypatch.setitem(package.MODEL_URLS, "original", good.as_uri())
+    settings = AnnotateSettings(detoxify=DetoxifySettings(variant="original"))
+    cache = tmp_path / "cache"
+    detector = load_detector("detoxify", settings, tmp_path, cache)
+    assert detector.score(TEXTS).equals(load_detector("detoxify", _settings(checkpoint, folder), tmp_path).score(TEXTS))
+    assert own_weights("detoxify", settings) == f"published tiny-{digits}.ckpt"
+    good.unlink()
+    load_detector("detoxify", settings, tmp_path, cache)
+    with pytest.raises(MissingModelError, match="local copies instead"):
+        load_detector("detoxify", settings, tmp_path, tmp_path / "empty")
+    wrong = served / "tiny-00000000.ckpt"
+    torch.save(loaded, wrong)
+    monkeypatch.setitem(package.MODEL_URLS, "original", wrong.as_uri())
+    with pytest.raises(MissingModelError, match="hash"):
+        load_detector("detoxify", settings, tmp_path, tmp_path / "other")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hosted_server import KEY, Reply, Server, chat, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from curation_pipeline.annotate.expert_people import export_for_people, read_peo
 from curation_pipeline.annotate.hosted_settings import HostedSettings
 from curation_pipeline.annotate.score_cache import ScoreCache
 from curation_pipeline.errors import DataError, DetectorError
+from tests.hosted_server import KEY, Reply, Server, chat, verdict
 
 
 def ids(n: int) -> list[str]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hosted_server import CATEGORIES, KEY, Reply, Server, chat, moderation, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from curation_pipeline.annotate.detectors.hosted import HostedDetector, hosted_v
 from curation_pipeline.annotate.hosted_settings import ChatSettings, HostedSettings
 from curation_pipeline.annotate.score_cache import ScoreCache
 from curation_pipeline.errors import ConfigError, DetectorError
+from tests.hosted_server import CATEGORIES, KEY, Reply, Server, chat, moderation, verdict
 
 FAST: dict[str, Any] = {"requests_per_minute": 1e6, "backoff_seconds": 0.02, "max_attempts": 4, "timeout_seconds": 5.0}
 TODAY = date(2026, 6, 1)
@@ -270,7 +270,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from hosted_server import CATEGORIES
+from tests.hosted_server import CATEGORIES
 from curation_pipeline.annotate.cached_detector import CachedDetector
 from curation_pipeline.annotate.detectors.hosted import load_hosted
 from curation_pipeline.annotate.hosted_settings import HostedSettings

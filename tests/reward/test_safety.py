@@ -94,7 +94,7 @@ def _two_sets(n: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
             "dataset": name,
             "label": (random.random(n) < expit(truth)).astype(float),
             "role": ROLES[random.integers(0, 3, n)],
-            "identity_group": group,
+            "group": group,
         }
     )
     return scores, labels
@@ -112,14 +112,15 @@ def test_each_set_has_its_own_weights_and_groups_are_calibrated() -> None:
     assert stack.weights[0].argmax() == 0
     assert stack.weights[1].argmax() == 1
     assert (stack.weights >= 0).all()
-    shifts = model.axis("toxicity").shifts.shifts["identity_group"]
-    assert shifts["x"] < -0.5 < shifts["none"]
+    shifts = model.axis("toxicity").shifts.shifts["group"]
+    for name in ("one", "two"):
+        assert shifts[f"{name}/x"] < -0.5 < shifts[f"{name}/none"]
     held = labels["role"] == "report"
     documents, y = as_documents(labels, scores).filter(held), labels.filter(held)["label"].to_numpy()
     for source, axis in AXES.items():
         p = model.p_harm_labelled(documents, axis)
         for group in ("x", "none"):
-            rows = ((documents["source"] == source) & (documents["identity_group"] == group)).to_numpy()
+            rows = ((documents["source"] == source) & (documents["group"] == f"{source}/{group}")).to_numpy()
             assert expected_calibration_error(p[rows], y[rows], 5) < 0.07
     either = 1.0 - (1.0 - model.seen(documents, "toxicity")) * (1.0 - model.seen(documents, "bias"))
     np.testing.assert_allclose(model.seen(documents), either)

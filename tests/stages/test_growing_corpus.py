@@ -19,6 +19,7 @@ from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.corpus import ingest_partition, partition_sources
 from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
+from curation_pipeline.stages.detectors import make_cascade, make_detectors
 from curation_pipeline.stages.document_index import document_index, locate
 from curation_pipeline.stages.duplicates import duplicates
 from curation_pipeline.stages.explain import explain
@@ -27,7 +28,7 @@ from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.stages.tombstones import tombstones
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
-FITTED = {"sentence_embedding", "register_model", "tokenizer"}
+FITTED = {"cascade", "sentence_embedding", "register_model", "tokenizer"}
 
 
 def packaged_texts(cache: Path, name: str, n: int) -> list[str]:
@@ -51,7 +52,7 @@ def process(ctx: Context) -> dict[str, dict[str, str]]:
         for table, annotator in ANNOTATORS.items():
             if not FITTED & set(annotator.references):
                 annotate_partition(ctx, table, *key.split("|"))
-    for fit in (references.sentence_embedding, references.register_model, references.tokenizer):
+    for fit in (make_cascade, references.sentence_embedding, references.register_model, references.tokenizer):
         fit(ctx)
     for key in keys:
         for table, annotator in ANNOTATORS.items():
@@ -104,7 +105,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> tupl
     )
     (root / "requests.csv").write_text("doc_id,url,domain,reason,request_id\n,,nowhere.example,,r0\n")
     ctx = Context(Lake.open(root / "lake"), profile, package_cache)
-    references.labels(ctx), references.benchmarks(ctx), references.detectors(ctx)
+    references.labels(ctx), references.benchmarks(ctx), make_detectors(ctx)
     return ctx, root, wiki, plots
 
 

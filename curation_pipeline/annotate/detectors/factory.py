@@ -38,10 +38,14 @@ def load_detector(name: str, settings: AnnotateSettings, models_dir: Path, cache
         from curation_pipeline.annotate.detectors import detoxify
 
         paths = settings.detoxify
+        if paths.variant is not None and cache is not None:
+            from curation_pipeline.annotate.detectors.detoxify_download import fetch_published
+
+            return detoxify.load(*fetch_published(paths.variant, cache), paths.device, paths.batch_size)
         if paths.checkpoint is None or paths.huggingface_config_path is None:
             raise MissingModelError(
-                "detoxify is asked for, but annotate.detoxify.checkpoint or .huggingface_config_path is not set; give "
-                "both paths, or use alt_profanity, which needs no weights of yours"
+                "detoxify is asked for, but neither annotate.detoxify.variant nor .checkpoint and "
+                ".huggingface_config_path are set; name a variant to download, give both paths, or use alt_profanity"
             )
         return detoxify.load(paths.checkpoint, paths.huggingface_config_path, paths.device, paths.batch_size)
     if name == "classifier":
@@ -85,6 +89,10 @@ def own_weights(name: str, settings: AnnotateSettings) -> str:
         return classifier.fingerprint(settings.classifier)
     if name != "detoxify":
         raise ConfigError(f"`{name}` comes from a package archive; it has no weights of the profile's")
+    if settings.detoxify.variant is not None:
+        from curation_pipeline.annotate.detectors.detoxify_download import published
+
+        return f"published {published(settings.detoxify.variant)}"
     checkpoint = settings.detoxify.checkpoint
     if checkpoint is None or not checkpoint.is_file():
         raise MissingModelError(f"detoxify is asked for, but annotate.detoxify.checkpoint ({checkpoint}) is no file")

@@ -123,9 +123,10 @@ def _local(
             found.append(Missing("detoxify", "the package detoxify is not installed; run `pip install detoxify`", True))
         checkpoint = detoxify.checkpoint if detoxify else None
         folder = detoxify.huggingface_config_path if detoxify else None
-        if checkpoint is None or not checkpoint.is_file():
+        downloads = detoxify is not None and detoxify.variant is not None
+        if not downloads and (checkpoint is None or not checkpoint.is_file()):
             found.append(Missing("detoxify", f"annotate.detoxify.checkpoint ({checkpoint}) is no file", True))
-        if folder is None or not (folder / "config.json").is_file():
+        if not downloads and (folder is None or not (folder / "config.json").is_file()):
             what = f"annotate.detoxify.huggingface_config_path ({folder}) is no folder with a config.json"
             found.append(Missing("detoxify", what, True))
     wanted: list[tuple[str, str, str, str | None]] = []

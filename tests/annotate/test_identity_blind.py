@@ -1,0 +1,50 @@
+"""A detector that cannot see groups, and the profile's way of opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.identity_terms import without_groups
+from curation_pipeline.progress import Progress
+
+
+class Lexical:
+    """Flags what it has learned to dislike, a group among it."""
+
+    name, version, heads = "lexical", "1", ("lexical",)
+
+    def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
+        words = [set(text.lower().split()) for text in texts]
+        scores = [0.9 if "idiot" in each else 0.8 if "muslim" in each else 0.1 for each in words]
+        return score_frame(pl.Series(scores, dtype=pl.Float64).to_numpy()[:, None], self.heads)
+
+
+GROUPS = ("Muslim", "gay", "African-American", "Mexican", "Jewish", "blind", "old")
+FRAMES = ("my {} neighbour is kind", "the {} man is an idiot", "I met a {} woman", "{} people vote")
+
+
+@given(frame=st.sampled_from(FRAMES), group=st.sampled_from(GROUPS), other=st.sampled_from(GROUPS))
+def test_the_group_that_is_named_changes_no_score(frame: str, group: str, other: str) -> None:
+    detector = IdentityBlindDetector(Lexical())
+    scores = detector.score([frame.format(group), frame.format(other)])["lexical"]
+    assert scores[0] == scores[1]
+
+
+def test_what_is_said_of_a_group_stays_visible() -> None:
+    seen = IdentityBlindDetector(Lexical()).score(["my muslim friend", "an idiot said so"])["lexical"].to_list()
+    assert [round(value, 1) for value in seen] == [0.1, 0.9]
+    assert Lexical().score(["my muslim friend"])["lexical"][0] > 0.5
+
+
+def test_plurals_become_people_and_other_words_stay() -> None:
+    texts = pl.Series(["Asian Americans and gays met a transgender poet", "the manager of Germany's womanly arts"])
+    assert without_groups(texts).to_list() == [
+        "people and people met a person poet",
+        "the manager of Germany's womanly arts",
+    ]
