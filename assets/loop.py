@@ -17,7 +17,7 @@ from assets.corpus_wide import duplicates, tombstones
 from assets.links import corpus_links, documents_of, input_links, used_partitions
 from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
-from assets.references import cold_start, loss_plot, metrics_table
+from assets.references import cold_start, initial_reward, loss_plot, metrics_table
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.audit import audit_batch
@@ -86,6 +86,7 @@ def iteration_state(manifest: Manifest, state: State, window: str) -> dg.AssetMa
     deps=[
         dg.AssetDep(committed_state, partition_mapping=PREVIOUS),
         dg.AssetDep(cold_start),
+        dg.AssetDep(initial_reward),
         dg.AssetDep(duplicates),
         dg.AssetDep(tombstones),
         *(dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping()) for asset in (documents, *ANNOTATION_ASSETS)),

@@ -33,6 +33,8 @@ from curation_pipeline.progress import Progress, silent
 KIND = "head"
 VERSION = 1
 CHUNK = 8192
+LEAST_OF_A_LABEL = 20
+"""Fewest texts of either label that a head is fitted on: cross-validation must find both in every fold."""
 NEUTRAL = "\0neutral"
 """The name, among the data sets, of the neutral sentences."""
 
@@ -152,12 +154,13 @@ def head_rows(name: str, labels: pl.DataFrame, settings: HeadSettings) -> pl.Dat
     rows = labels.filter(
         (pl.col("role") == "fit") & pl.col("dataset").is_in(list(wanted)) & pl.col("label").is_not_null()
     )
-    if rows.filter(pl.col("label") >= 0.5).is_empty() or rows.filter(pl.col("label") < 0.5).is_empty():
+    fewest = min(rows.filter(pl.col("label") >= 0.5).height, rows.filter(pl.col("label") < 0.5).height)
+    if fewest < LEAST_OF_A_LABEL:
         there = labels.filter(pl.col("role") == "fit")["dataset"].unique().sort().to_list()
         raise ConfigError(
-            f"annotate names the head {name}, but no labelled texts to fit it on are there: any of {', '.join(wanted)} "
-            f"will do, those there are {', '.join(there) or 'none'}; add one under datasets, change annotate.heads."
-            f"{name}, or leave the head out of annotate.teachers"
+            f"annotate names the head {name}, which needs {LEAST_OF_A_LABEL} texts of each label with the role fit and "
+            f"has {fewest}: any of {', '.join(wanted)} will do, those there are {', '.join(there) or 'none'}; add one "
+            f"under labels.files, change annotate.heads.{name}, or leave the head out of annotate.teachers"
         )
     return rows.sort("dataset", "text_id")
 
