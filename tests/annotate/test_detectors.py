@@ -14,7 +14,7 @@ from curation_pipeline.annotate.detectors import bilstm, linear
 from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
 from curation_pipeline.annotate.files import load_arrays
 from curation_pipeline.annotate.settings import AnnotateSettings
-from curation_pipeline.annotate.toxicity import judge_scores, teacher_columns, teacher_scores
+from curation_pipeline.annotate.toxicity import judge_scores, teacher_scores, toxicity_columns
 from curation_pipeline.datasets import catalogue
 from curation_pipeline.datasets.packages import PackageArchive, fetch, read_member
 from curation_pipeline.errors import ConfigError, DownloadError
@@ -108,8 +108,8 @@ def test_annotations(models: Path) -> None:
     settings = AnnotateSettings()
     documents = pl.DataFrame({"doc_id": [f"{i:032x}" for i in range(9)], "text": list(LINEAR_GOLDEN)})
     teacher = teacher_scores(documents, [load_detector(name, settings, models) for name in settings.teachers])
-    assert teacher.schema == {"doc_id": pl.Utf8, "alt_profanity": pl.Float32}
-    assert teacher_columns(teacher) == ("alt_profanity",)
+    assert teacher.schema == {"doc_id": pl.Utf8, "alt_profanity": pl.Float32, "obfuscation": pl.Float32}
+    assert toxicity_columns(["alt_profanity", "bias_head"]) == ["alt_profanity"]
     judge = judge_scores(documents, load_detector(settings.judge, settings, models))
     assert judge.columns == ["doc_id", *bilstm.HEADS]
     assert judge.drop("doc_id").max_horizontal().is_between(0, 1).all()
