@@ -16,8 +16,12 @@ class RefinementSettings(Settings):
     ``max_log_step``, ``min_weight``), as do the tolerances of safety and capability.
     """
 
-    target_alignment: float = Field(
-        default=0.5, ge=0, le=1, description="preference accuracy on credit data below which alignment gains weight"
+    target_alignment: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="preference accuracy on credit data below which alignment gains weight; the uncurated base's own, "
+        "less the reward's tolerance, if absent: a small model may be unable to do better whatever it is fed",
     )
     parity_floor: float = Field(
         default=0.8,

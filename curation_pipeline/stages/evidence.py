@@ -34,14 +34,15 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
     lake, settings = ctx.lake, refinement_settings(ctx.profile)
     in_force = set(gate.stage.get("constraints", (*AXES, "groups")))
     _, now = performances(lake, metrics)
+    base_metrics = lake.require("base_metrics")
     stage_safety, stage_alignment = gate.stage.get("target_safety"), gate.stage.get("target_alignment")
     targets = {
         "safety": ctx.profile.loop.target_safety if stage_safety is None else stage_safety,
-        "alignment": settings.target_alignment if stage_alignment is None else stage_alignment,
+        "alignment": _target_alignment(ctx, base_metrics) if stage_alignment is None else stage_alignment,
         # The base's capability is one half by definition: it is the reference that may be lost by a few percent.
         "capability": 0.5,
     }
-    read: set[str] = set()
+    read = {base_metrics.id}
     parity, registers, tradeoff = {}, {}, None
     if "groups" in in_force:
         pool, batch = (lake.require(table, gate.partition) for table in ("pool", "batches"))
@@ -68,6 +69,15 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
         tradeoff=tradeoff,
     )
     return evidence, read
+
+
+def _target_alignment(ctx: Context, base_metrics: Manifest) -> float:
+    """The profile's, or what the uncurated base reaches less the tolerance."""
+    given = refinement_settings(ctx.profile).target_alignment
+    if given is not None:
+        return given
+    _, base = performances(ctx.lake, base_metrics)
+    return max(0.0, base.alignment - ctx.profile.reward.tolerance)
 
 
 def heldout_likelihood(ctx: Context, model: Manifest, heldout: Manifest) -> Manifest:
