@@ -28,7 +28,6 @@ from curation_pipeline.stages.divergence import divergence_history, gap_trend, j
 from curation_pipeline.stages.evaluation import evaluate_checkpoint
 from curation_pipeline.stages.gate import open_gate
 from curation_pipeline.stages.lineage import checkpoint_lineage
-from curation_pipeline.stages.loop_settings import divergence_settings
 from curation_pipeline.stages.pool import candidate_pool as build_pool
 from curation_pipeline.stages.probes import run_probes
 from curation_pipeline.stages.refinement import read_moves, refine_reward
@@ -342,7 +341,7 @@ def reward_model(context: dg.AssetExecutionContext, project: ProjectResource) ->
     manifest = refine_reward(ctx, MAIN, ordinal, open_expert(ctx, models_in_force(ctx)))
     judge_and_teacher(ctx, MAIN, ordinal)
     distance = divergence_history(ctx.lake, MAIN, ordinal)
-    limit = divergence_settings(ctx.profile).max_widening
+    limit = ctx.profile.reward.divergence.max_widening
     trend = gap_trend(distance)
     check = dg.AssetCheckResult(
         check_name=GAP_IS_STABLE,

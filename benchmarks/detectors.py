@@ -166,7 +166,7 @@ def identity(model: RewardModel, labels: pl.DataFrame, scored: pl.DataFrame, vec
     """False positives by identity term on the templates: the widest gap of each detector and of the ensemble."""
     import polars as pl
 
-    from curation_pipeline.reward.fairness import false_positive_rates
+    from curation_pipeline.reward.fairness import false_positive_gap, false_positive_rates
     from curation_pipeline.reward.metrics import auroc
 
     rows = labels.with_row_index("_i").filter(pl.col("dataset") == "wiki_templates")
@@ -179,7 +179,7 @@ def identity(model: RewardModel, labels: pl.DataFrame, scored: pl.DataFrame, vec
         rates = false_positive_rates(value, y, rows["group"])
         worst = rates.row(0, named=True)
         out[name] = {
-            "gap": round(float(rates["rate"].max() - rates["rate"].min()), 4),  # type: ignore[operator]
+            "gap": round(false_positive_gap(value, y, rows["group"]), 4),
             "spread_sd": round(float(rates["rate"].std()), 4),  # type: ignore[arg-type]
             "worst_term": worst["term"],
             "auroc": round(auroc(value.astype(float), y), 4),
@@ -190,14 +190,10 @@ def identity(model: RewardModel, labels: pl.DataFrame, scored: pl.DataFrame, vec
 
 def swaps(model: RewardModel, labels: pl.DataFrame, every: dict[str, Detector], vectoriser: Any) -> dict[str, Any]:
     """Median change of the ensemble's P(harm) and of each score when the group in a text is swapped, by set."""
-    import numpy as np
     import polars as pl
 
     from curation_pipeline.annotate.redteam.swap import swap_identity
-    from curation_pipeline.reward.metrics import bootstrap
-
-    def median(values: np.ndarray, _: np.ndarray) -> float:
-        return float(np.median(values))
+    from curation_pipeline.reward.fairness import swap_sensitivity
 
     axis_of = {name: axis.name for axis in model.safety.axes for name in axis.datasets}
     out: dict[str, Any] = {}
@@ -214,10 +210,10 @@ def swaps(model: RewardModel, labels: pl.DataFrame, every: dict[str, Detector], 
             p_of(model, frame, scored, axis_of[str(dataset)], vectoriser.transform(frame["text"]))
             for frame, scored in ((before, first), (after, second))
         ]
-        delta = {"ensemble": np.abs(p[1] - p[0])}
-        delta |= {name: np.abs(second[name].to_numpy() - first[name].to_numpy()) for name in first.columns}
+        sides = {"ensemble": (p[0], p[1])}
+        sides |= {name: (first[name].to_numpy(), second[name].to_numpy()) for name in first.columns}
         out[str(dataset)] = {"n": changed.height} | {
-            name: shown(bootstrap(median, values, np.zeros(len(values)), SEED)) for name, values in delta.items()
+            name: shown(swap_sensitivity(plain, swapped, SEED)) for name, (plain, swapped) in sides.items()
         }
     return out
 

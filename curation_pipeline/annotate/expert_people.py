@@ -70,7 +70,7 @@ def read_people(path: Path | Sequence[Path], chosen: pl.DataFrame | None = None)
     rows: list[tuple[str, float, str, str | None]] = []
     seen: dict[tuple[str, str], str] = {}
     for file in paths:
-        for line, doc_id, label, rater, rationale in _rows(file):
+        for line, doc_id, label, rater, rationale in filled_rows(file):
             where = f"{file}, line {line}"
             if known is not None and doc_id not in known:
                 raise DataError(f"{where}: the document {doc_id!r} is none of those that were chosen")
@@ -99,7 +99,7 @@ def read_people(path: Path | Sequence[Path], chosen: pl.DataFrame | None = None)
     return answers.select(pl.col(name).cast(dtype) for name, dtype in ANSWERS.items()).sort("doc_id")
 
 
-def _rows(path: Path) -> list[tuple[int, str, float, str, str | None]]:
+def filled_rows(path: Path) -> list[tuple[int, str, float, str, str | None]]:
     """Line, id, label, rater and rationale of every labelled row."""
     try:
         text = path.read_bytes().decode("utf-8-sig")

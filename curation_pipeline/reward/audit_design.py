@@ -51,6 +51,21 @@ def inclusion_probabilities(pool: pl.DataFrame, teachers: tuple[str, ...], setti
     return np.asarray(probability)
 
 
+def thinned(drawn: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """At most so many rows of a draw, chosen evenly by their hash; the probability of each falls with the share kept.
+
+    Args:
+        drawn: columns doc_id and probability.
+        most: an upper bound that is never exceeded.
+        seed: of the choice.
+    """
+    if drawn.height <= most:
+        return drawn
+    order = np.argsort(unit_hash(drawn["doc_id"], derive(seed, "thinned")))[: max(most, 0)]
+    kept = drawn[np.sort(order)]
+    return kept.with_columns(pl.col("probability") * (kept.height / drawn.height))
+
+
 def draw_audit(pool: pl.DataFrame, teachers: tuple[str, ...], settings: AuditSettings, seed: int) -> pl.DataFrame:
     """The audit batch: rows of the pool with the column ``probability``, in order of doc_id.
 

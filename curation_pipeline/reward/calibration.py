@@ -267,23 +267,3 @@ def shift_prior(probabilities: np.ndarray, prior: float, new_prior: float) -> np
     positive, negative = p * (new_prior / prior), (1.0 - p) * ((1.0 - new_prior) / (1.0 - prior))
     total = positive + negative
     return np.divide(positive, total, out=np.zeros_like(p), where=total > 0)
-
-
-def estimate_prior(probabilities: np.ndarray, prior: float, steps: int = 500) -> float:
-    """Base rate of an unlabelled set by maximum likelihood (EM of Saerens, Latinne and Decaestecker 2002).
-
-    It assumes that only the base rate differs between the labelled and the unlabelled set. Where the kinds of text
-    differ as well, as between assistant answers and an encyclopaedia, the result can be far off.
-
-    Args:
-        probabilities: (n,) posteriors on the unlabelled set under ``prior``.
-        prior: base rate of the labelled set.
-        steps: of the EM iteration.
-    """
-    new = prior
-    for _ in range(steps):
-        after = float(shift_prior(probabilities, prior, new).mean())
-        if abs(after - new) < 1e-9:
-            break
-        new = after
-    return new

@@ -11,7 +11,6 @@ from scipy.stats import rankdata
 
 from curation_pipeline import seeds
 from curation_pipeline.errors import DataError
-from curation_pipeline.reward.calibration import fit_calibrator
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """From scores and labels to a number."""
@@ -171,22 +170,3 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def cross_fitted_reliability(
-    scores: np.ndarray, labels: np.ndarray, seed: int, folds: int = 5, isotonic_from: int = 1000
-) -> Reliability:
-    """ECE of calibrators that never saw the texts they are judged on.
-
-    Raises:
-        DataError: when there are fewer texts than folds.
-    """
-    p, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    if p.size < folds:
-        raise DataError(f"cross-fitting over {folds} folds needs as many labels, got {p.size}")
-    fold = seeds.generator(seed, "calibration", "folds").permutation(p.size) % folds
-    out = np.empty_like(p)
-    for k in range(folds):
-        held = fold == k
-        out[held] = fit_calibrator(p[~held], y[~held], isotonic_from=isotonic_from)(p[held])
-    return reliability(out, y, seed)

@@ -8,17 +8,17 @@ import polars as pl
 
 from curation_pipeline.annotate import expert_people
 from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.reward.audit_design import draw_audit
-from curation_pipeline.seeds import derive, unit_hash
+from curation_pipeline.reward.audit_design import draw_audit, thinned
+from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.loop_settings import audit_settings
 from curation_pipeline.stages.pool import read_texts
 
 TABLE, LABELS = "audits", "audit_labels"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 FOR_PEOPLE = "for_people.csv"
 LABEL_COLUMNS: dict[str, pl.DataType] = {"doc_id": pl.Utf8(), "label": pl.Float64(), "labeller": pl.Utf8()}
 
@@ -34,7 +34,9 @@ def audit_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
     """
     _, gate, _ = gate_and_parent(ctx.lake, chain, ordinal)
     pool_manifest = ctx.lake.require("pool", gate.partition)
-    settings, teachers = audit_settings(ctx.profile), tuple(ctx.profile.annotate.teachers)
+    settings = ctx.profile.reward.audit
+    # Detectors of other axes differ by what they mean, which is no disagreement.
+    teachers = tuple(toxicity_columns(ctx.profile.annotate.teachers))
     parameters = {
         "teachers": list(teachers),
         "audit": settings.model_dump(mode="json", include={"documents", "disagreement", "floor"}),
@@ -74,7 +76,7 @@ def ask_about_audit(ctx: Context, audit: Manifest, expert: Detector) -> Manifest
     """
     from curation_pipeline.annotate.expert import ask_expert
 
-    share = audit_settings(ctx.profile).expert_share
+    share = ctx.profile.reward.audit.expert_share
     chain, ordinal = audit.partition["chain"], int(audit.partition["iteration"])
     _, gate, _ = gate_and_parent(ctx.lake, chain, ordinal)
     parameters = {"expert": f"{expert.name} {expert.version}", "share": share}
@@ -82,10 +84,8 @@ def ask_about_audit(ctx: Context, audit: Manifest, expert: Detector) -> Manifest
 
     def make(draft: Draft) -> None:
         drawn = ctx.lake.frame(audit, columns=["doc_id", "probability"])
-        keep = min(1.0, share * audit.summary["pool_documents"] / max(drawn.height, 1))
-        seed = derive(ctx.profile.seed, "expert", chain, ordinal)
-        drawn = drawn.filter(pl.Series(unit_hash(drawn["doc_id"], seed) < keep, dtype=pl.Boolean))
-        drawn = drawn.with_columns(pl.col("probability") * keep)
+        most = int(share * audit.summary["pool_documents"])
+        drawn = thinned(drawn, most, derive(ctx.profile.seed, "expert", chain, ordinal))
         texts = read_texts(ctx.lake, gate.corpus, drawn["doc_id"], ctx.profile.removal.redact_pii)
         answers = ask_expert(expert, drawn.with_columns(texts.alias("text")), progress=ctx.progress)
         draft.frame(answers)
@@ -100,9 +100,9 @@ def people_labels(ctx: Context) -> tuple[pl.DataFrame, str]:
     Raises:
         DataError: the file lacks a column, or a label does not lie in [0, 1].
     """
-    path = audit_settings(ctx.profile).labels
+    path = ctx.profile.reward.audit.labels
     # A sheet that lies there and waits to be filled in is no error: the loop goes on without labels.
-    if path is None or not path.is_file() or not expert_people._rows(path):
+    if path is None or not path.is_file() or not expert_people.filled_rows(path):
         return pl.DataFrame(schema=LABEL_COLUMNS), "none"
     labels = expert_people.read_people(path).select(*LABEL_COLUMNS).cast(LABEL_COLUMNS)  # type: ignore[arg-type]
     return labels, hashlib.sha256(path.read_bytes()).hexdigest()

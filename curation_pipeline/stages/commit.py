@@ -11,7 +11,6 @@ from curation_pipeline.reward.curriculum import advanced, started
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.loop_settings import curriculum_stages, refinement_settings
 from curation_pipeline.stages.state import CODE_VERSION, MAIN, TABLE, Refinement, State, state_partition
 
 OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models", "audits")
@@ -44,7 +43,7 @@ def commit_cold_start(ctx: Context, chain: str) -> Manifest:
         own_drive=drive,
         parent_state_id=None,
         refinement=Refinement(fitted_reward_id=reward.id),
-        curriculum=started(curriculum_stages(ctx.profile)) if chain == MAIN else None,
+        curriculum=started(ctx.profile.curriculum) if chain == MAIN else None,
     )
     return _write(ctx, state, (base.id, metrics.id, reward.id), {})
 
@@ -78,7 +77,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
     change = f"P on credit data went from {parent.drive.performance:.4f} to {drive.performance:.4f}"
     reason = f"{change}; a fall of at most {limit:g} is accepted"
     rejected_reward, refinement = _refined(ctx, lake, own.get("reward_models"), parent, accepted)
-    stages = curriculum_stages(ctx.profile) if chain == MAIN else ()
+    stages = ctx.profile.curriculum if chain == MAIN else ()
     state = State(
         chain=chain,
         ordinal=ordinal,
@@ -107,7 +106,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
 
 def _refined(ctx: Context, lake: Lake, reward_id: str | None, parent: State, accepted: bool) -> tuple[str, Refinement]:
     """The reward model that goes on after a rejection, and what the refinement goes on with either way."""
-    settings, before = refinement_settings(ctx.profile), parent.refinement
+    settings, before = ctx.profile.reward.refinement, parent.refinement
     if reward_id is None:  # a baseline's chain has no reward to refine
         return parent.reward_model_id, before
     manifest = lake.get(reward_id)

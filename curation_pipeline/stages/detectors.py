@@ -11,6 +11,7 @@ import polars as pl
 from curation_pipeline.annotate import subwords, toxicity
 from curation_pipeline.annotate.cached_detector import cached
 from curation_pipeline.annotate.detectors import head as head_module
+from curation_pipeline.annotate.detectors.cascade import CascadeDetector, fit_cascade, load_cascade
 from curation_pipeline.annotate.detectors.factory import (
     OWN_WEIGHTS,
     PACKAGED,
@@ -19,6 +20,7 @@ from curation_pipeline.annotate.detectors.factory import (
     own_weights,
 )
 from curation_pipeline.annotate.detectors.head import fit_head, head_rows
+from curation_pipeline.annotate.detectors.hosted import hosted_version
 from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
 from curation_pipeline.annotate.detectors.preflight import preflight
 from curation_pipeline.annotate.detectors.protocol import Detector
@@ -170,8 +172,6 @@ def make_cascade(ctx: Context) -> Manifest:
             draft.json({"used": False}, "cascade_use")
             draft.summary["used"] = "no: annotate.teachers names no cascade"
             return
-        from curation_pipeline.annotate.detectors.cascade import fit_cascade
-
         chosen = settings.cascade
         seed = derive(ctx.profile.seed, "cascade")
         wanted = chosen.student_sample + chosen.calibration_sample + chosen.test_sample
@@ -205,8 +205,6 @@ def open_detector(ctx: Context, name: str, models: Mapping[str, Manifest]) -> De
     """
     settings = ctx.profile.annotate
     if name == CASCADE:
-        from curation_pipeline.annotate.detectors.cascade import CascadeDetector, load_cascade
-
         folder = ctx.lake.folder(models["cascade"]) / CASCADE
         chosen = settings.cascade
         cheap = None if chosen.cheap is None else open_detector(ctx, chosen.cheap, models)
@@ -246,8 +244,6 @@ def teacher_parameters(settings: AnnotateSettings) -> dict[str, Any]:
     found: dict[str, Any] = {"teachers": list(settings.teachers), "windows": _windows(settings)}
     found["identity_blind"] = sorted((set(named_detectors(settings)) - {settings.judge}) & set(settings.identity_blind))
     if hosted := [name for name in settings.teachers if name in HOSTED]:
-        from curation_pipeline.annotate.detectors.hosted import hosted_version
-
         found["hosted"] = {name: hosted_version(name, settings.hosted) for name in hosted}
     return found
 

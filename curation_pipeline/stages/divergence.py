@@ -12,7 +12,6 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.divergence import CORRELATION, GAP, SCHEMA, Trend, divergence, trend
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.loop_settings import divergence_settings
 
 TABLE = "divergences"
 CODE_VERSION = "1"
@@ -27,7 +26,7 @@ def judge_and_teacher(ctx: Context, chain: str, ordinal: int) -> Manifest:
     Raises:
         LakeError: the iteration has not been evaluated.
     """
-    lake, flag = ctx.lake, divergence_settings(ctx.profile).flag
+    lake, flag = ctx.lake, ctx.profile.reward.divergence.flag
     _, gate, _ = gate_and_parent(lake, chain, ordinal)
     metrics, pool, batch = (lake.require(table, gate.partition) for table in ("metrics", "pool", "batches"))
     judged = [ids["toxicity_judge"] for ids in gate.corpus.values()]

@@ -18,7 +18,6 @@ from curation_pipeline.reward.evidence import Evidence, Tradeoff
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import Gate
-from curation_pipeline.stages.loop_settings import refinement_settings
 from curation_pipeline.stages.state import State
 from curation_pipeline.training.runtime import torch_runtime
 
@@ -31,7 +30,7 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
 
     A curriculum's stage may leave constraints out; what they would show is then not looked at.
     """
-    lake, settings = ctx.lake, refinement_settings(ctx.profile)
+    lake, settings = ctx.lake, ctx.profile.reward.refinement
     in_force = set(gate.stage.get("constraints", (*AXES, "groups")))
     _, now = performances(lake, metrics)
     base_metrics = lake.require("base_metrics")
@@ -73,7 +72,7 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
 
 def _target_alignment(ctx: Context, base_metrics: Manifest) -> float:
     """The profile's, or what the uncurated base reaches less the tolerance."""
-    given = refinement_settings(ctx.profile).target_alignment
+    given = ctx.profile.reward.refinement.target_alignment
     if given is not None:
         return given
     _, base = performances(ctx.lake, base_metrics)

@@ -15,7 +15,6 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.curriculum import admits, resumed
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.loop_settings import curriculum_stages
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state, state_partition
 from curation_pipeline.stages.tombstones import tombstones
 
@@ -106,7 +105,7 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     corpus = complete_corpus(ctx.lake)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
-    stages = curriculum_stages(ctx.profile)
+    stages = ctx.profile.curriculum
     found = resumed(state.curriculum, stages) if chain == MAIN else None
     stage = None if found is None else stages[found.stage]
     corpus = {key: ids for key, ids in corpus.items() if admits(stage, key)}

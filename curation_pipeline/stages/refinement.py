@@ -21,7 +21,6 @@ from curation_pipeline.stages.audit import ask_about_audit, audit_batch, labelle
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evidence import gather_evidence
 from curation_pipeline.stages.gate import Gate, gate_and_parent
-from curation_pipeline.stages.loop_settings import audit_settings, refinement_settings
 from curation_pipeline.stages.state import Refinement, State
 
 CODE_VERSION = "2"
@@ -60,8 +59,8 @@ def refine_reward(ctx: Context, chain: str, ordinal: int, expert: Detector | Non
     inputs = {before.id, fitted.id, metrics.id, pool.id, gate.parent_state_id, on_rejection.id, *audits, *read}
     parameters = {
         "reward": reward_settings.model_dump(mode="json", exclude={"refinement", "audit", "divergence"}),
-        "refinement": refinement_settings(ctx.profile).model_dump(mode="json"),
-        "audit": audit_settings(ctx.profile).model_dump(mode="json", include={"min_labels", "prior_sd"}),
+        "refinement": ctx.profile.reward.refinement.model_dump(mode="json"),
+        "audit": ctx.profile.reward.audit.model_dump(mode="json", include={"min_labels", "prior_sd"}),
         "audit_labels": people_hash,
         "target_safety": ctx.profile.loop.target_safety,
     }
@@ -125,7 +124,7 @@ def _recalibrated(ctx: Context, model: RewardModel, labels: pl.DataFrame) -> lis
     if labels.is_empty():
         return []
     plain = replace(model, corrections=Corrections()).annotate(labels, labels["vector"].to_numpy())
-    return recalibrate(labels.with_columns(plain["p_harm"]), audit_settings(ctx.profile))
+    return recalibrate(labels.with_columns(plain["p_harm"]), ctx.profile.reward.audit)
 
 
 def _refine(
@@ -138,7 +137,7 @@ def _refine(
     found: list[StratumShift],
 ) -> Refined:
     reasons = {(entry.column, entry.value): entry.reason for entry in found}
-    settings = refinement_settings(ctx.profile)
+    settings = ctx.profile.reward.refinement
     return refine(
         model.weights, parent.refinement.duals, model.corrections.shifts, evidence, ctx.profile.reward, settings,
         audit, reasons,

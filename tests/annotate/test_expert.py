@@ -6,15 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from curation_pipeline.annotate.cached_detector import CachedDetector
 from curation_pipeline.annotate.detectors.hosted import load_hosted
-from curation_pipeline.annotate.expert import ask_expert, choose_for_expert, disagreement, inclusion_probabilities
+from curation_pipeline.annotate.expert import ask_expert
 from curation_pipeline.annotate.expert_people import export_for_people, read_people
 from curation_pipeline.annotate.hosted_settings import HostedSettings
 from curation_pipeline.annotate.score_cache import ScoreCache
@@ -24,70 +21,6 @@ from tests.hosted_server import KEY, Reply, Server, chat, verdict
 
 def ids(n: int) -> list[str]:
     return [hashlib.md5(str(i).encode()).hexdigest() for i in range(n)]
-
-
-def pool(n: int, seed: int = 0) -> pl.DataFrame:
-    rng = np.random.default_rng(seed)
-    scores = {name: rng.beta(0.3, 3.0, n).astype(np.float32) for name in ("one", "two", "three")}
-    return pl.DataFrame({"doc_id": ids(n), **scores})
-
-
-@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=50), st.data())
-def test_inclusion_probabilities_sum_to_the_sample_and_stay_below_one(sizes: list[float], data: st.DataObject) -> None:
-    n = data.draw(st.integers(1, len(sizes)))
-    p = inclusion_probabilities(np.array(sizes), n)
-    assert p.sum() == pytest.approx(n)
-    assert (p > 0).all()
-    assert (p <= 1 + 1e-12).all()
-    free = p < 1 - 1e-9
-    ratio = p[free] / np.array(sizes)[free]
-    assert np.allclose(ratio, ratio[:1])
-
-
-@settings(max_examples=10)
-@given(st.integers(0, 2**32), st.integers(1, 60))
-def test_the_sample_has_its_size_and_does_not_depend_on_order_or_parts(seed: int, n: int) -> None:
-    scores = pool(6000)
-    chosen = choose_for_expert(scores, n=n, seed=seed)
-    assert chosen.height == n
-    assert chosen["probability"].is_between(0, 1).all()
-    parts = [scores.sample(fraction=1.0, shuffle=True, seed=1).slice(start, 700) for start in range(0, 6000, 700)]
-    mixed = pl.concat(parts[::-1]).select("doc_id", "three", "one", "two")
-    assert choose_for_expert(mixed, n=n, seed=seed).equals(chosen)
-
-
-def test_documents_are_drawn_as_often_as_their_probability_says() -> None:
-    scores, draws = pool(100), 500
-    spread = disagreement(scores)
-    counts = dict.fromkeys(scores["doc_id"], 0)
-    stated: dict[str, float] = {}
-    totals = []
-    for seed in range(draws):
-        chosen = choose_for_expert(scores, max_share=0.05, seed=seed)
-        totals.append(float((1.0 / chosen["probability"]).sum()))
-        for doc_id, probability in chosen.rows():
-            counts[doc_id] += 1
-            stated[doc_id] = probability
-    assert len(stated) == 100, "every document is drawn some time"
-    p = np.array([stated[doc_id] for doc_id in scores["doc_id"]])
-    z = (np.array(list(counts.values())) - draws * p) / np.sqrt(draws * p * (1 - p))
-    assert np.abs(z).max() < 4.5
-    assert sum(totals) / draws == pytest.approx(100, rel=0.05)  # Horvitz and Thompson's count of the pool
-    assert np.corrcoef(p, spread)[0, 1] == pytest.approx(1.0)
-
-
-def test_at_most_the_share_is_chosen_and_calibration_tells_scale_from_disagreement() -> None:
-    assert choose_for_expert(pool(5099)).height == 50
-    assert choose_for_expert(pool(99)).is_empty()
-    assert choose_for_expert(pool(5099), n=1000).height == 50
-    same = pl.DataFrame({"doc_id": ids(2), "a": [0.2, 0.8], "b": [0.04, 0.64]})
-    assert disagreement(same).min() > 0.1
-    assert disagreement(same, {"a": np.square}).max() == pytest.approx(0.0)
-    assert disagreement(same.select("doc_id", "a")).tolist() == pytest.approx([0.64, 0.64])
-    with pytest.raises(DataError, match="missing or not in"):
-        choose_for_expert(same.with_columns(b=pl.Series([None, 0.1])), max_share=1.0)
-    with pytest.raises(DataError, match="stands twice"):
-        choose_for_expert(pl.concat([same, same]))
 
 
 def judge(server: Server, folder: Path) -> CachedDetector:

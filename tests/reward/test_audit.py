@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.reward.audit_design import STRATA, draw_audit, inclusion_probabilities
+from curation_pipeline.reward.audit_design import STRATA, draw_audit, inclusion_probabilities, thinned
 from curation_pipeline.reward.recalibrate import as_corrections, recalibrate
 from curation_pipeline.reward.refinement_settings import AuditSettings
 
@@ -127,3 +127,17 @@ def test_few_labels_move_little_and_none_move_nothing() -> None:
     assert recalibrate(pool.clear(), settings) == []
     with pytest.raises(DataError, match=r"probabilities in \(0, 1\]"):
         recalibrate(pool.head(20).with_columns(probability=0.0), settings)
+
+
+def test_an_expert_never_sees_more_than_its_share_and_speaks_for_the_pool() -> None:
+    pool = make_pool(5, n=2_000)
+    settings = AuditSettings(documents=80, disagreement=0.5)
+    totals = []
+    for seed in range(300):
+        asked = thinned(draw_audit(pool, TEACHERS, settings, seed), 20, seed)
+        assert asked.height <= 20
+        totals.append(float((1.0 / asked["probability"]).sum()))
+    assert np.mean(totals) == pytest.approx(pool.height, rel=0.05), "Horvitz and Thompson's count of the pool"
+    few = draw_audit(pool, TEACHERS, settings, 0)
+    assert thinned(few, few.height, 0).equals(few)
+    assert thinned(few, 0, 0).is_empty()

@@ -8,20 +8,23 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_pipeline.annotate.expert import ask_expert
 from curation_pipeline.config import validate_profile
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages import references
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.corpus import ingest_partition, partition_sources
 from curation_pipeline.stages.detectors import (
     check_detectors,
     make_cascade,
     make_detectors,
     models_in_force,
+    open_detector,
     open_expert,
     score_teachers,
 )
-from tests.hosted_server import Reply, Server
+from tests.hosted_server import Reply, Server, verdict
 
 pytestmark = pytest.mark.network
 RUDE = ["what an idiot you are", "stupid fool, go away", "you moron, nobody likes you", "shut up you clown"]
@@ -130,3 +133,55 @@ def test_a_hosted_teacher_is_asked_about_a_text_once(
     for path in (tmp_path / "lake").rglob("*"):
         if path.is_file():
             assert b"secret-of-the-service" not in path.read_bytes()
+
+
+def test_a_cascade_of_the_profile_is_calibrated_on_its_corpus(tmp_path: Path, package_cache: Path) -> None:
+    write(tmp_path / "insults.csv", 60), write(tmp_path / "beside.csv", 10)
+    ctx = context(
+        tmp_path,
+        package_cache,
+        teachers=["alt_profanity", "cascade"],
+        cascade={"expensive": "harm_head", "student_sample": 300, "calibration_sample": 400, "test_sample": 100},
+    )
+    references.labels(ctx), make_detectors(ctx)
+    for key in sorted(partition_sources(ctx)):
+        ingest_partition(ctx, key)
+    made = make_cascade(ctx)
+    assert made.summary["used"] is True
+    assert make_cascade(ctx).id == made.id
+    models = models_in_force(ctx)
+    texts = pl.Series(["you idiot, number 3", *CALM])
+    scores = score_teachers(ctx, texts, models)
+    assert {"cascade", "cascade_asked"} <= set(scores.columns)
+    expensive = open_detector(ctx, "harm_head", models).score(texts.to_list())["harm_head"]
+    asked = scores["cascade_asked"] == 1
+    assert scores["cascade"].filter(asked).equals(expensive.filter(asked), check_names=False)
+
+
+def test_the_expert_of_the_profile_labels_with_reasons(
+    tmp_path: Path, package_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-service")
+    write(tmp_path / "insults.csv", 10), write(tmp_path / "beside.csv", 10)
+
+    def answer(number: int, body: Any) -> Reply:
+        return Reply(verdict(body, harm=0.8 if "idiot" in body["messages"][1]["content"] else 0.1))
+
+    with Server(answer) as server:
+        service = {"base_url": server.url, "requests_per_minute": 6000.0}
+        ctx = context(
+            tmp_path, package_cache, teachers=["alt_profanity"], expert="openai_chat", hosted={"openai_chat": service}
+        )
+        check_detectors(ctx)
+        references.labels(ctx), make_detectors(ctx), make_cascade(ctx)
+        expert = open_expert(ctx, models_in_force(ctx))
+        assert expert is not None
+        documents = pl.DataFrame({"doc_id": ["a" * 32, "b" * 32], "text": ["you idiot", "a lake"], "probability": 0.1})
+        answers = ask_expert(expert, documents)
+        asked = len(server.seen)
+        again = open_expert(ctx, models_in_force(ctx))
+        assert again is not None
+        assert ask_expert(again, documents).equals(answers)
+        assert len(server.seen) == asked == 2
+    assert [round(label, 2) for label in answers["label"]] == [0.8, 0.1]
+    assert answers["rationale"].null_count() == 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from curation_pipeline.annotate.detectors.hosted_perspective import perspective_closed
 from curation_pipeline.annotate.detectors.http_client import read_key
+from curation_pipeline.annotate.encoder import MINILM
 from curation_pipeline.annotate.head_settings import HEADS, HeadSettings
 from curation_pipeline.annotate.hosted_settings import HOSTED, HostedSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
@@ -22,8 +23,6 @@ from curation_pipeline.errors import ConfigError, MissingModelError
 if TYPE_CHECKING:
     from curation_pipeline.annotate.settings import ClassifierSettings, DetoxifySettings
 
-PACKAGED_ENCODERS = ("minilm",)
-"""Encoders that come from a package archive and need neither a folder nor the hub."""
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -138,7 +137,7 @@ def _local(
         else:
             revision = classifier.revision if classifier else None
             wanted.append(("classifier", "annotate.classifier.model", given, revision))
-    if heads and heads.encoder and heads.encoder not in PACKAGED_ENCODERS and any(head in names for head in HEADS):
+    if heads and heads.encoder and heads.encoder != MINILM and any(head in names for head in HEADS):
         wanted.append(("heads", "annotate.heads.encoder", heads.encoder, heads.encoder_revision))
     for detector, setting, name, revision in wanted:
         if not has("transformers"):

@@ -254,12 +254,6 @@ _SUMMED = {
 }
 
 
-def worst_family(audit: pl.DataFrame) -> str | None:
-    """The family of disguise that frees most harmful texts at the default threshold; None if none was measured."""
-    rows = audit.filter(pl.col("measure") == "evasion").drop_nulls("value").sort("value", descending=True)
-    return str(rows["family"][0]) if rows.height else None
-
-
 def _by_template(scorer: _Scorer, people: pl.DataFrame) -> np.ndarray:
     """Scores of the neutral sentences, shape (templates, terms)."""
     terms = people.partition_by("term", maintain_order=True)

@@ -19,7 +19,6 @@ from curation_pipeline.annotate.redteam.measure import (
     AuditSize,
     audit_detector,
     summary,
-    worst_family,
 )
 from curation_pipeline.annotate.redteam.texts import audit_texts
 from curation_pipeline.annotate.redteam.variants import FAMILIES
@@ -83,7 +82,8 @@ def test_a_list_of_words_has_the_faults_that_it_must_have() -> None:
     short = summary(audit)
     assert short["mean_evasion"] == pytest.approx(7 / 8)
     assert (short["worst_evasion"], short["any_evasion"], short["identity_gap"]) == (1.0, 1.0, 1.0)
-    assert worst_family(audit) != "case_flips"
+    evasion = {f: figure(audit, "evasion", f)[0] for f in audit.filter(pl.col("measure") == "evasion")["family"]}
+    assert max(evasion, key=evasion.__getitem__) != "case_flips"
     known = audit.drop_nulls("ci_low")
     assert (known["ci_low"] <= known["value"] + 1e-9).all()
     assert (known["ci_high"] >= known["value"] - 1e-9).all()
