@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.config import Profile, load_profile
+from curation_pipeline.config import load_profile
 from curation_pipeline.errors import DataError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -22,7 +22,6 @@ from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.norms import adopted, norm_moves
 from curation_pipeline.reward.refinement_settings import AuditSettings
 from curation_pipeline.reward.settings import RewardSettings
-from curation_pipeline.stages import audit as audit_stage
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.audit import labelled_audits, people_labels
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
@@ -198,13 +197,10 @@ def test_a_new_fit_takes_over_under_the_running_weights(
     assert moves[0].before == pytest.approx(old["p_harm"].to_numpy().astype(float).mean())
 
 
-def test_labels_of_people_are_read_or_refused(ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_people_are_read_or_refused(ctx: Context, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-
-    def settings(_: Profile) -> AuditSettings:
-        return AuditSettings(labels=path)
-
-    monkeypatch.setattr(audit_stage, "audit_settings", settings)
+    reward = ctx.profile.reward.model_copy(update={"audit": AuditSettings(labels=path)})
+    ctx = replace(ctx, profile=ctx.profile.model_copy(update={"reward": reward}))
     assert people_labels(ctx)[0].is_empty(), "no file yet: awaiting labels"
     ids = [f"{i:032x}" for i in range(3)]
     path.write_text(
