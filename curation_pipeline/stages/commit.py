@@ -11,7 +11,7 @@ from curation_pipeline.reward.curriculum import advanced, started
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.state import CODE_VERSION, MAIN, TABLE, Refinement, State, state_partition
+from curation_pipeline.stages.state import CODE_VERSION, MAIN, TABLE, Refinement, State, committed, state_partition
 
 OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models", "audits")
 
@@ -19,11 +19,19 @@ OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics",
 def commit_cold_start(ctx: Context, chain: str) -> Manifest:
     """Commit the uncurated base as iteration 0 of a chain.
 
+    A chain that has gone on from the same base keeps the start that it had: a reward that was fitted anew since reaches
+    it through the refinement and does not rewrite its history.
+
     Raises:
         LakeError: the base, its evaluation or the initial reward model has not been made.
     """
     lake = ctx.lake
     base, metrics, reward = (lake.require(table) for table in ("base_checkpoint", "base_metrics", "initial_reward"))
+    start = committed(lake, chain, 0)
+    if start is not None and committed(lake, chain, 1) is not None:
+        manifest, kept = start
+        if (kept.checkpoint_id, kept.metrics_id) == (base.id, metrics.id):
+            return manifest
     reported, drive = performances(lake, metrics)
     state = State(
         chain=chain,

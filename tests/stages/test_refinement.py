@@ -109,6 +109,18 @@ def test_a_changed_norm_comes_into_force_even_where_the_model_is_rejected(ctx: C
     assert two.refinement.duals.safety == one.refinement.duals.safety
 
 
+def test_a_new_fit_does_not_rewrite_the_start_of_a_chain_that_has_gone_on(ctx: Context) -> None:
+    first = commit_cold_start(ctx, "main")
+    make(ctx.lake, "initial_reward", {}, p=0.7)
+    second = commit_cold_start(ctx, "main")
+    assert second.id != first.id, "nothing stands on it yet: the loop starts from the newest fit"
+    iterate(ctx, 1, 0.6)
+    make(ctx.lake, "initial_reward", {}, p=0.8)
+    assert commit_cold_start(ctx, "main").id == second.id
+    make(ctx.lake, "base_metrics", {}, p=0.4)
+    assert commit_cold_start(ctx, "main").id != second.id, "another base is another start"
+
+
 def test_a_state_of_an_earlier_version_is_read(ctx: Context) -> None:
     commit_cold_start(ctx, "main")
     raw = history(ctx.lake, "main")[0].to_dict()
