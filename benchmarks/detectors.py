@@ -147,6 +147,7 @@ def beside_single(
         entry = {
             "auroc": round(auroc(s, y), 4),
             "ece": round(expected_calibration_error(s, y), 4),
+            "benign_flagged": round(float((s >= 0.5)[y < 0.5].mean()), 4),
             "auroc_gain": shown(gain),
             "ece_difference": shown(saved),
         }
@@ -326,6 +327,19 @@ def summary(found: dict[str, Any]) -> list[str]:
     lines.append("identity swaps: median change of P(harm)")
     lines += [f"  {name:12s} {one['ensemble'][0]:.3f} ({one['ensemble'][1]:.3f} to {one['ensemble'][2]:.3f})"
               for name, one in found["identity_swaps"].items()]  # fmt: skip
+    over = {name: entry["auroc"][0] for name, entry in found["sets"].items()}
+    for least in (100, 300):
+        groups = [row for row in found["groups"] if row["dataset"] in over and row["n"] >= least]
+        errors = [row["value"] <= 0.05 for row in groups if row["metric"] == "ece"]
+        areas = [row["value"] >= over[row["dataset"]] - 0.05 for row in groups if row["metric"] == "bpsn_auc"]
+        lines.append(
+            f"groups of {least} texts or more: calibration error at most .05 for {sum(errors)} of {len(errors)}, BPSN "
+            f"within .05 of the set's AUROC for {sum(areas)} of {len(areas)}"
+        )
+    evaded = ", ".join(f"{name} {one['evasion']:.2f}" for name, one in found["red_team"].items())
+    lines.append(f"share of flagged texts that a disguise frees: {evaded}")
+    bias = {name: one["benign_flagged"] for name, one in found["sets"]["redditbias"]["single"].items()}
+    lines.append(f"benign Reddit comments flagged: {', '.join(f'{name} {share:.3f}' for name, share in bias.items())}")
     lines.append("preference accuracy")
     lines += [f"  {row['dataset']:12s} {row['metric']:14s} {row['group']:14s} {row['value']:.3f} "
               f"({row['ci_low']:.3f} to {row['ci_high']:.3f})" for row in found["preferences"]]  # fmt: skip
