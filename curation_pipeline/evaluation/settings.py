@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from curation_pipeline.settings import Settings
+
+
+class HarnessSettings(Settings):
+    """Which benchmarks of the lm-evaluation-harness are run; none unless they are named."""
+
+    tasks: tuple[str, ...] = Field(default=(), description="tasks by the harness's names, such as hellaswag")
+    data: Path | None = Field(
+        default=None, description="folder of items of one's own, <task>/<split>.parquet; else packages, else the hub"
+    )
+    limit: int | None = Field(default=None, ge=1, description="first items of each task that are used; None is all")
+    batch_size: int = Field(default=32, ge=1, description="sequences in a batch")
+    least_parameters_to_write: int = Field(
+        default=50_000_000,
+        ge=0,
+        description="tasks that ask for free text are not applicable to models with fewer parameters",
+    )
+    threads: int = Field(default=1, ge=1, description="threads of torch")
 
 
 class EvaluationSettings(Settings):
@@ -32,4 +51,7 @@ class EvaluationSettings(Settings):
         ge=0,
         le=1,
         description="share of clean encyclopaedic text that a judge may flag and still be believed",
+    )
+    harness: HarnessSettings = Field(
+        default_factory=HarnessSettings, description="benchmarks of the lm-evaluation-harness"
     )

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_pipeline.datasets.harness_data import PACKAGED, task_tables
+from curation_pipeline.errors import ConfigError, DataError
+from curation_pipeline.evaluation.harness import run_harness
+from curation_pipeline.evaluation.harness_tasks import write_tasks
+from curation_pipeline.evaluation.rows import Bootstrap
+from curation_pipeline.evaluation.settings import HarnessSettings
+from tests.training.tiny_model import build, sentences
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("sciq", "lambada_openai", "gsm8k")
+"""A multiple-choice, a likelihood and a generation task."""
+BOOTSTRAP = Bootstrap(1, 50, 0.95)
+
+
+def _tables() -> dict[str, dict[str, pl.DataFrame]]:
+    texts = sentences(60, seed=4)
+    columns = {
+        "question": texts[:8],
+        "support": texts[8:16],
+        "correct_answer": [f"bridge {i}" for i in range(8)],
+        **{f"distractor{k}": [f"{word} mill" for word in texts[16 : 16 + 8]] for k in (1, 2, 3)},
+    }
+    columns["distractor2"] = columns["correct_answer"]  # a tie by construction
+    worked = [f"it is {i} #### {i}" for i in range(4)]
+    return {
+        "sciq": {"validation": pl.DataFrame(columns)},
+        "lambada_openai": {"test": pl.DataFrame({"text": texts[24:32]})},
+        "gsm8k": {"test": pl.DataFrame({"question": texts[32:36], "answer": worked})},
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> None:
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("harness"))
+
+
+def _as_the_command_finds(
+    checkpoint: Path, folder: Path, names: tuple[str, ...], limit: int, out: Path
+) -> pl.DataFrame:
+    """Task, item and metric of every sample that the harness's own command writes."""
+    code = "import torch; torch.set_num_threads(1); from lm_eval.__main__ import cli_evaluate; cli_evaluate()"
+    arguments = [
+        "run", "--model", "hf", "--model_args", f"pretrained={checkpoint},dtype=float32", "--include_path", str(folder),
+        "--tasks", ",".join(names), "--limit", str(limit), "--batch_size", "32", "--device", "cpu", "--log_samples",
+        "--output_path", str(out),
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=out.parent
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = []
+    for path in out.rglob("samples_*.jsonl"):
+        name = next(name for name in names if path.name.startswith(f"samples_{name}_"))
+        for line in path.read_text(encoding="utf-8").splitlines():
+            sample = json.loads(line)
+            for metric in ("acc", "acc_norm", "exact_match"):
+                if metric in sample:
+                    rows.append(
+                        (name, sample["doc_id"], sample["filter"], metric, float(sample[metric]), sample["doc_hash"])
+                    )
+    return pl.DataFrame(rows, schema=["task", "item", "filter", "metric", "value", "item_hash"], orient="row")
+
+
+def _same(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
+    joined = theirs.join(ours, on=["task", "item", "filter", "metric"], how="left", suffix="_ours")
+    assert joined.height == theirs.height > 0
+    assert (joined["item_hash"] == joined["item_hash_ours"]).all()
+    assert (joined["value"] == joined["value_ours"]).all()
+
+
+def test_items_are_those_of_the_harness_itself(checkpoint: Path, tmp_path: Path) -> None:
+    """Of all three kinds of task, item by item."""
+    folder = tmp_path / "tasks"
+    shots = write_tasks(folder, _tables())
+    settings = HarnessSettings(tasks=KINDS, limit=4, least_parameters_to_write=0)
+    found = run_harness(checkpoint, KINDS, folder, settings, 1, BOOTSTRAP)
+    assert shots["gsm8k"] == 0  # nothing to take examples from
+    assert found.not_applicable == {}
+    theirs = _as_the_command_finds(checkpoint, folder, KINDS, 4, tmp_path / "out")
+    assert set(theirs["task"]) == set(KINDS)
+    _same(found.items, theirs)
+    accuracy = found.metrics.filter(pl.col("benchmark") == "harness/sciq")
+    values = dict(accuracy.select("metric", "value").iter_rows())
+    assert values["chance"] == pytest.approx(0.25)
+    assert values["tie_rate"] > 0.0  # the tie that was built in is reported where it decides
+    mine = theirs.filter((pl.col("task") == "sciq") & (pl.col("metric") == "acc"))["value"]
+    assert values["acc"] == pytest.approx(float(mine.to_numpy().mean()))
+
+
+@pytest.mark.network
+def test_published_items_give_what_the_harness_gives(checkpoint: Path, package_cache: Path, tmp_path: Path) -> None:
+    names = ("hellaswag", "arc_easy", "crows_pairs_english", "mmlu_anatomy", "lambada_openai")
+    tables = task_tables(names, None, package_cache)
+    folder = tmp_path / "tasks"
+    assert write_tasks(folder, tables)["mmlu_anatomy"] == 0
+    found = run_harness(checkpoint, names, folder, HarnessSettings(tasks=names, limit=6), 1, BOOTSTRAP)
+    assert set(found.items["task"]) == set(names)
+    assert (found.metrics.filter(pl.col("metric") == "acc")["n"] == 6).all()
+    _same(found.items, _as_the_command_finds(checkpoint, folder, names, 6, tmp_path / "out"))
+
+
+@pytest.mark.network
+def test_every_packaged_task_runs(checkpoint: Path, package_cache: Path, tmp_path: Path) -> None:
+    names = tuple(PACKAGED)
+    write_tasks(tmp_path, task_tables(names, None, package_cache))
+    found = run_harness(checkpoint, names, tmp_path, HarnessSettings(tasks=names, limit=2), 1, BOOTSTRAP)
+    assert set(found.items["task"]) | set(found.not_applicable) == set(names)
+    assert "free text" in found.not_applicable["gsm8k"]
+
+
+def test_what_is_missing_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not have"):
+        write_tasks(tmp_path, {"no_such_task": {"test": pl.DataFrame({"a": [1]})}})
+    with pytest.raises(ConfigError, match="is evaluated on"):
+        write_tasks(tmp_path, {"sciq": {"somewhere": pl.DataFrame({"a": [1]})}})
+    (tmp_path / "sciq").mkdir()
+    (tmp_path / "sciq" / "validation.parquet").write_bytes(b"no table")
+    with pytest.raises(DataError, match="write it again"):
+        task_tables(("sciq",), tmp_path, tmp_path)
