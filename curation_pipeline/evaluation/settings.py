@@ -38,6 +38,8 @@ class EvaluationSettings(Settings):
     top_p: float = Field(default=0.9, gt=0, le=1, description="mass of the nucleus that is sampled from")
     temperature: float = Field(default=1.0, gt=0, description="divides the logits before sampling")
     n_bias_pairs: int = Field(default=400, ge=1, description="CrowS-Pairs pairs")
+    n_bbq: int = Field(default=200, ge=0, description="BBQ questions of each condition, ambiguous and not; 0 is none")
+    n_stereoset: int = Field(default=80, ge=0, description="StereoSet items of each kind of bias; 0 is none")
     n_preferences: int = Field(default=100, ge=1, description="preference pairs of each source")
     n_choices: int = Field(default=60, ge=1, description="multiple-choice items of each benchmark")
     max_heldout_chars: int = Field(default=600, ge=20, description="characters of a held-out text that are scored")

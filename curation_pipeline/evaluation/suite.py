@@ -17,8 +17,10 @@ from curation_pipeline.evaluation.generation import generate
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.perplexity import heldout_metrics, heldout_scores
 from curation_pipeline.evaluation.preferences import preference_metrics
+from curation_pipeline.evaluation.question_bias import bbq_metrics
 from curation_pipeline.evaluation.rows import Bootstrap, Metric, metrics_frame
 from curation_pipeline.evaluation.settings import EvaluationSettings
+from curation_pipeline.evaluation.stereoset import stereoset_metrics
 from curation_pipeline.evaluation.toxicity import BENCHMARK, Judge, judge_texts, toxicity_metrics
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import unit_hash
@@ -82,6 +84,8 @@ def evaluate(
     )
     bias_pairs = _sample_rows(benchmarks.bias_pairs, settings.n_bias_pairs, seed)
     choices = _take(benchmarks.choices, "item_id", settings.n_choices, seed, "benchmark")
+    questions = _take(benchmarks.questions, "item_id", settings.n_bbq, seed, "condition")
+    triples = _take(benchmarks.triples, "item_id", settings.n_stereoset, seed, "bias_type")
     rows: list[Metric] = []
     with torch_runtime(settings.threads):
         lm = LanguageModel.load(checkpoint_dir, window)
@@ -89,6 +93,10 @@ def evaluate(
         rows += heldout_metrics(heldout_scores(lm, heldout, settings.max_heldout_chars, size), bootstrap)
         report("bias pairs", 0.2)
         rows += bias_metrics(lm, bias_pairs, bootstrap, size)
+        if questions.height:
+            rows += bbq_metrics(lm, questions, bootstrap, size)
+        if triples.height:
+            rows += stereoset_metrics(lm, triples, bootstrap, size)
         report("preferences", 0.3)
         rows += preference_metrics(lm, pairs, bootstrap, size)
         report("multiple choice", 0.4)

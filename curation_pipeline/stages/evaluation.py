@@ -43,7 +43,7 @@ from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.training.runtime import torch_runtime
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 EVALUATION_INPUTS = ("benchmarks", "heldout_texts", *MODELS)
 
 

@@ -68,7 +68,7 @@ def labels(ctx: Context) -> Manifest:
 def benchmarks(ctx: Context) -> Manifest:
     """The benchmarks' items, as one Parquet file each."""
     sizes = ctx.profile.benchmarks
-    recipe = Recipe("benchmarks", {}, (), {"sizes": sizes.model_dump(mode="json")}, ctx.profile.seed, "1")
+    recipe = Recipe("benchmarks", {}, (), {"sizes": sizes.model_dump(mode="json")}, ctx.profile.seed, "2")
 
     def make(draft: Draft) -> None:
         data = load_benchmarks(ctx.cache, derive(ctx.profile.seed, "benchmarks"), sizes)

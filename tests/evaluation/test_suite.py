@@ -62,7 +62,32 @@ def _benchmarks() -> BenchmarkData:
         },
         schema_overrides={"gold": pl.Int8},
     )
-    return BenchmarkData(prompts, pairs, preferences, choices)
+    questions = pl.DataFrame(
+        {
+            "item_id": [f"{i:032x}" for i in range(8)],
+            "context": texts[:8],
+            "options": [["the mill", "the bridge", "not known"]] * 8,
+            "gold": [2, 0] * 4,
+            "biased": [0, 1] * 4,
+            "unknown": [2] * 8,
+            "condition": ["ambig", "disambig"] * 4,
+            "category": ["age"] * 8,
+            "role": ["report"] * 8,
+        }
+    )
+    triples = pl.DataFrame(
+        {
+            "item_id": [f"{i:032x}" for i in range(6)],
+            "context": ["", "the old mill"] * 3,
+            "stereotype": texts[:6],
+            "anti_stereotype": texts[6:12],
+            "unrelated": texts[12:18],
+            "term": ["a", "b", "c"] * 2,
+            "bias_type": ["gender"] * 6,
+            "role": ["report"] * 6,
+        }
+    )
+    return BenchmarkData(prompts, pairs, preferences, choices, questions, triples)
 
 
 def _heldout() -> pl.DataFrame:
