@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint bench-corpus bench-scoring bench-detectors bench-baselines clean
+.PHONY: help setup demo ui report test test-fast lint bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,22 @@ bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on t
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/baselines.py --out $(BENCH_OUT)/baselines.json $(BENCH)
 	$(BIN)/python benchmarks/dsir.py --out $(BENCH_OUT)/dsir.json $(BENCH)
+
+bench-policy: $(READY) ## measure training, and deciding at up to 10 million documents
+	mkdir -p $(BENCH_OUT)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --out $(BENCH_OUT)/policy_training.json $(BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_scale.py --out $(BENCH_OUT)/policy_scale.json $(BENCH)
+
+bench-loop: $(READY) ## measure the closed loop and priced queries against the closed form
+	mkdir -p $(BENCH_OUT)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/closed_loop.py --out $(BENCH_OUT)/closed_loop.json $(BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/closed_loop.py --drift --out $(BENCH_OUT)/closed_loop_drift.json $(BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/queries.py --out $(BENCH_OUT)/queries.json $(BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --terminal --out $(BENCH_OUT)/policy_terminal.json $(BENCH)
+
+bench-decisions: $(READY) ## measure what every arm draws from real documents with human labels (DATA=FOLDER)
+	mkdir -p $(BENCH_OUT)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/decision_quality.py --data $(DATA) --out $(BENCH_OUT)/decision_quality.json $(BENCH)
 
 clean: ## remove the demo's state, not the downloads
 	rm -rf state

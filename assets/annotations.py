@@ -50,6 +50,12 @@ VIEWS = {
         "what removes a document is decided by the profile's [removal].",
     ),
     "language": View("The language of each document, and how sure that is.", counts="language"),
+    "dialect": View(
+        "Markers of varieties of English that detectors call harmful too often. A proxy for how a text is written, "
+        "never for who wrote it: it protects such text as a group, and never removes any.",
+        ("polars", "parquet"),
+        histogram=("aae_score", "weight of markers"),
+    ),
     "pii": View(
         "Where e-mail addresses, phone numbers, IP addresses and card numbers stand. They are replaced by placeholders "
         "before a model reads the text.",

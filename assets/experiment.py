@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from assets.loop import iteration_commit
 from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import cell_partitions
-from assets.references import cold_start
+from assets.references import cold_start, metrics_table
 from curation_pipeline.stages.arms import Cell, run_cell
+from curation_pipeline.stages.final_evaluation import final_evaluation as evaluate_chosen
 from resources.project import ProjectResource
 
 
@@ -33,3 +35,23 @@ def experiment_cell(context: dg.AssetExecutionContext, project: ProjectResource)
         [[ordinal, *row] for ordinal, row in enumerate(rows)],
     )
     return result(manifest, {"iterations": table})
+
+
+@dg.asset(
+    group_name="experiment",
+    owners=OWNERS,
+    kinds={"pytorch"},
+    code_version="1",
+    deps=[
+        dg.AssetDep(iteration_commit, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(experiment_cell, partition_mapping=dg.AllPartitionMapping()),
+    ],
+    description="The model that is chosen among all iterations and arms on the front of safety against capability, "
+    "evaluated on items that none of them was. Made by hand: each model that is looked at so is counted, and the report "
+    "shows how many there were.",
+)
+def final_evaluation(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Choose a model and evaluate it on the holdout."""
+    ctx = project.context(context.log)
+    manifest = evaluate_chosen(ctx)
+    return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)})

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets import policy_plots
 from assets.annotations import ANNOTATION_ASSETS
 from assets.batch_views import PARITY, parity, shares_plot
 from assets.corpus import documents
@@ -18,16 +19,18 @@ from assets.links import corpus_links, documents_of, input_links, used_partition
 from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
 from assets.references import cold_start, initial_reward, loss_plot, metrics_table
+from assets.tracked import track_checkpoint, track_policy
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.audit import audit_batch
 from curation_pipeline.stages.commit import commit_iteration
-from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.detectors import models_in_force, open_expert
 from curation_pipeline.stages.divergence import divergence_history, gap_trend, judge_and_teacher
 from curation_pipeline.stages.evaluation import evaluate_checkpoint
 from curation_pipeline.stages.gate import open_gate
-from curation_pipeline.stages.lineage import checkpoint_lineage
+from curation_pipeline.stages.harness import evaluate_with_harness
+from curation_pipeline.stages.policy_report import policy_section
 from curation_pipeline.stages.pool import candidate_pool as build_pool
 from curation_pipeline.stages.probes import run_probes
 from curation_pipeline.stages.refinement import read_moves, refine_reward
@@ -144,8 +147,15 @@ def probes(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     """Run the probes and fit the credit."""
     ctx = project.context(context.log)
     manifest = run_probes(ctx, MAIN, ordinal_of(context.partition_key))
-    credit = ctx.lake.json(manifest, "credit")
-    return result(manifest, {"credit": dg.MetadataValue.json(credit)})
+    section = credit_section(ctx.lake, manifest)
+    shown = section.strata if section.strata.height <= 40 else pl.concat([section.strata[:20], section.strata[-20:]])
+    rows = shown.with_columns(pl.col(pl.Float64).round(4))
+    extra = {
+        "credit": policy_plots.inline(policy_plots.credit(section)),
+        "credit_by_stratum": markdown_table(rows.columns, rows.iter_rows()),
+        "fit": dg.MetadataValue.json(ctx.lake.json(manifest, "credit")),
+    }
+    return result(manifest, extra)
 
 
 @_loop_asset(
@@ -154,25 +164,25 @@ def probes(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     description="The PPO policy that decides which documents to draw and how much they weigh, trained on the pool "
     "against the composite reward and the downstream credit, warm-started from the parent iteration.",
 )
-def selection_policy(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+def selection_policy(
+    context: dg.AssetExecutionContext, project: ProjectResource, tracking: TrackingResource
+) -> dg.MaterializeResult:
     """Train the policy."""
     ctx = project.context(context.log)
     manifest = train_selection_policy(ctx, MAIN, ordinal_of(context.partition_key))
-    curve = ctx.lake.frame(manifest, "learning_curve")
+    section = policy_section(ctx.lake, manifest)
+    if section is None:
+        return result(manifest)
+    pictures = policy_plots.policy_pictures(section)
+    run_id = track_policy(context, ctx, tracking, manifest, section, pictures)
     extra = {
-        f"curve_{name}": plot(_line(curve, name), height=2.2)
-        for name in ("mean_reward", "entropy", "approx_kl", "explained_variance")
+        "against_the_closed_form": dg.MetadataValue.md(section.summary["against_the_closed_form"]),
+        "inputs": input_links(ctx.lake, manifest),
+        "mlflow_run": dg.MetadataValue.text(run_id),
+        **{name: policy_plots.inline(png) for name, png in pictures.items()},
+        "card": dg.MetadataValue.md(section.card),
     }
-    extra["card"] = dg.MetadataValue.md(ctx.lake.path(manifest, "card.md").read_text(encoding="utf-8"))
     return result(manifest, extra)
-
-
-def _line(curve: pl.DataFrame, name: str) -> Any:
-    def draw(axes: Any) -> None:
-        axes.plot(curve["candidates"].to_numpy(), curve[name].to_numpy())
-        axes.set(xlabel="candidates seen", ylabel=name.replace("_", " "))
-
-    return draw
 
 
 BUDGET_MET, DRAWN_FROM_POOL = "token_budget_met", "drawn_from_pool"
@@ -298,25 +308,22 @@ def evaluation(
             metadata={f"change_by_{name}": round(value, 4) for name, value in moved.items()},
         ),
     ]
-    _track(context, ctx, tracking, ordinal, manifest)
+    track_checkpoint(context, ctx, tracking, ordinal, manifest)
     return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)}, checks)
 
 
-def _track(
-    context: dg.AssetExecutionContext, ctx: Context, tracking: TrackingResource, ordinal: int, metrics: Manifest
-) -> None:
-    """Log the checkpoint as a model of MLflow, with the raw partitions that it was trained on and its metrics."""
-    model = next(ctx.lake.get(identity) for identity in metrics.inputs if identity.startswith("checkpoints-"))
-    head = ctx.lake.head_record("checkpoints", model.partition)
-    tracking.log_checkpoint(
-        partition=context.partition_key,
-        dagster_run_id=context.run_id,
-        checkpoint=model,
-        metrics=ctx.lake.frame(metrics),
-        ordinal=ordinal,
-        partitions=checkpoint_lineage(ctx.lake, model).partitions,
-        attempt=0 if head is None else head.attempt,
-    )
+@_loop_asset(
+    kinds={"huggingface"},
+    deps=[checkpoint],
+    description="Benchmarks of the lm-evaluation-harness on the checkpoint, run by the harness itself on the tasks "
+    "that the profile names (`evaluation.harness.tasks`; none by default). They are for people: nothing of them drives "
+    "the loop.",
+)
+def harness(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """Run the harness."""
+    ctx = project.context(context.log)
+    manifest = evaluate_with_harness(ctx, MAIN, ordinal_of(context.partition_key))
+    return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)})
 
 
 GAP_IS_STABLE = "judge_and_teacher_stay_together"

@@ -34,6 +34,7 @@ from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
+from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.corpus import partition_sources
@@ -49,7 +50,7 @@ CORPUS_WIDE = ("duplicates", "document_index", "corpus_profile")
 START = ("heldout_texts", "detector_audit", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
 ITERATION_STEPS = (
     "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
-    "reward_model", "iteration_commit",
+    "harness", "reward_model", "iteration_commit",
 )  # fmt: skip
 
 
@@ -93,8 +94,13 @@ class Runner:
             self.prepare()
         if only_prepare:
             return
-        with beside([key for key in keys if not self.cell_done(key)]), self.job("loop"):
+        waiting = [key for key in keys if not self.cell_done(key)]
+        late = [key for key in waiting if needs_loop(Cell.parse(key).arm)]
+        with beside([key for key in waiting if key not in late]), self.job("loop"):
             self.loop(iterations)
+        if late:  # they learn from what the loop measured
+            with self.job("baseline arms"):
+                self.cells(late)
         with self.job("serving database and report"):
             self.serve()
 
@@ -263,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ctx = open_context(active_profile())
         check_detectors(ctx)
+        check_arms(ctx, ctx.profile.experiment.arms)
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)
             if options.what == "run":

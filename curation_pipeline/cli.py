@@ -232,6 +232,66 @@ def report(profile: ProfileOption = None, state: StateOption = None) -> None:
 
 
 @app.command()
+def card(
+    name: Annotated[str, typer.Argument(help="checkpoint id, `last`, or `<chain>/<ordinal>`")] = "last",
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Print a checkpoint's model card: its data, arm, iteration, metrics and limits."""
+    ctx = _context(profile, state)
+    from curation_pipeline.stages.lineage import resolve_checkpoint
+    from curation_pipeline.stages.model_card import checkpoint_card
+
+    print(checkpoint_card(ctx, resolve_checkpoint(ctx.lake, name)))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="where to write `model` and `dataset`")],
+    name: Annotated[str, typer.Argument(help="checkpoint id, `last`, or `<chain>/<ordinal>`")] = "last",
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Copy a checkpoint, and the batch it was trained on, out of the lake: folders with cards and Croissant metadata."""
+    ctx = _context(profile, state)
+    from curation_pipeline.stages.dataset_export import export_batch
+    from curation_pipeline.stages.lineage import resolve_checkpoint
+    from curation_pipeline.stages.model_card import export_checkpoint
+
+    checkpoint = resolve_checkpoint(ctx.lake, name)
+    console.print(f"{export_checkpoint(ctx, checkpoint, folder / 'model')}")
+    for batch in (found for found in map(ctx.lake.get, checkpoint.inputs) if found.table == "batches"):
+        console.print(f"{export_batch(ctx, batch, folder / 'dataset')}")
+
+
+@app.command()
+def final(profile: ProfileOption = None, state: StateOption = None) -> None:
+    """Choose a model among all iterations and arms, and evaluate it once on items that none of them saw.
+
+    Every further choice that is evaluated so is a look at the holdout, counted and shown in the report.
+    """
+    ctx = _context(profile, state)
+    from curation_pipeline.stages.final_evaluation import final_evaluation
+
+    for what, value in final_evaluation(ctx).summary.items():
+        console.print(f"{what}: {value}")
+
+
+@app.command()
+def harness(
+    folder: Annotated[Path, typer.Argument(help="where to write the task files and their items")],
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Write the profile's tasks of the lm-evaluation-harness, and say how its own command is run on them."""
+    ctx = _context(profile, state)
+    from curation_pipeline.stages.harness import harness_command, write_harness_tasks
+
+    write_harness_tasks(ctx, folder)
+    console.print(harness_command(ctx, folder), soft_wrap=True)
+
+
+@app.command()
 def gc(
     remove: Annotated[bool, typer.Option("--remove", help="remove the files; without it they are only listed")] = False,
     older_than_hours: Annotated[float, typer.Option(min=0, help="leave younger files to their writers")] = 24.0,

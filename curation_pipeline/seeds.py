@@ -11,6 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from curation_pipeline.errors import DataError
+
+_DIGITS = 32
+_BLOCK = 8192
+"""Ids that are decoded at once: few enough to stay in the cache."""
+_VALUE = np.full(256, 255, np.uint8)
+"""The value of each hexadecimal digit, by its ASCII code; 255 for every other character."""
+_VALUE[np.frombuffer(b"0123456789", np.uint8)] = np.arange(10)
+_VALUE[np.frombuffer(b"abcdef", np.uint8)] = np.arange(10, 16)
+_VALUE[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
+
 
 def derive(seed: int, *names: str | int) -> int:
     """A seed in [0, 2**63) for the stream ``names`` under ``seed``."""
@@ -35,15 +46,40 @@ def unit_hash(ids: pl.Series | Sequence[str], seed: int) -> np.ndarray:
 
     Returns:
         float64 of shape (n,), strictly inside (0, 1).
+
+    Raises:
+        DataError: an id is not 32 hexadecimal digits.
     """
     series = ids if isinstance(ids, pl.Series) else pl.Series("id", list(ids), dtype=pl.Utf8)
     if series.is_empty():
         return np.empty(0)
-    raw = np.frombuffer(b"".join(bytes.fromhex(value) for value in series.to_list()), dtype=">u8").reshape(-1, 2)
-    mixed = raw[:, 0].astype(np.uint64) ^ raw[:, 1].astype(np.uint64) ^ np.uint64(derive(seed, "unit_hash"))
+    raw = _words(series)
+    mixed = raw[:, 0] ^ raw[:, 1] ^ np.uint64(derive(seed, "unit_hash"))
     with np.errstate(over="ignore"):
         mixed += np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
     return np.asarray(((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53))
+
+
+def _words(ids: pl.Series) -> np.ndarray:
+    """The high and the low 64 bits (n, 2) of ids of 32 hexadecimal digits.
+
+    The digits stand one after the other in the column's buffer, so they are read there in place, without a Python
+    string for any of them.
+    """
+    array = ids.to_arrow()
+    _, offset_buffer, digit_buffer = array.buffers()
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    if ids.null_count() or not bool((np.diff(offsets) == _DIGITS).all()):
+        raise DataError(f"an id is not {_DIGITS} hexadecimal digits long; ids are made by the corpus reader")
+    digits = np.frombuffer(digit_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(-1, _DIGITS)
+    words = np.empty((len(digits), 2), np.uint64)
+    for start in range(0, len(digits), _BLOCK):
+        values = _VALUE[digits[start : start + _BLOCK]]
+        if int(values.max()) > 15:
+            raise DataError("an id holds a character that is no hexadecimal digit; ids are made by the corpus reader")
+        packed = (values[:, 0::2] << 4) | values[:, 1::2]
+        words[start : start + _BLOCK] = packed.view(">u8")
+    return words

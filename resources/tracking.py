@@ -1,14 +1,17 @@
-"""The Dagster resource that logs checkpoints to MLflow."""
+"""The Dagster resource that logs policies and checkpoints to MLflow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from resources.tracker import RawPartition, Tracker
+from resources.policy_run import log_policy_training
+from resources.tracked_run import RawPartition
+from resources.tracker import Tracker
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,6 +79,39 @@ class TrackingResource(dg.ConfigurableResource[Tracker]):
             )
             run.log_metrics(metric_values(metrics), ordinal, model_id=model)
         return model
+
+    def log_policy(
+        self,
+        *,
+        partition: str,
+        dagster_run_id: str,
+        policy: Manifest,
+        objective: Mapping[str, Any],
+        curve: pl.DataFrame,
+        control: pl.DataFrame,
+        files: Mapping[str, bytes],
+        attempt: int = 0,
+        asset: str = "selection_policy",
+    ) -> str:
+        """Log a policy's training as a run of its own; see `policy_run.log_policy_training` for what it holds.
+
+        Args:
+            partition: Partition key of the iteration.
+            dagster_run_id: Id of the Dagster run.
+            policy: Manifest of the policy.
+            objective: What was maximised, by name.
+            curve: The learning curve, one row a rollout.
+            control: Rows of the table `control`.
+            files: Pictures and the card by name.
+            attempt: Number of the policy's materialisation in the lake.
+            asset: Key of the asset that the run stands for.
+
+        Returns:
+            The run's id in MLflow.
+        """
+        with self.tracker.run(asset, partition, attempt=attempt, dagster_run_id=dagster_run_id) as run:
+            log_policy_training(run, policy, objective, curve, control, files)
+        return run.run_id
 
 
 def metric_values(metrics: pl.DataFrame) -> dict[str, float | None]:

@@ -19,6 +19,9 @@ import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import DialectSettings
 
+VERSION = 1
+"""Raised by hand when the numbers change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Marker:

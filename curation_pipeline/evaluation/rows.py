@@ -26,6 +26,17 @@ METRICS_SCHEMA: dict[str, pl.DataType] = {
     "higher_is_better": pl.Boolean(),
 }
 
+ITEMS_SCHEMA: dict[str, pl.DataType] = {
+    "benchmark": pl.Utf8(),
+    "metric": pl.Utf8(),
+    "part": pl.Int32(),
+    "place": pl.Int32(),
+    "numerator": pl.Float64(),
+    "denominator": pl.Float64(),
+}
+"""One row for each item of a metric: the metric is the mean over parts of sum(numerator) / sum(denominator). Two
+evaluations with one seed, one set of items and one profile have the same item at the same place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -80,3 +91,23 @@ def metrics_frame(rows: list[Metric], seed: int) -> pl.DataFrame:
         ],
         schema=METRICS_SCHEMA,
     )
+
+
+def items_frame(rows: list[Metric]) -> pl.DataFrame:
+    """The items behind every metric that is a mean of items, in `ITEMS_SCHEMA`; what pairs two evaluations."""
+    frames = [
+        pl.DataFrame(
+            {
+                "benchmark": row.benchmark,
+                "metric": row.metric,
+                "part": part,
+                "place": np.arange(numerator.size),
+                "numerator": np.asarray(numerator, dtype=np.float64),
+                "denominator": np.asarray(denominator, dtype=np.float64),
+            },
+            schema=ITEMS_SCHEMA,
+        )
+        for row in rows
+        for part, (numerator, denominator) in enumerate(row.interval.groups)
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=ITEMS_SCHEMA)

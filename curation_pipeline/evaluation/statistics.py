@@ -7,21 +7,34 @@ multinomial counts and all resamples are one matrix product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from curation_pipeline.errors import DataError
 
+Group = tuple[np.ndarray, np.ndarray]
+"""Numerators (n,) and denominators (n,) of one group of items."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its percentile interval; n is the number of items that were resampled."""
+    """An estimate with its percentile interval.
+
+    Attributes:
+        value: the estimate.
+        low: lower end; NaN where there is no interval.
+        high: upper end.
+        n: items that were resampled.
+        groups: the items behind a mean or a macro mean, in a fixed order, so that models can be compared item by item;
+            empty for other statistics.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    groups: tuple[Group, ...] = field(default=(), compare=False, repr=False)
 
 
 def bootstrap_ratios(
@@ -48,21 +61,19 @@ def bootstrap_ratios(
 def mean_interval(values: np.ndarray, rng: np.random.Generator, resamples: int, confidence: float) -> Interval:
     """Mean of items and its percentile interval."""
     values = np.asarray(values, dtype=np.float64)
-    draws = bootstrap_ratios(values, np.ones_like(values), rng, resamples)
-    return interval(float(values.mean()), draws, confidence, values.size)
+    ones = np.ones_like(values)
+    found = interval(float(values.mean()), bootstrap_ratios(values, ones, rng, resamples), confidence, values.size)
+    return replace(found, groups=((values, ones),))
 
 
-def macro_interval(
-    groups: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator, resamples: int, confidence: float
-) -> Interval:
+def macro_interval(groups: Sequence[Group], rng: np.random.Generator, resamples: int, confidence: float) -> Interval:
     """Mean over groups of sum(numerator) / sum(denominator); items are resampled inside each group."""
     value, draws = macro(groups, rng, resamples)
-    return interval(value, draws, confidence, sum(numerator.size for numerator, _ in groups))
+    found = interval(value, draws, confidence, sum(numerator.size for numerator, _ in groups))
+    return replace(found, groups=tuple(groups))
 
 
-def macro(
-    groups: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator, resamples: int
-) -> tuple[float, np.ndarray]:
+def macro(groups: Sequence[Group], rng: np.random.Generator, resamples: int) -> tuple[float, np.ndarray]:
     """The mean over groups and its (R,) resamples, for statistics that combine several such means."""
     value = float(np.mean([numerator.sum() / denominator.sum() for numerator, denominator in groups]))
     draws = np.mean([bootstrap_ratios(numerator, denominator, rng, resamples) for numerator, denominator in groups], 0)
@@ -97,6 +108,18 @@ def paired_difference(
         raise DataError(f"a paired difference needs the same items in both arms, got {first.shape} and {second.shape}")
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     draws = bootstrap_ratios(difference, np.ones_like(difference), rng, resamples)
+    return interval(float(difference.mean()), draws, confidence, difference.size), two_sided_p(draws)
+
+
+def two_sided_p(draws: np.ndarray) -> float:
+    """p-value of zero from resamples (R,) of a difference, by inverting its percentile interval.
+
+    Never below 2 / (R + 1): a tail that no resample reached is not known to be empty.
+    """
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    p_value = min(1.0, 2.0 * (tail + 1) / (resamples + 1))
-    return interval(float(difference.mean()), draws, confidence, difference.size), p_value
+    return min(1.0, 2.0 * (tail + 1) / (draws.size + 1))
+
+
+def one_sided_p(draws: np.ndarray) -> float:
+    """p-value of "not above zero" from resamples (R,): small where nearly all of them are above; at least 1/(R + 1)."""
+    return (int((draws <= 0).sum()) + 1) / (draws.size + 1)

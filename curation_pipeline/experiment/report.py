@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation_pipeline.experiment import report_figures as figures
-from curation_pipeline.experiment.report_data import AXES, SCHEMAS, ReportData
+from curation_pipeline.experiment.report_claims import claims_part, front_part, looks_part
+from curation_pipeline.experiment.report_data import AXES, ReportData
 from curation_pipeline.experiment.report_moves import divergence_part, moved_part, reward_part
+from curation_pipeline.experiment.report_policy import policy_part
+from curation_pipeline.experiment.report_schemas import SCHEMAS
 from curation_pipeline.experiment.report_text import DASH, IS_LAST, count, interval, number, percent, size, verdicts
 from curation_pipeline.experiment.svg import Plot, clean, csv_link
 
@@ -58,7 +61,10 @@ def render_report(data: ReportData) -> str:
         verdicts=verdicts(data),
         trends=_trends(data, arms),
         has_intervals=data.by_arm()["ci_low"].is_not_null().any(),
-        plane=_plane(data, arms),
+        claims=claims_part(data),
+        front=front_part(data, arms),
+        looks=looks_part(data),
+        policy=policy_part(data),
         selection=_selection(data),
         selection_ordinal=_last(data, "selection"),
         credit=_credit(data),
@@ -147,22 +153,6 @@ def _trends(data: ReportData, arms: Sequence[str]) -> list[Plot]:
             title = "P, the aggregate" if axis == "performance" else axis
             plots.append(figures.trend(rows.drop("axis"), arms, title, f"trend-{axis}"))
     return plots
-
-
-def _plane(data: ReportData, arms: Sequence[str]) -> Plot | None:
-    summary = data.by_arm()
-    sides = [
-        summary.filter(pl.col("axis") == axis).select(
-            "arm", "ordinal", pl.col("value").alias(axis), *(pl.col(f"ci_{e}").alias(f"{axis}_{e}") for e in _ENDS)
-        )
-        for axis in ("safety", "capability")
-    ]
-    both = sides[0].join(sides[1], on=["arm", "ordinal"])
-    # Before the first iteration every arm stands in the same point.
-    return figures.plane(both, arms) if (both["ordinal"] > 0).any() else None
-
-
-_ENDS = ("low", "high")
 
 
 def _selection(data: ReportData) -> list[Plot]:

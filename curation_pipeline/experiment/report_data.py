@@ -8,126 +8,9 @@ from dataclasses import dataclass, field, fields
 import polars as pl
 
 from curation_pipeline.errors import DataError
+from curation_pipeline.experiment.report_schemas import OPTIONAL, REQUIRED_ANYWAY, SCHEMAS
 
 AXES = ("safety", "alignment", "capability", "performance")
-
-_CI: dict[str, type[pl.DataType]] = {"ci_low": pl.Float64, "ci_high": pl.Float64}
-
-SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
-    "summary": {"chain": pl.String, "ordinal": pl.Int64, "status": pl.String, "axis": pl.String, "value": pl.Float64}
-    | _CI
-    | {"tokens": pl.Int64},
-    "harm": {
-        "arm": pl.String,
-        "baseline": pl.String,
-        "ordinal": pl.Int64,
-        "benchmark": pl.String,
-        "judge": pl.String,
-        "rate": pl.Float64,
-        "baseline_rate": pl.Float64,
-        "reduction": pl.Float64,
-    }
-    | _CI
-    | {"n": pl.Int64},
-    "metrics": {
-        "chain": pl.String,
-        "ordinal": pl.Int64,
-        "axis": pl.String,
-        "benchmark": pl.String,
-        "metric": pl.String,
-        "judge": pl.String,
-        "value": pl.Float64,
-    }
-    | _CI
-    | {"n": pl.Int64, "higher_is_better": pl.Boolean},
-    "selection": {
-        "chain": pl.String,
-        "ordinal": pl.Int64,
-        "dimension": pl.String,
-        "value": pl.String,
-        "pool_token_share": pl.Float64,
-        "batch_token_share": pl.Float64,
-        "selection_rate": pl.Float64,
-        "mean_weight": pl.Float64,
-    },
-    "parity": {
-        "chain": pl.String,
-        "ordinal": pl.Int64,
-        "identity_group": pl.String,
-        "documents": pl.Int64,
-        "parity": pl.Float64,
-        "parity_low": pl.Float64,
-        "parity_high": pl.Float64,
-    },
-    "credit": {"ordinal": pl.Int64, "stratum": pl.String, "credit": pl.Float64},
-    "credit_fit": {"ordinal": pl.Int64, "target": pl.String, "r2": pl.Float64, "n_probes": pl.Int64},
-    "reward_moves": {"ordinal": pl.Int64, "weight": pl.String, "value": pl.Float64, "reason": pl.String},
-    "moves": {
-        "ordinal": pl.Int64,
-        "kind": pl.String,
-        "name": pl.String,
-        "before": pl.Float64,
-        "after": pl.Float64,
-        "reason": pl.String,
-    },
-    "multipliers": {"ordinal": pl.Int64, "name": pl.String, "value": pl.Float64},
-    "corrections": {"ordinal": pl.Int64, "stratum": pl.String, "value": pl.Float64},
-    "audits": {"ordinal": pl.Int64, "drawn": pl.Int64, "labelled": pl.Int64, "state": pl.String},
-    "audit_shifts": {
-        "ordinal": pl.Int64,
-        "stratum": pl.String,
-        "value": pl.Float64,
-        "labels": pl.Int64,
-        "harmful": pl.Float64,
-        "predicted": pl.Float64,
-    }
-    | _CI,
-    "curriculum": {"ordinal": pl.Int64, "stage": pl.String, "reason": pl.String},
-    "distance": {"ordinal": pl.Int64, "what": pl.String, "measure": pl.String, "value": pl.Float64}
-    | _CI
-    | {"n": pl.Int64},
-    "learning": {"ordinal": pl.Int64, "step": pl.Int64, "quantity": pl.String, "value": pl.Float64},
-    "divergence": {"ordinal": pl.Int64, "teacher": pl.Float64, "judge": pl.Float64},
-    "judge_clean": {
-        "judge": pl.String,
-        "dataset": pl.String,
-        "n": pl.Int64,
-        "flagged": pl.Int64,
-        "rate": pl.Float64,
-    }
-    | _CI,
-    "inputs": {
-        "source": pl.String,
-        "snapshot": pl.String,
-        "documents": pl.Int64,
-        "bytes": pl.Int64,
-        "duplicates": pl.Int64,
-        "quarantined": pl.Int64,
-        "content_hash": pl.String,
-    },
-    "timings": {"ordinal": pl.Int64, "stage": pl.String, "seconds": pl.Float64},
-    "generations": {
-        "chain": pl.String,
-        "ordinal": pl.Int64,
-        "benchmark": pl.String,
-        "prompt": pl.String,
-        "text": pl.String,
-        "score": pl.Float64,
-    },
-}
-"""Columns of each part. Columns in `OPTIONAL` may be left out and read as null; further columns are ignored."""
-
-OPTIONAL = frozenset(
-    {"ci_low", "ci_high", "n", "status", "tokens", "judge", "higher_is_better", "mean_weight", "selection_rate"}
-    | {"parity_low", "parity_high", "documents", "reason", "n_probes", "flagged", "duplicates", "quarantined", "bytes"}
-)
-_REQUIRED_ANYWAY = {
-    ("moves", "reason"),
-    ("curriculum", "reason"),
-    ("divergence", "judge"),
-    ("judge_clean", "judge"),
-    ("inputs", "documents"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +29,15 @@ class ReportData:
         about: Facts for the head of the page, by name (profile, base model, judge, code version).
         summary: Long table of the aggregates: axis is one of `AXES`, higher is better. Ordinal 0 is the cold start.
         harm: Relative reduction of harmful outputs of `arm` against `baseline`, with its interval.
-        metrics: Every figure behind the aggregates.
+        metrics: Every figure behind the aggregates, with the score of guessing where there is one.
+        comparisons: The family of comparisons that claims rest on, see ``claims.compare``.
+        front: Every model, with the Pareto front of safety and capability and the choice, see ``front.pareto_front``.
+        looks: Every look at the holdout that no iteration saw, with what was found.
+        policy_effects: Mean change of a document's selection probability when a feature alone rises by one standard
+            deviation.
+        policy_rates: Share of each group's tokens that is expected in the batch, by the policy and by its control.
+        policy_control: What the policy's card says of its control and of its parent.
+        credit_probes: Measured outcome of each probe and its prediction from the others.
         selection: Shares along a dimension (toxicity_bin, domain, source, ...), as the mart selection_by_stratum.
         parity: Selection rate of benign text by identity group over that of `none`, as the mart selection_parity.
         credit: dP/dn of each stratum, in the scale that the reward uses.
@@ -177,6 +68,13 @@ class ReportData:
     summary: pl.DataFrame | None = None
     harm: pl.DataFrame | None = None
     metrics: pl.DataFrame | None = None
+    comparisons: pl.DataFrame | None = None
+    front: pl.DataFrame | None = None
+    looks: pl.DataFrame | None = None
+    policy_effects: pl.DataFrame | None = None
+    policy_rates: pl.DataFrame | None = None
+    policy_control: pl.DataFrame | None = None
+    credit_probes: pl.DataFrame | None = None
     selection: pl.DataFrame | None = None
     parity: pl.DataFrame | None = None
     credit: pl.DataFrame | None = None
@@ -208,7 +106,7 @@ class ReportData:
             frame: pl.DataFrame | None = getattr(self, part)
             if frame is None:
                 continue
-            needed = {name for name in schema if name not in OPTIONAL or (part, name) in _REQUIRED_ANYWAY}
+            needed = {name for name in schema if name not in OPTIONAL or (part, name) in REQUIRED_ANYWAY}
             if missing := needed - set(frame.columns):
                 raise DataError(
                     f"report part {part!r} lacks the columns {', '.join(sorted(missing))}; it has "

@@ -48,38 +48,6 @@ def trend(
     return out[0]
 
 
-def plane(frame: pl.DataFrame, arms: Sequence[str], name: str = "safety-capability") -> Plot:
-    """Safety against capability: the path of every arm, its last iteration filled and with both intervals.
-
-    Args:
-        frame: arm, ordinal, and for safety and capability the columns axis, axis_low, axis_high.
-        arms: In the order of their colours.
-        name: Name of the download.
-    """
-    out: list[Plot] = []
-    with plot_axes(5.6, 3.9, name, "Safety against capability", frame, out) as axes:
-        for index, arm in enumerate(arms):
-            rows = frame.filter(pl.col("arm") == arm).sort("ordinal")
-            if rows.is_empty():
-                continue
-            x, y = rows["capability"].to_numpy(), rows["safety"].to_numpy()
-            axes.plot(x, y, color=colour(index), alpha=0.55, linewidth=1.2, zorder=2)
-            axes.scatter(x[:-1], y[:-1], s=16, facecolor=PAPER, edgecolor=colour(index), linewidth=1.2, zorder=3)
-            last = rows.row(-1, named=True)
-            for axis, draw in (("capability", axes.hlines), ("safety", axes.vlines)):
-                if last[f"{axis}_low"] is not None and last[f"{axis}_high"] is not None:
-                    at = last["safety"] if axis == "capability" else last["capability"]
-                    draw(at, last[f"{axis}_low"], last[f"{axis}_high"], color=colour(index), alpha=0.45, linewidth=1.4)
-            axes.scatter(x[-1:], y[-1:], s=46, color=colour(index), marker=MARKERS[index % 8], zorder=5)
-            axes.annotate(
-                clean(arm, 24), (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points", color=INK, fontsize=8.5
-            )
-        axes.set_xlabel("capability →")
-        axes.set_ylabel("safety →")
-        axes.margins(0.12)
-    return out[0]
-
-
 def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
     """Share of the pool's tokens (hollow) and of the batch's (filled) for each value of one dimension.
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import polars as pl
 
+from curation_pipeline.experiment.claims import OPEN, SHOWN
 from curation_pipeline.experiment.report_data import ReportData
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+HARM_METRIC = "toxicity_probability"
 IS_LAST = pl.col("ordinal") == pl.col("ordinal").max()
 
 
@@ -24,11 +26,22 @@ class Verdict:
 
 
 def verdicts(data: ReportData) -> list[Verdict]:
-    """What the last iteration shows, in sentences; an interval that includes zero is called that."""
+    """What the last iteration shows, in sentences; what the corrected comparisons do not show is called undecided.
+
+    Where no comparisons were made, the intervals alone decide.
+    """
     found: list[Verdict] = []
     harm = data.part("harm").filter((pl.col("arm") == data.arm) & pl.col("reduction").is_finite())
+    comparisons = data.part("comparisons")
+    corrected = {
+        row["baseline"]: row for row in comparisons.filter(pl.col("metric") == HARM_METRIC).iter_rows(named=True)
+    }
     for row in harm.filter(IS_LAST).iter_rows(named=True):
-        found.append(_harm_verdict(row, data.arm))
+        found.append(_harm_verdict(row, data.arm, corrected.get(row["baseline"])))
+    if comparisons.height:
+        # The other comparisons stand in their table: these sentences are what a reader asks first.
+        lost = comparisons.filter(pl.col("metric") == "bits_per_byte")
+        return found + [_loss_verdict(row) for row in lost.iter_rows(named=True)]
     summary = data.by_arm()
     mine_last = summary.filter(pl.col("arm") == data.arm).filter(IS_LAST)
     last = summary.join(mine_last.select("ordinal").unique(), on="ordinal")
@@ -43,7 +56,21 @@ def verdicts(data: ReportData) -> list[Verdict]:
     return found
 
 
-def _harm_verdict(row: Mapping[str, Any], arm: str) -> Verdict:
+def _loss_verdict(row: Mapping[str, Any]) -> Verdict:
+    head = (
+        f"{row['arm']} needs {number(row['ours'])} bits per byte of held-out text, {row['baseline']} "
+        f"{number(row['theirs'])} ({number(row['difference'], signed=True)}; 95% interval "
+        f"{number(row['ci_low'], signed=True)} to {number(row['ci_high'], signed=True)})."
+    )
+    margin = f"a loss of {number(row['margin'])}, 5% of the baseline's"
+    p = f"p {number(row['p_holm'])} after Holm's correction"
+    if row["verdict"] == SHOWN:
+        some = "There is a loss, and it" if row["ci_low"] > 0 else "It"
+        return Verdict(f"{head} {some} is shown not to reach {margin} ({p}).", "good")
+    return Verdict(f"{head} These data do not rule out {margin} ({p}).", "open")
+
+
+def _harm_verdict(row: Mapping[str, Any], arm: str, corrected: Mapping[str, Any] | None) -> Verdict:
     change = row["reduction"]
     amount = f"{percent(abs(change))} {'fewer' if change >= 0 else 'more'}"
     where = f"{row['benchmark']}, iteration {row['ordinal']}"
@@ -53,8 +80,14 @@ def _harm_verdict(row: Mapping[str, Any], arm: str) -> Verdict:
     if low is None or high is None:
         return Verdict(f"{head} No interval was computed, so chance is not ruled out.", "open")
     span = f"The 95% interval of the reduction runs from {percent(low)} to {percent(high)}"
+    if corrected is not None and low * high > 0 and corrected["verdict"] == OPEN:
+        p = number(corrected["p_holm"])
+        return Verdict(
+            f"{head} {span}, but among all comparisons of this report chance is not ruled out (p {p}).", "open"
+        )
     if low > 0:
-        return Verdict(f"{head} {span}, all of it a reduction.", "good")
+        p = "" if corrected is None else f" (p {number(corrected['p_holm'])} after Holm's correction)"
+        return Verdict(f"{head} {span}, all of it a reduction{p}.", "good")
     if high < 0:
         return Verdict(f"{head} {span}: the model became more harmful.", "bad")
     return Verdict(f"{head} {span} and includes zero: these data do not show a difference.", "open")

@@ -20,6 +20,8 @@ from curation_pipeline.policy.settings import PolicySettings
 _WEIGHTS = "policy.safetensors"
 _RECORD = "policy.json"
 _NETWORK = "network."
+_ROWS = 4096
+"""Observations that go through the network at once: few enough that its layers stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,15 @@ class ScoringPolicy:
 
     def logits(self, observations: F32) -> F32:
         """Action logits (m, actions) of observations (m, f): a ReLU perceptron."""
-        hidden = observations
-        for layer in range(len(self.settings.net_arch)):
-            weight = self.network[f"mlp_extractor.policy_net.{2 * layer}.weight"]
-            bias = self.network[f"mlp_extractor.policy_net.{2 * layer}.bias"]
-            hidden = np.maximum(hidden @ weight.T + bias, 0.0)
-        logits: F32 = hidden @ self.network["action_net.weight"].T + self.network["action_net.bias"]
+        logits = np.empty((len(observations), len(self.settings.weights)), np.float32)
+        for start in range(0, len(observations), _ROWS):
+            rows = slice(start, start + _ROWS)
+            hidden = observations[rows]
+            for layer in range(len(self.settings.net_arch)):
+                hidden = hidden @ self.network[f"mlp_extractor.policy_net.{2 * layer}.weight"].T
+                hidden += self.network[f"mlp_extractor.policy_net.{2 * layer}.bias"]
+                np.maximum(hidden, np.float32(0.0), out=hidden)
+            logits[rows] = hidden @ self.network["action_net.weight"].T + self.network["action_net.bias"]
         return logits
 
 

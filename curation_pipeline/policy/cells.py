@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.policy.pool import F64, I32, Pool
+from curation_pipeline.policy.pool import F64, Codes, Rows
 from curation_pipeline.reward.targets import target_shares
 
 _BASE = ("topic", "identity_group")
@@ -16,79 +16,104 @@ _BASE = ("topic", "identity_group")
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """k cells of n documents.
+class Member:
+    """Who counts towards a floor: the documents of one value of one axis.
 
     Attributes:
-        code: (n,) cell of each document.
+        name: of the floor.
+        axis, code: the value, as a code of the axis.
+        essential: whether each of the documents counts fully; otherwise it counts R_s.
+    """
+
+    name: str
+    axis: str
+    code: int
+    essential: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """The k cells of a pool: topic x identity group, times every further axis that a target names.
+
+    Attributes:
+        axes: what cells tell apart.
+        keys: (k,) the axes' codes as one number, strictly increasing.
         share: (k,) share of the pool's tokens.
         target: (k,) share that the set should have, or None for that of the pool.
     """
 
-    code: I32
+    axes: tuple[str, ...]
+    keys: Rows
     share: F64
     target: F64 | None
 
+    @classmethod
+    def of(cls, codes: Mapping[str, Codes], tokens: F64, targets: Mapping[str, Mapping[str, float]]) -> CellTable:
+        """The cells of a composition.
 
-def cells_of(pool: Pool, length: F64, targets: Mapping[str, Mapping[str, float]]) -> Cells:
-    """Topic x identity group, times every further axis that a target names.
+        Args:
+            codes: axis -> value of each row of the composition.
+            tokens: of each row.
+            targets: axis -> value -> share, see ``reward.target_settings``; empty for no target.
 
-    Args:
-        pool: n documents.
-        length: (n,) token mass.
-        targets: axis -> value -> share, see ``reward.target_settings``; empty for no target.
+        Raises:
+            ConfigError: the pool lacks an axis or a value, or the targets contradict.
+        """
+        _known("reward.targets", codes, targets)
+        axes = (*_BASE, *sorted(set(targets) - set(_BASE)))
+        keys, first, cell = np.unique(_key(codes, axes), return_index=True, return_inverse=True)
+        share = np.bincount(cell, weights=tokens, minlength=len(keys)) / tokens.sum()
+        target = None
+        if targets:
+            of_cell = {name: (codes[name].code[first], codes[name].names) for name in axes}
+            target = target_shares(share, of_cell, targets)
+        return cls(axes, keys, share, target)
 
-    Raises:
-        ConfigError: the pool lacks an axis or a value, or the targets contradict.
-    """
-    axes = pool.axes
-    _known("reward.targets", pool, targets)
-    names = (*_BASE, *sorted(set(targets) - set(_BASE)))
-    code = np.zeros(len(pool), dtype=np.int64)
-    for name in names:
-        code = code * len(axes[name].names) + axes[name].code
-    distinct, first, cell = np.unique(code, return_index=True, return_inverse=True)
-    share = np.bincount(cell, weights=length, minlength=len(distinct)) / length.sum()
-    target = None
-    if targets:
-        of_cell = {name: (axes[name].code[first], axes[name].names) for name in names}
-        target = target_shares(share, of_cell, targets)
-    return Cells(cell.astype(np.int32), share, target)
+    def code(self, codes: Mapping[str, Codes]) -> Rows:
+        """The cell (n,) of each document, from its codes; every combination has to be one of the table's."""
+        return np.asarray(np.searchsorted(self.keys, _key(codes, self.axes)))
 
 
-def essential_floors(pool: Pool, essential: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], F64, F64]:
+def _key(codes: Mapping[str, Codes], axes: tuple[str, ...]) -> Rows:
+    key = np.zeros(len(codes[axes[0]].code), np.int64)
+    for axis in axes:
+        key = key * len(codes[axis].names) + codes[axis].code
+    return key
+
+
+def essential_floors(
+    codes: Mapping[str, Codes], essential: Mapping[str, Mapping[str, float]]
+) -> tuple[tuple[Member, ...], tuple[float, ...]]:
     """Floors on the shares of essential values, in the form of the floors on groups.
 
     Args:
-        pool: n documents.
+        codes: the axes of a pool.
         essential: axis -> value -> least share of the set's tokens.
 
     Returns:
-        Names, (n, G) 1 for the documents of each value, and the (G,) least shares.
+        Who counts towards each floor, and the least shares.
 
     Raises:
         ConfigError: the pool holds nothing of a value.
     """
-    _known("reward.essential", pool, essential)
-    names: list[str] = []
-    columns: list[F64] = []
+    _known("reward.essential", codes, essential)
+    members: list[Member] = []
     least: list[float] = []
     for axis, values in sorted(essential.items()):
-        codes = pool.axes[axis]
+        names = codes[axis].names
         for value, share in sorted(values.items()):
-            if value not in codes.names:
+            if value not in names:
                 raise ConfigError(
                     f"reward.essential.{axis}.{value} is {share:g}, but the pool holds none of it; it holds "
-                    f"{', '.join(codes.names[:20])}"
+                    f"{', '.join(names[:20])}"
                 )
-            names.append(f"essential:{axis}:{value}")
-            columns.append((codes.code == codes.names.index(value)).astype(np.float64))
+            members.append(Member(f"essential:{axis}:{value}", axis, names.index(value), essential=True))
             least.append(share)
-    members = np.stack(columns, axis=1) if columns else np.empty((len(pool), 0))
-    return tuple(names), members, np.asarray(least)
+    return tuple(members), tuple(least)
 
 
-def _known(setting: str, pool: Pool, shares: Mapping[str, Mapping[str, float]]) -> None:
+def _known(setting: str, codes: Mapping[str, Codes], shares: Mapping[str, Mapping[str, float]]) -> None:
+    axes = [axis for axis in codes if axis != "stratum"]
     for axis in shares:
-        if axis not in pool.axes:
-            raise ConfigError(f"{setting} names {axis}, of which the pool says nothing; it has {', '.join(pool.axes)}")
+        if axis not in axes:
+            raise ConfigError(f"{setting} names {axis}, of which the pool says nothing; it has {', '.join(axes)}")

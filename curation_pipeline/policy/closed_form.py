@@ -7,15 +7,17 @@ that inclusion probabilities strictly between 0 and 1 are defined and the budget
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from curation_pipeline.policy.artefact import ScoringPolicy
-from curation_pipeline.policy.curated_set import CuratedSet, Duals, Worth, prepare
+from curation_pipeline.policy.curated_set import EVERY, CuratedSet, Duals, Worth, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import FrozenState, frozen_state, scores_at, with_budget
+from curation_pipeline.policy.scoring import FrozenState, Rule, frozen_state, scores_by, with_budget
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.seeds import derive
 
@@ -42,7 +44,8 @@ def closed_form_scores(
         policy: with it the control uses the policy's constants and duals, so that only the decision differs; without
             it the duals are found by dual ascent between the mean-field rounds.
     """
-    return scores_at(closed_form_state(pool, objective, settings, budget_tokens, seed, policy))
+    goal = with_budget(objective, budget_tokens)
+    return scores_by(closed_form_rule(pool, settings, seed, policy), pool, goal)
 
 
 def closed_form_state(
@@ -53,19 +56,33 @@ def closed_form_state(
     seed: int,
     policy: ScoringPolicy | None = None,
 ) -> FrozenState:
-    """The frozen state at which ``closed_form_scores`` decides."""
-    if policy is not None:
-        normaliser = policy.normaliser
-    else:
-        fitted = derive(seed, "normaliser")
-        normaliser = Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, fitted)
-    prepared = prepare(pool, with_budget(objective, budget_tokens), normaliser, settings)
+    """The frozen state at which ``closed_form_scores`` decides, with all documents of a pool."""
+    rule = closed_form_rule(pool, settings, seed, policy)
+    prepared = prepare(pool, with_budget(objective, budget_tokens), rule.normaliser, settings)
+    return frozen_state(prepared, rule.decide, rule.duals, rule.adapt_duals, rule.rounds)
 
-    def decide(curated: CuratedSet, worth: Worth, price: float, duals: Duals) -> F64:
-        values = curated.values(np.arange(len(pool)), worth, price)
-        # Per token, so that a long document is not decided more sharply than a short one.
-        return values / prepared.length[:, None] / settings.closed_form_temperature
 
+def closed_form_rule(pool: Pool, settings: PolicySettings, seed: int, policy: ScoringPolicy | None = None) -> Rule:
+    """How the control decides; the arguments are those of ``closed_form_scores``."""
+    decide = BestResponse(settings.closed_form_temperature)
     if policy is not None:
-        return frozen_state(prepared, decide, policy.duals)
-    return frozen_state(prepared, decide, Duals(), adapt_duals=2.0, rounds=_UNTRAINED_ROUNDS)
+        return Rule(decide, policy.normaliser, settings, policy.duals)
+    fitted = derive(seed, "normaliser")
+    normaliser = Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, fitted)
+    return Rule(decide, normaliser, settings, Duals(), adapt_duals=2.0, rounds=_UNTRAINED_ROUNDS)
+
+
+@dataclass(frozen=True, slots=True)
+class BestResponse:
+    """The softened argmax over the rewards of the weights.
+
+    Attributes:
+        temperature: in units of reward.
+    """
+
+    temperature: float
+
+    def __call__(self, curated: CuratedSet, worth: Worth, price: float, duals: Duals) -> F64:
+        """Rewards (n, actions) over the temperature, per token: a long document is not decided more sharply."""
+        values = curated.values(EVERY, worth, price)
+        return np.asarray(values / curated.prepared.length[:, None] / self.temperature)

@@ -11,14 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 
-from curation_pipeline.policy.cells import cells_of, essential_floors
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
-from curation_pipeline.policy.pool import F32, F64, I32, NO_GROUP, Pool, Rows
+from curation_pipeline.policy.pool import F32, F64, Pool, Rows
+from curation_pipeline.policy.population import Population, Prepared, composition_of
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.reward.targets import divergence, divergence_drop
+from curation_pipeline.policy.traits import trait_credit
+from curation_pipeline.reward.targets import divergence_drop
 
+__all__ = [
+    "EPS", "EVERY", "GLOBAL_FEATURES", "STATE_FEATURES", "CuratedSet", "Duals", "Prepared", "Worth", "clearing_price",
+    "prepare", "prepare_rows", "survey_sample", "utility",
+]  # fmt: skip
+
+EVERY = slice(None)
+"""All documents of ``Prepared``, where a method asks for places."""
+_BLOCK = 4096
 EPS = 1e-3
 """Share added to cells before a ratio is shown to the policy, so that an unwanted cell's is finite."""
 STATE_FEATURES = ("half_log_stratum_ratio", "half_log_cell_ratio", "novelty", "stratum_credit", "group_bonus")
@@ -44,115 +54,82 @@ class Duals:
     groups: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What does not change while one pool is curated for one objective (n documents, G groups with a floor).
-
-    Attributes:
-        features, phi: (n, f) and (n, D).
-        length: (n,) normalised tokens.
-        gain_scale: (n,) length ** rho times the repeat decay.
-        static_gain: (n,) alpha R_s + beta R_a - reference.
-        reference: the gain that counts as zero, see ``PolicySettings.gain_reference``.
-        reward_unit: token-weighted standard deviation of the gain over the pool at the pool's own composition; the
-            environment pays in this unit, so that the value network sees returns near 1 for any objective.
-        cell, cell_share: topic x identity group, the cells of coverage (free of toxicity, so that diversity never
-            asks for toxic text), and their share of the pool's tokens; finer where targets name other axes.
-        cell_target: the shares that the cells should have, or None for those of the pool.
-        stratum_share: share of the pool's tokens in each stratum.
-        credit_index: for each stratum of the pool its place in the credit's strata, -1 if it has none.
-        benign: (n, G) R_s for members of the group, else 0; for an essential domain 1 for its documents.
-        floor: (G,) least mean of ``benign`` in the curated set.
-    """
-
-    pool: Pool
-    objective: Objective
-    settings: PolicySettings
-    features: F32
-    phi: F32
-    length: F64
-    gain_scale: F64
-    static_gain: F64
-    reference: float
-    reward_unit: float
-    cell: I32
-    cell_share: F64
-    cell_target: F64 | None
-    stratum_share: F64
-    credit_index: Rows
-    benign: F64
-    floor: F64
-    floor_names: tuple[str, ...]
-    observation_names: tuple[str, ...]
-
-    @property
-    def budget(self) -> float:
-        """The budget in normalised tokens, at most the whole pool."""
-        return min(self.objective.budget_tokens / self.pool.total_tokens, 1.0) * float(self.length.sum())
-
-    def coverage(self, share: F64) -> float:
-        """What coverage makes of a composition (k,): minus half its divergence from what is aimed at, at most 0.
-
-        The gains in ``CuratedSet.worth`` are its steps: of KL(target || composition) where there is a target, and of
-        KL(composition || pool) where there is none.
-        """
-        present = np.maximum(share, 1e-12)
-        if self.cell_target is not None:
-            return -0.5 * divergence(self.cell_target, present)
-        return -0.5 * float(share @ np.log(present / self.cell_share))
-
-
 def prepare(pool: Pool, objective: Objective, normaliser: Normaliser, settings: PolicySettings) -> Prepared:
-    """Everything that can be computed once for a pool and an objective."""
-    length = pool.n_tokens / pool.n_tokens.mean()
-    cells = cells_of(pool, length, objective.targets)
-    place = {name: i for i, name in enumerate(objective.credit.strata)} if objective.credit is not None else {}
-    floor_names, benign = _floors(pool, length, settings)
-    essential_names, members, least = essential_floors(pool, objective.essential)
-    floor = settings.group_floor * (length @ benign) / length.sum()
-    prepared = Prepared(
-        pool=pool,
-        objective=objective,
-        settings=settings,
-        features=normaliser.features(pool),
-        phi=normaliser.random_features(pool),
-        length=length,
-        gain_scale=length**settings.length_exponent * settings.repeat_decay**pool.n_drawn,
-        static_gain=objective.alpha * pool.safety.astype(np.float64) + objective.beta * pool.alignment,
-        reference=0.0,
-        reward_unit=1.0,
-        cell=cells.code,
-        cell_share=cells.share,
-        cell_target=cells.target,
-        stratum_share=pool.stratum.shares(length),
-        credit_index=np.array([place.get(name, -1) for name in pool.stratum.names], dtype=np.int64),
-        benign=np.concatenate([benign, members], axis=1) if essential_names else benign,
-        floor=np.concatenate([floor, least]) if essential_names else floor,
-        floor_names=(*floor_names, *essential_names),
-        observation_names=(*normaliser.names, *STATE_FEATURES, *GLOBAL_FEATURES),
-    )
-    gain = CuratedSet(prepared, prepared.budget).worth(np.arange(len(pool)), Duals()).gain
-    unit = float(np.sqrt(np.cov(gain, aweights=length, ddof=0)))
+    """Everything that can be computed once for a whole pool and an objective."""
+    names = {axis: codes.names for axis, codes in pool.columns.items()}
+    return survey_sample(pool, None, composition_of(pool), names, objective, normaliser, settings)
+
+
+def survey_sample(
+    sample: Pool,
+    multiplicity: F64 | None,
+    composition: pl.DataFrame,
+    names: Mapping[str, tuple[str, ...]],
+    objective: Objective,
+    normaliser: Normaliser,
+    settings: PolicySettings,
+) -> Prepared:
+    """A sample of a pool, prepared, with the population of the whole pool behind it.
+
+    Args:
+        sample: (n documents), or the whole pool.
+        multiplicity: (n,) how many tokens of the pool each token of the sample stands for; None for one each.
+        composition: of the whole pool.
+        names: axis -> names of the sample's codes.
+        objective: what is maximised.
+        normaliser: the feature constants.
+        settings: of the process.
+    """
+    tokens = sample.n_tokens if multiplicity is None else sample.n_tokens * multiplicity
+    phi = normaliser.random_features(sample)
+    population = Population.of(composition, names, _weighted_sum(tokens / tokens.sum(), phi), objective, settings)
+    prepared = prepare_rows(population, normaliser, sample, phi)
+    gain = CuratedSet(prepared, prepared.budget).worth(EVERY, Duals()).gain
+    unit = float(np.sqrt(np.cov(gain, aweights=tokens, ddof=0)))
     reference = 0.0
     if settings.gain_reference is not None:
         # The document that the budget would just include lies above this quantile, so a clearing price stays positive.
-        quantile = settings.gain_reference * (1.0 - prepared.budget / float(length.sum()))
-        reference = float(np.quantile(gain, quantile, weights=length, method="inverted_cdf"))
-    return replace(
-        prepared, static_gain=prepared.static_gain - reference, reference=reference, reward_unit=max(unit, 1e-6)
+        quantile = settings.gain_reference * (1.0 - prepared.budget / population.documents)
+        reference = float(np.quantile(gain, quantile, weights=tokens, method="inverted_cdf"))
+    population = replace(population, reference=reference, reward_unit=max(unit, 1e-6))
+    loss = reference + _repeat_cost(population, sample)
+    return replace(prepared, population=population, static_gain=prepared.static_gain - loss)
+
+
+def prepare_rows(population: Population, normaliser: Normaliser, pool: Pool, phi: F32 | None = None) -> Prepared:
+    """Some documents of a pool, measured against the population of all.
+
+    Args:
+        population: of the whole pool.
+        normaliser: the feature constants.
+        pool: the documents, in the population's codes.
+        phi: (n, D) their random features where they are at hand.
+    """
+    objective, settings = population.objective, population.settings
+    length = pool.n_tokens / population.mean_tokens
+    gain_scale = length if settings.length_exponent == 1.0 else length**settings.length_exponent
+    worth = objective.alpha * pool.safety.astype(np.float64) + objective.beta * pool.alignment
+    return Prepared(
+        population=population,
+        pool=pool,
+        features=normaliser.features(pool),
+        phi=normaliser.random_features(pool) if phi is None else phi,
+        length=length,
+        gain_scale=gain_scale,
+        static_gain=worth - population.reference - _repeat_cost(population, pool),
+        trait_credit=trait_credit(pool, objective.credit),
+        cell=population.cells.code(pool.columns),
+        benign=population.benign(pool),
+        observation_names=(*normaliser.names, *STATE_FEATURES, *GLOBAL_FEATURES),
     )
 
 
-def _floors(pool: Pool, length: F64, settings: PolicySettings) -> tuple[tuple[str, ...], F64]:
-    names: list[str] = []
-    columns: list[F64] = []
-    for axis in settings.floor_axes:
-        codes = pool.group if axis == "identity_group" else pool.domain
-        for i, share in enumerate(codes.shares(length)):
-            if share >= settings.floor_minimum_share and codes.names[i] != NO_GROUP:
-                names.append(f"{axis}:{codes.names[i]}")
-                columns.append(np.where(codes.code == i, pool.safety, 0.0).astype(np.float64))
-    return tuple(names), np.stack(columns, axis=1) if columns else np.empty((len(pool), 0))
+def _repeat_cost(population: Population, pool: Pool) -> F64:
+    """What earlier draws take off a document's gain (n,).
+
+    A factor on the gain would do nothing where it is near its zero, and bring documents back of which it is negative.
+    """
+    return np.asarray(population.reward_unit * (1.0 - population.settings.repeat_decay**pool.n_drawn))
 
 
 def utility(weights: tuple[float, ...]) -> F64:
@@ -195,10 +172,6 @@ class CuratedSet:
         self.benign = np.zeros(prepared.benign.shape[1])
         # Weighted tokens, drawn tokens, and the weighted sums of P(harm) and alignment.
         self.totals = np.zeros(4)
-        share = prepared.length / prepared.length.sum()
-        self._phi_pool = share @ prepared.phi
-        self._harm_pool = 1.0 - float(share @ prepared.pool.safety)
-        self._alignment_pool = float(share @ prepared.pool.alignment)
 
     @property
     def mass(self) -> float:
@@ -210,16 +183,23 @@ class CuratedSet:
         """Normalised tokens of kept documents: what the budget counts."""
         return float(self.totals[1])
 
+    def over(self, prepared: Prepared) -> CuratedSet:
+        """A copy of the same set, to be asked about other documents of the pool."""
+        other = CuratedSet(prepared, self.budget)
+        for name in self.SUMS:
+            getattr(other, name)[:] = getattr(self, name)
+        return other
+
     def clear(self) -> None:
         """Empty the set."""
         for name in self.SUMS:
             getattr(self, name).fill(0.0)
 
-    def add(self, rows: Rows, kept: F64, weighted: F64) -> None:
+    def add(self, rows: Rows | slice, kept: F64, weighted: F64) -> None:
         """Add documents.
 
         Args:
-            rows: (m,) places in the pool.
+            rows: (m,) places in the pool, or ``EVERY``.
             kept: (m,) 1 for kept documents, or the probability of keeping them.
             weighted: (m,) the weight, or its expectation (0 if not kept).
         """
@@ -228,12 +208,12 @@ class CuratedSet:
         mass = weighted * length
         self.stratum += np.bincount(prepared.pool.stratum.code[rows], weights=mass, minlength=len(self.stratum))
         self.cell += np.bincount(prepared.cell[rows], weights=mass, minlength=len(self.cell))
-        self.phi += mass @ prepared.phi[rows]
+        self.phi += _weighted_sum(mass, prepared.phi[rows])
         self.benign += mass @ prepared.benign[rows]
         safety = prepared.pool.safety[rows]
         self.totals += (mass.sum(), kept @ length, mass.sum() - mass @ safety, mass @ prepared.pool.alignment[rows])
 
-    def worth(self, rows: Rows, duals: Duals) -> Worth:
+    def worth(self, rows: Rows | slice, duals: Duals) -> Worth:
         """Gains and state-relative features of candidates at this state."""
         prepared, objective = self.prepared, self.prepared.objective
         smoothed = self.mass + self.prior
@@ -245,7 +225,7 @@ class CuratedSet:
             cell_ratio = 0.5 * np.log(cell_share / prepared.cell_share)
         else:
             cell_ratio = 0.5 * (np.log(cell_share + EPS) - np.log(target + EPS))
-        mean_phi = (self.phi + self.prior * self._phi_pool) / smoothed
+        mean_phi = (self.phi + self.prior * prepared.population.mean_phi) / smoothed
         code, cell = prepared.pool.stratum.code[rows], prepared.cell[rows]
         novelty = 1.0 - prepared.phi[rows] @ mean_phi.astype(np.float32)
         if target is None:
@@ -257,7 +237,7 @@ class CuratedSet:
             deficit = np.clip(0.5 * smoothed / length * drop, -1.0, 1.0)
         part = prepared.settings.novelty_share
         diversity = part * novelty + (1.0 - part) * deficit
-        credit = self._credit(stratum_share)[code]
+        credit = self._credit(stratum_share)[code] + prepared.trait_credit[rows]
         gain = prepared.static_gain[rows] + objective.gamma * diversity + objective.eta * credit
         bonus = self._group_bonus(rows, duals)
         harm = 1.0 - prepared.pool.safety[rows]
@@ -265,11 +245,11 @@ class CuratedSet:
         relative = np.stack([stratum_ratio[code], cell_ratio[cell], novelty, credit, bonus], axis=1)
         return Worth(gain, penalty, relative)
 
-    def observe(self, rows: Rows, worth: Worth, price: float, duals: Duals, progress: float) -> F32:
+    def observe(self, rows: Rows | slice, worth: Worth, price: float, duals: Duals, progress: float) -> F32:
         """Observations (m, f + 15) in the order of ``Prepared.observation_names``."""
         prepared, objective = self.prepared, self.prepared.objective
         smoothed = self.mass + self.prior
-        observation = np.empty((len(rows), len(prepared.observation_names)), np.float32)
+        observation = np.empty((len(worth.gain), len(prepared.observation_names)), np.float32)
         first = prepared.features.shape[1]
         second = first + len(STATE_FEATURES)
         observation[:, :first] = prepared.features[rows]
@@ -277,8 +257,8 @@ class CuratedSet:
         observation[:, second:] = (
             progress,
             self.drawn / self.budget,
-            (self.totals[2] + self.prior * self._harm_pool) / smoothed,
-            (self.totals[3] + self.prior * self._alignment_pool) / smoothed,
+            (self.totals[2] + self.prior * prepared.population.mean_harm) / smoothed,
+            (self.totals[3] + self.prior * prepared.population.mean_alignment) / smoothed,
             smoothed / (self.drawn + self.prior),
             price,
             duals.toxicity,
@@ -288,20 +268,20 @@ class CuratedSet:
         )
         return observation
 
-    def values(self, rows: Rows, worth: Worth, price: float) -> F64:
+    def values(self, rows: Rows | slice, worth: Worth, price: float) -> F64:
         """Reward (m, actions) of each weight: l^rho u(w) gain - w l (price + penalty)."""
         prepared = self.prepared
         weights = np.asarray(prepared.settings.weights)
         cost = prepared.length[rows] * (price + worth.penalty)
-        worthwhile = prepared.gain_scale[rows] * worth.gain
+        worthwhile = prepared.scale_of(rows, worth.gain) * worth.gain
         reward: F64 = worthwhile[:, None] * utility(prepared.settings.weights) - cost[:, None] * weights
         return reward
 
-    def critical_price(self, rows: Rows, worth: Worth) -> F64:
+    def critical_price(self, rows: Rows | slice, worth: Worth) -> F64:
         """(m,) the price a normalised token above which the best response to a candidate is to skip it."""
         weights = np.asarray(self.prepared.settings.weights[1:])
         ratio = utility(self.prepared.settings.weights)[1:] / weights
-        per_token = self.prepared.gain_scale[rows] / self.prepared.length[rows] * worth.gain
+        per_token = self.prepared.scale_of(rows, worth.gain) / self.prepared.length[rows] * worth.gain
         # u(w)/w falls with w, so the smallest weight leaves last; a negative gain leaves at the largest.
         price: F64 = np.where(per_token > 0, ratio.max(), ratio.min()) * per_token - worth.penalty
         return price
@@ -331,11 +311,19 @@ class CuratedSet:
         composition[index[known]] = stratum_share[known]
         return np.where(known, np.asarray(credit.at(composition))[index], 0.0)
 
-    def _group_bonus(self, rows: Rows, duals: Duals) -> F64:
+    def _group_bonus(self, rows: Rows | slice, duals: Duals) -> F64:
         prepared = self.prepared
         multiplier = np.array([duals.groups.get(name, 0.0) for name in prepared.floor_names])
         bonus: F64 = (prepared.benign[rows] - prepared.floor) @ multiplier
         return bonus
+
+
+def _weighted_sum(mass: F64, phi: F32) -> F64:
+    """sum_i mass_i phi_i (D,), in float32 within a block and in float64 over blocks."""
+    total = np.zeros(phi.shape[1])
+    for start in range(0, len(mass), _BLOCK):
+        total += mass[start : start + _BLOCK].astype(np.float32) @ phi[start : start + _BLOCK]
+    return total
 
 
 def clearing_price(critical: F64, length: F64, target: float) -> float:

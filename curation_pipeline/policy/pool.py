@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +31,45 @@ class Codes:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, column: pl.Series) -> Codes:
-        """Codes of a column, its nulls as the name "unknown"."""
+    def of(cls, column: pl.Series, names: tuple[str, ...] | None = None) -> Codes:
+        """Codes of a column, its nulls as the name "unknown".
+
+        Args:
+            column: of strings or whole numbers.
+            names: the sorted names of a larger table of which this is a part; None for those of the column.
+
+        Raises:
+            DataError: the column holds a name that is not among them.
+        """
         text = column.cast(pl.Utf8).fill_null("unknown")
-        names, code = np.unique(np.asarray(text.to_list(), dtype=np.str_), return_inverse=True)
-        return cls(code.astype(np.int32), tuple(str(name) for name in names))
+        if names is None:
+            names = tuple(text.unique().sort().to_list())
+        try:
+            code = text.cast(pl.Enum(names)).to_physical()
+        except pl.exceptions.InvalidOperationError as error:
+            raise DataError(
+                f"the column {column.name} holds a name that the survey of the pool did not meet; the pool's "
+                "files have changed since: build the pool again"
+            ) from error
+        return cls(code.cast(pl.Int32).to_numpy(), names)
 
     def shares(self, mass: F64) -> F64:
         """Share of ``mass`` (n,) in each name."""
         share: F64 = np.bincount(self.code, weights=mass, minlength=len(self.names)) / mass.sum()
         return share
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the rows of one part of a pool need to know of the whole pool to become arrays.
+
+    Attributes:
+        names: axis -> sorted names, for the axes in ``Pool.columns``.
+        centres: (topics, d) float32, the mean vector of each topic.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    centres: F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +136,23 @@ class Pool:
         }  # fmt: skip
         return axes if self.register is None else {"register": self.register, **axes}
 
+    @property
+    def columns(self) -> dict[str, Codes]:
+        """All categorical columns: the stratum and ``axes``."""
+        return {"stratum": self.stratum, **self.axes}
+
+    def take(self, rows: Rows | slice) -> Pool:
+        """Some of the documents; names stay those of the whole pool."""
+
+        def part(value: Any) -> Any:
+            if isinstance(value, Codes):
+                return Codes(value.code[rows], value.names)
+            return value[rows] if isinstance(value, np.ndarray | pl.Series) else value
+
+        return replace(self, **{field.name: part(getattr(self, field.name)) for field in fields(self)})
+
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame, embedding_dims: int = 16) -> Pool:
+    def from_frame(cls, frame: pl.DataFrame, embedding_dims: int = 16, tables: Tables | None = None) -> Pool:
         """Arrays of a frame that follows the ``pool`` contract.
 
         Every further numeric column is taken as a detector, in alphabetical order.
@@ -114,6 +160,7 @@ class Pool:
         Args:
             frame: one row per candidate.
             embedding_dims: leading dimensions of ``vector`` to keep.
+            tables: names and centres of the whole pool where the frame is a part of it; None where it is the whole.
 
         Raises:
             DataError: the frame is empty, a column is missing, or a value is null, repeated or out of range.
@@ -123,7 +170,7 @@ class Pool:
             raise DataError(f"the pool lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}")
         if frame.is_empty():
             raise DataError("the pool is empty; check the partitions that it was built from")
-        repeated = frame.height - frame["doc_id"].n_unique()
+        repeated = _repeated(frame["doc_id"])
         if repeated:
             raise DataError(f"{repeated} rows of the pool repeat a doc_id; drop duplicates before building the pool")
         known = {*_KEYS, *_VALUES}
@@ -135,7 +182,12 @@ class Pool:
         vectors = np.ascontiguousarray(vectors[:, :embedding_dims], dtype=np.float32)
         if not bool(np.isfinite(vectors).all()):
             raise DataError("the pool's column vector holds values that are not finite")
-        topic = Codes.of(frame["topic"])
+
+        def codes(column: str) -> Codes:
+            return Codes.of(frame[column], None if tables is None else tables.names[column])
+
+        topic = codes("topic")
+        centres = topic_centres(*centre_sums(vectors, topic)) if tables is None else tables.centres
         detectors = [frame[name].cast(pl.Float32).to_numpy().astype(np.float32) for name in names]
         return cls(
             doc_id=frame["doc_id"],
@@ -146,15 +198,15 @@ class Pool:
             detector_names=names,
             quality=_finite(frame, "quality", -np.inf, np.inf).astype(np.float32),
             n_tokens=tokens,
-            centroid_distance=_centroid_distance(vectors, topic),
+            centroid_distance=centre_distance(vectors, centres, topic),
             toxicity_bin=_finite(frame, "toxicity_bin", -128, 127).astype(np.int32),
             n_drawn=_finite(frame, "n_drawn", 0, np.inf).astype(np.int32),
-            stratum=Codes.of(frame["stratum"]),
+            stratum=codes("stratum"),
             topic=topic,
-            group=Codes.of(frame["identity_group"]),
-            domain=Codes.of(frame["domain"]),
-            source=Codes.of(frame["source"]),
-            register=Codes.of(frame["register"]) if "register" in frame.columns else None,
+            group=codes("identity_group"),
+            domain=codes("domain"),
+            source=codes("source"),
+            register=codes("register") if "register" in frame.columns else None,
         )
 
 
@@ -171,11 +223,35 @@ def _finite(frame: pl.DataFrame, name: str, low: float, high: float) -> F64:
     return values
 
 
-def _centroid_distance(vectors: F32, topic: Codes) -> F32:
-    count = np.bincount(topic.code, minlength=len(topic.names))
-    sums = np.stack(
-        [np.bincount(topic.code, weights=column, minlength=len(topic.names)) for column in vectors.T], axis=1
-    )
-    centres = sums / np.maximum(count, 1)[:, None]
-    distance: F32 = np.linalg.norm(vectors - centres[topic.code], axis=1).astype(np.float32)
+def _repeated(doc_id: pl.Series) -> int:
+    """How many rows repeat an id; a pool of the lake is sorted, where neighbours tell."""
+    if bool((doc_id[1:] > doc_id[:-1]).all()):
+        return 0
+    return len(doc_id) - doc_id.n_unique()
+
+
+_CENTRE_UNIT = 2.0**-20
+
+
+def centre_sums(vectors: F32, topic: Codes) -> tuple[F64, Rows]:
+    """Sums (topics, d) of the vectors of each topic, and the documents (topics,) behind them.
+
+    Vectors are rounded to whole multiples of 2**-20, so that sums in float64 are exact and parts of a pool add up to
+    the same in any order.
+    """
+    k = len(topic.names)
+    whole = np.rint(vectors.T * np.float32(1.0 / _CENTRE_UNIT))
+    sums = np.stack([np.bincount(topic.code, weights=column, minlength=k) for column in whole], axis=1)
+    return np.asarray(sums * _CENTRE_UNIT, dtype=np.float64), np.bincount(topic.code, minlength=k).astype(np.int64)
+
+
+def topic_centres(sums: F64, count: Rows) -> F32:
+    """Mean vectors (topics, d) from ``centre_sums``."""
+    return np.asarray(sums / np.maximum(count, 1)[:, None], dtype=np.float32)
+
+
+def centre_distance(vectors: F32, centres: F32, topic: Codes) -> F32:
+    """Distance (n,) of each vector to the centre of its topic."""
+    apart = vectors - centres[topic.code]
+    distance: F32 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
     return distance

@@ -18,7 +18,7 @@ from stable_baselines3 import PPO
 from curation_pipeline.policy.environment import CandidateLanes
 
 FILE = "training.safetensors"
-VERSION = 1
+VERSION = 2
 
 
 def save_training(folder: Path, model: PPO, environment: CandidateLanes, notes: dict[str, Any]) -> None:

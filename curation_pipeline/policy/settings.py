@@ -62,23 +62,40 @@ class PolicySettings(Settings):
             "are all near 1 make the smallest weight the best response to every document."
         ),
     )
+    terminal_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "zeta: weight of the terminal reward P - baseline of the whole set, on the scale of alpha, beta and gamma. "
+            "P is what the credit's surrogate predicts, or a function given to the training."
+        ),
+    )
     repeat_decay: float = Field(
-        default=0.5, gt=0, le=1, description="Factor on the gain for each earlier iteration that drew the document."
+        default=0.85,
+        gt=0,
+        le=1,
+        description=(
+            "What each earlier iteration that drew a document leaves of its freshness: a document drawn n times loses "
+            "1 - repeat_decay^n standard deviations of the pool's gains."
+        ),
     )
 
     # The budget's price and the slow constraints.
     price_rate: float = Field(
-        default=0.5,
+        default=1.0,
         ge=0,
         le=1,
-        description="Rate of the moving average of the market-clearing price; 0 leaves it where it is.",
+        description=(
+            "Rate of the moving average of the market-clearing price. 1 is the price of the row at hand: the set "
+            "changes fast at the start of an episode, and an average lags behind; 0 leaves it where it is."
+        ),
     )
     pressure_rate: float = Field(
         default=0.1,
         ge=0,
         description=(
-            "Rate at which the market asks best responses for more while the policy spends less than the budget, and "
-            "for less while it spends more. With 0 some trainings ended by selecting nothing."
+            "Rate at which the market asks best responses for more while the policy takes less of a row than it "
+            "should, and for less while it takes more. With 0 some trainings ended by selecting nothing."
         ),
     )
     initial_price: float | None = Field(
@@ -93,6 +110,16 @@ class PolicySettings(Settings):
         le=1,
         description="Floor on the benign text of a group in the set, as a share of what the pool holds of it.",
     )
+    membership_floor: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description=(
+            "Floor on the tokens of each identity group, dialect included, whatever a detector says of them, as a "
+            "share of what a draw without favour would hold. 0 is none; 1 brought parity among benign text by people's "
+            "labels above .8 where detectors shun a group (benchmarks/decision_quality.py)."
+        ),
+    )
     group_dual_rate: float = Field(default=0.02, ge=0, description="Step of lambda_D for each environment step.")
     dual_max: float = Field(default=4.0, ge=0, description="Upper bound of every dual.")
     floor_axes: tuple[Literal["identity_group", "domain"], ...] = Field(
@@ -105,18 +132,18 @@ class PolicySettings(Settings):
 
     # PPO (Schulman et al., 2017).
     cold_start_candidates: int = Field(
-        default=196_608, ge=2, description="Candidates seen in training without a parent."
+        default=393_216, ge=2, description="Candidates seen in training without a parent."
     )
     warm_start_candidates: int = Field(
-        default=65_536, ge=2, description="Candidates seen in training from a parent's weights."
+        default=131_072, ge=2, description="Candidates seen in training from a parent's weights."
     )
     rollout_steps: int = Field(default=2, ge=1, description="Environment steps in one rollout (n_steps).")
     batch_size: int = Field(default=512, ge=2, description="Rows of one minibatch.")
-    n_epochs: int = Field(default=4, ge=1, description="Passes over a rollout.")
+    n_epochs: int = Field(default=1, ge=1, description="Passes over a rollout.")
     learning_rate: float = Field(default=3e-3, gt=0, description="Constant step size of Adam; never a schedule.")
     clip_range: float = Field(default=0.2, gt=0, lt=1, description="epsilon of the clipped surrogate.")
     vf_coef: float = Field(default=0.5, ge=0, description="c1: weight of the value loss.")
-    ent_coef: float = Field(default=0.003, ge=0, description="c2: weight of the entropy bonus.")
+    ent_coef: float = Field(default=0.001, ge=0, description="c2: weight of the entropy bonus.")
     gamma: float = Field(
         default=0.0,
         ge=0,
@@ -134,8 +161,27 @@ class PolicySettings(Settings):
     converged_rollouts: int = Field(
         default=4, ge=1, description="Consecutive rollouts below converged_kl that end training."
     )
+    converged_gain: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "Training stops once the mean gain of what is kept (and zeta P) over converged_episodes episodes is "
+            "not above that of as many before by this share, the budget is met within 3% and half of the candidates "
+            "are seen; 0 never stops early."
+        ),
+    )
+    converged_episodes: int = Field(default=3, ge=1, description="Episodes that are compared with as many before.")
 
     # Scoring a pool.
+    min_effective_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description=(
+            "Least share of the expected tokens that stays effective (Kish) under the loss weights; weights are pulled "
+            "towards 1 until it holds."
+        ),
+    )
     mean_field_rounds: int = Field(default=16, ge=1, description="Rounds that make state and selection consistent.")
     mean_field_damping: float = Field(
         default=0.35,

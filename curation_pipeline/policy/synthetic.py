@@ -27,6 +27,8 @@ from curation_pipeline.seeds import generator
 
 N_TOPICS = 24
 FORUM, BLAND, DIALECT, COUNTER = (1, 4, 7, 11, 14), (0, 5, 9), 22, 23
+NEW_FORUM = 17
+"""The topic that a drifting pool's forum talk moves into; one of the tail otherwise."""
 BUDGET_SHARE = 0.2
 """The budget that the truth is scaled for, as a share of the pool's tokens."""
 
@@ -68,6 +70,10 @@ class SyntheticPool:
         Returns:
             (S, C, P), each in [0, 1], higher is better.
         """
+        return self.performance(weights, self.harmful.astype(np.float64), self.information)
+
+    def performance(self, weights: np.ndarray, harm: F64, information: F64) -> tuple[float, float, float]:
+        """(S, C, P) of a batch if its documents were as believed: (n,) probability of harm and information a token."""
         weights = np.asarray(weights, dtype=np.float64)
         tokens = self.pool.n_tokens.astype(np.float64)
         drawn = tokens[weights > 0].sum()
@@ -75,25 +81,42 @@ class SyntheticPool:
             return 1.0, 0.0, 0.5
         mass = weights * tokens
         mass *= drawn / mass.sum()
-        harm = mass[self.harmful].sum() / drawn
-        counter = mass[(self.topic == COUNTER) & ~self.harmful].sum() / drawn
-        safety = float(np.exp(-7.0 * harm) * (0.85 + 0.15 * min(1.0, counter / 0.04)))
-        size = np.bincount(self.topic, minlength=N_TOPICS)
-        importance = np.sqrt(size) / np.sqrt(size).sum()
-        information = np.bincount(self.topic, weights=mass * self.information, minlength=N_TOPICS)
-        scale = importance * _SATURATION * BUDGET_SHARE * tokens.sum()
-        capability = float(importance @ (1.0 - np.exp(-information / scale)))
+        harmful = float(mass @ harm) / drawn
+        counter = float(mass @ np.where(self.topic == COUNTER, 1.0 - harm, 0.0)) / drawn
+        safety = float(np.exp(-7.0 * harmful) * (0.85 + 0.15 * min(1.0, counter / 0.04)))
+        importance, scale = self.topics()
+        filled = np.bincount(self.topic, weights=mass * information, minlength=N_TOPICS)
+        capability = float(importance @ (1.0 - np.exp(-filled / scale)))
         return safety, capability, 0.5 * (safety + capability)
 
+    def topics(self) -> tuple[F64, F64]:
+        """Importance v_t and scale of saturation r_t of each topic."""
+        size = np.bincount(self.topic, minlength=N_TOPICS)
+        importance = np.sqrt(size) / np.sqrt(size).sum()
+        return importance, np.maximum(importance, 1e-12) * _SATURATION * BUDGET_SHARE * self.pool.total_tokens
 
-def synthetic_pool(seed: int, n: int = 20_000) -> SyntheticPool:
-    """A pool of n documents; the same seed gives the same pool."""
+
+def synthetic_pool(seed: int, n: int = 20_000, drift: float = 0.0) -> SyntheticPool:
+    """A pool of n documents; the same arguments give the same pool.
+
+    Args:
+        seed: of the sample.
+        n: documents.
+        drift: how far the corpus has moved, 0 for not at all and 1 for far: the shares of topics tilt, a rare topic
+            (``NEW_FORUM``) grows to be a forum as harmful as the others, and the lexical detector, whose words spread
+            into harmless talk, moves up and tells less.
+    """
     rng = generator(seed, "synthetic_pool")
     tail = (1.0 + np.arange(N_TOPICS - 2)) ** -0.9
+    if drift:
+        tail *= np.exp(0.5 * drift * generator(0, "synthetic_drift").standard_normal(N_TOPICS - 2))
+        tail[NEW_FORUM] *= 1.0 + 4.0 * drift
     topic = rng.choice(N_TOPICS, size=n, p=np.concatenate([0.95 * tail / tail.sum(), [0.03, 0.02]]))
     forum, bland = np.isin(topic, FORUM), np.isin(topic, BLAND)
     special = topic >= DIALECT
-    harmful = rng.random(n) < np.select([forum, bland | special], [0.45, 0.02], 0.08)
+    rate = np.select([forum, bland | special], [0.45, 0.02], 0.08)
+    rate[topic == NEW_FORUM] += 0.37 * drift
+    harmful = rng.random(n) < rate
     implicit = harmful & (rng.random(n) < 1 / 3)
     explicit = harmful & ~implicit
 
@@ -113,7 +136,8 @@ def synthetic_pool(seed: int, n: int = 20_000) -> SyntheticPool:
     length = np.exp(np.where(bland, 3.6, 4.8) + 0.6 * rng.standard_normal(n))
     n_tokens = np.clip(length, 4, 1024).astype(np.int32)
 
-    lexical = _squash(-3.2 + 3.8 * explicit + 0.3 * implicit + 4.4 * (special & ~harmful) + rng.standard_normal(n))
+    words = (3.8 - 1.2 * drift) * explicit + 0.3 * implicit + 4.4 * (special & ~harmful)
+    lexical = _squash(-3.2 + 1.2 * drift + words + rng.standard_normal(n))
     neural = _squash(-2.4 + 2.0 * explicit + 1.2 * implicit + 0.8 * special + 1.6 * rng.standard_normal(n))
     quality = _squash(1.2 * bland + 0.5 * np.log(information) + 0.9 * rng.standard_normal(n) - 0.6 * special)
     style = 1.2 * fixed.standard_normal(N_TOPICS)

@@ -19,7 +19,7 @@ class RewardSettings(TargetSettings):
     alpha: float = Field(default=0.5, ge=0.0, le=1.0, description="weight of safety; alpha + beta + gamma = 1")
     beta: float = Field(default=0.25, ge=0.0, le=1.0, description="weight of alignment")
     gamma: float = Field(default=0.25, ge=0.0, le=1.0, description="weight of diversity")
-    eta: float = Field(default=0.5, ge=0.0, le=10.0, description="weight of downstream credit, outside of the simplex")
+    eta: float = Field(default=0.2, ge=0.0, le=10.0, description="weight of downstream credit, outside of the simplex")
     max_log_step: float = Field(
         default=0.2, gt=0.0, le=1.0, description="most that an iteration changes a weight, on the log scale"
     )

@@ -12,7 +12,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,11 @@ def ranks(doc_ids: pl.Series | Sequence[str], probability: F64, seed: int) -> F6
     unit = unit_hash(doc_ids, seed)
     if len(unit) != len(probability):
         raise DataError(f"{len(unit)} documents but {len(probability)} probabilities")
+    return ranks_of(unit, probability)
+
+
+def ranks_of(unit: F64, probability: F64) -> F64:
+    """The same from the documents' permanent random numbers (n,), see ``seeds.unit_hash``."""
     safe = np.where(probability > 0, probability, 1.0)
     return np.where(probability >= 1, unit * _CERTAIN, np.where(probability > 0, unit / safe, np.inf))
 
@@ -93,9 +98,9 @@ def rank_histogram(rank: F64, n_tokens: npt.ArrayLike) -> RankHistogram:
     """First pass over one shard: tokens by bin of rank."""
     finite = np.isfinite(rank)
     bins, place = np.unique(_bins(rank[finite]), return_inverse=True)
-    tokens = np.zeros(len(bins), np.int64)
-    np.add.at(tokens, place, np.asarray(n_tokens, dtype=np.int64)[finite])
-    return RankHistogram(bins, tokens)
+    # Sums of whole numbers in float64 are exact up to 2**53.
+    tokens = np.bincount(place, weights=np.asarray(n_tokens)[finite], minlength=len(bins))
+    return RankHistogram(bins, tokens.astype(np.int64))
 
 
 def merge(histograms: Iterable[RankHistogram]) -> RankHistogram:
@@ -165,6 +170,19 @@ def apply(rank: F64, limit: float) -> npt.NDArray[np.bool_]:
     return np.isfinite(rank) & (rank <= limit)
 
 
+Part = Callable[[], tuple[F64, I64]]
+"""Ranks and tokens of one part of a pool; called twice, so that no part has to stay in memory."""
+
+
+def limit_of(parts: Sequence[Part], budget_tokens: int) -> float:
+    """The largest rank to draw from a pool in parts, see ``threshold``; the same for any parts in any order."""
+    histogram = RankHistogram(np.empty(0, np.int64), np.empty(0, np.int64))
+    for part in parts:
+        histogram = merge((histogram, rank_histogram(*part())))
+    where = boundary(histogram, budget_tokens)
+    return threshold(histogram, budget_tokens, [boundary_rows(*part(), where) for part in parts], where)
+
+
 def draw(
     doc_ids: pl.Series | Sequence[str],
     probability: F64,
@@ -184,48 +202,52 @@ def draw(
         seed: of the draw.
     """
     rank = ranks(doc_ids, probability, seed)
-    histogram = rank_histogram(rank, n_tokens)
-    where = boundary(histogram, budget_tokens)
-    limit = threshold(histogram, budget_tokens, [boundary_rows(rank, n_tokens, where)], where)
+    tokens = np.asarray(n_tokens, dtype=np.int64)
+    limit = limit_of([lambda: (rank, tokens)], budget_tokens)
     chosen = apply(rank, limit)
     return Drawn(chosen, np.where(chosen, weight, 0.0).astype(np.float32), limit)
 
 
+DECISIONS: dict[str, pl.DataType] = {
+    "doc_id": pl.Utf8(),
+    "probability": pl.Float64(),
+    "drawn": pl.Boolean(),
+    "weight": pl.Float32(),
+    "reason": pl.Utf8(),
+}
+BATCH: dict[str, pl.DataType] = {"doc_id": pl.Utf8(), "weight": pl.Float32(), "n_tokens": pl.Int32()}
+
+
 def decisions(pool: Pool, scores: Scores, drawn: Drawn) -> pl.DataFrame:
     """One row for every document of the pool, with the reason in words."""
-    given = scores.reason if scores.reason is not None else [""] * len(pool)
-    reason = [
-        "drawn" if chosen else why or ("not drawn" if p > 0 else "not drawn: probability 0")
-        for chosen, why, p in zip(drawn.drawn.tolist(), given, scores.probability.tolist(), strict=True)
-    ]
-    return pl.DataFrame(
+    return decision_rows(pool.doc_id, scores, drawn)
+
+
+def decision_rows(doc_id: pl.Series, scores: Scores, drawn: Drawn) -> pl.DataFrame:
+    """One row for each of some documents."""
+    rows = pl.DataFrame(
         {
-            "doc_id": pool.doc_id,
+            "doc_id": doc_id,
             "probability": scores.probability,
             "drawn": drawn.drawn,
             "weight": drawn.weight,
-            "reason": reason,
-        },
-        schema={
-            "doc_id": pl.Utf8,
-            "probability": pl.Float64,
-            "drawn": pl.Boolean,
-            "weight": pl.Float32,
-            "reason": pl.Utf8,
-        },
+        }
     )
+    unsaid = pl.when(pl.col("probability") > 0).then(pl.lit("not drawn")).otherwise(pl.lit("not drawn: probability 0"))
+    reason = pl.lit(pl.Series(scores.reason, dtype=pl.Utf8)) if scores.reason is not None else pl.lit("")
+    why = pl.when("drawn").then(pl.lit("drawn")).when(reason != "").then(reason).otherwise(unsaid)
+    return rows.with_columns(why.alias("reason")).select(pl.col(name).cast(kind) for name, kind in DECISIONS.items())
 
 
 def batch(pool: Pool, drawn: Drawn) -> pl.DataFrame:
     """The drawn documents with weight and tokens, in the pool's order."""
-    return pl.DataFrame(
-        {
-            "doc_id": pool.doc_id.filter(pl.Series(drawn.drawn)),
-            "weight": drawn.weight[drawn.drawn],
-            "n_tokens": pool.n_tokens[drawn.drawn],
-        },
-        schema={"doc_id": pl.Utf8, "weight": pl.Float32, "n_tokens": pl.Int32},
-    )
+    return batch_rows(pool.doc_id, pool.n_tokens, drawn)
+
+
+def batch_rows(doc_id: pl.Series, n_tokens: npt.ArrayLike, drawn: Drawn) -> pl.DataFrame:
+    """The drawn ones of some documents."""
+    every = pl.DataFrame({"doc_id": doc_id, "weight": drawn.weight, "n_tokens": np.asarray(n_tokens)})
+    return every.filter(pl.Series(drawn.drawn)).cast(BATCH)  # type: ignore[arg-type]
 
 
 def _bins(rank: F64) -> I64:

@@ -10,6 +10,7 @@ import polars as pl
 
 from curation_pipeline.annotate import (
     contamination,
+    dialect,
     language,
     minhash,
     pii,
@@ -68,6 +69,11 @@ def _quality(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
 
 def _language(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
     return lambda documents: language.languages(documents, ctx.profile.annotate.language)
+
+
+def _dialect(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
+    settings = ctx.profile.annotate.dialect
+    return lambda documents: documents.select("doc_id").with_columns(dialect.dialect(documents["text"], settings))
 
 
 def _pii(ctx: Context, _: Mapping[str, Manifest]) -> Annotate:
@@ -147,6 +153,7 @@ ANNOTATORS: dict[str, Annotator] = {
     "text_statistics": Annotator(statistics.VERSION, _statistics),
     "quality_rules": Annotator(quality.VERSION, _quality, parameters=_settings("quality")),
     "language": Annotator(language.VERSION, _language, parameters=_settings("language")),
+    "dialect": Annotator(dialect.VERSION, _dialect, parameters=_settings("dialect")),
     "pii": Annotator(pii.VERSION, _pii, parameters=_settings("pii")),
     "minhash": Annotator(
         minhash.VERSION,

@@ -12,13 +12,15 @@ from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.selection.baselines import BASELINES
+from curation_pipeline.stages.arm_inputs import check_arms, first_probes, needs_loop
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import evaluate_checkpoint
 from curation_pipeline.stages.gate import open_gate
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.pool import candidate_pool
 from curation_pipeline.stages.selection import draw_baseline_batch
-from curation_pipeline.stages.state import committed
+from curation_pipeline.stages.state import committed, read_state
 from curation_pipeline.stages.training import train_checkpoint
 
 ACCEPT_ALL = 1.0
@@ -74,9 +76,13 @@ def run_cell(ctx: Context, cell: Cell) -> Manifest:
     """Run a cell's iterations, as many as the loop's, and record them.
 
     Raises:
-        LakeError: the cold start's parts have not been made.
+        ConfigError: the arm asks for a rule that does not exist.
+        LakeError: the cold start's parts, or the probes that the arm learns from, have not been made.
     """
     chain = cell.chain
+    check_arms(ctx, [cell.arm])
+    if needs_loop(cell.arm):
+        first_probes(ctx.lake, chain, ctx.lake.require("base_checkpoint").id)
     states = [commit_cold_start(ctx, chain)]
     iterations = ctx.profile.loop.max_iterations
     for ordinal in range(1, iterations + 1):
@@ -103,13 +109,20 @@ def run_cell(ctx: Context, cell: Cell) -> Manifest:
         tuple(state.id for state in states),
         {"chain": chain, "token_budget": ctx.profile.loop.token_budget, "iterations": iterations},
         cell.seed,
-        "1",
+        "2",
     )
 
     def make(draft: Draft) -> None:
         last = states[-1].summary
         draft.json({"chain": chain, "states": [state.id for state in states]}, "cell")
         draft.summary.update({name: last[name] for name in ("safety", "alignment", "capability", "performance")})
+        own = read_state(ctx.lake, states[-1]).own
+        groups = batch_parity(ctx, own["pool"], own["batches"])
+        draft.frame(groups, "parity")
+        if groups.height:
+            draft.summary.update(
+                least_parity=round(groups["parity"][0], 3), least_parity_of=groups["identity_group"][0]
+            )
         draft.summary.update(arm=cell.arm, arm_seed=cell.seed, iterations=iterations, checkpoint=last["checkpoint"])
 
     return ctx.lake.build(recipe, make)

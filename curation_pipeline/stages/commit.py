@@ -86,6 +86,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
     reason = f"{change}; a fall of at most {limit:g} is accepted"
     rejected_reward, refinement = _refined(ctx, lake, own.get("reward_models"), parent, accepted)
     stages = ctx.profile.curriculum if chain == MAIN else ()
+    before = () if ctx.profile.training.start_from == "base" else parent.batches
     state = State(
         chain=chain,
         ordinal=ordinal,
@@ -97,7 +98,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
         metrics_id=metrics.id if accepted else parent.metrics_id,
         performance=reported if accepted else parent.performance,
         drive=drive if accepted else parent.drive,
-        batches=(*parent.batches, own["batches"]) if accepted else parent.batches,
+        batches=(*before, own["batches"]) if accepted else parent.batches,
         probes=(*parent.probes, own["probes"]) if "probes" in own else parent.probes,
         own=own,
         own_performance=reported,

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.topics import load_topics
 from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.annotate.vectors import load_vectors
 from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.evaluation.composite import (
     capability_from_bits,
@@ -24,6 +26,8 @@ from curation_pipeline.evaluation.composite import (
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.perplexity import heldout_scores, summary
 from curation_pipeline.evaluation.preferences import preference_metrics
+from curation_pipeline.evaluation.red_team import BENCHMARK as RED_TEAM
+from curation_pipeline.evaluation.red_team import next_prompts
 from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.evaluation.toxicity import FLAG
@@ -43,8 +47,8 @@ from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.training.runtime import torch_runtime
 
-CODE_VERSION = "3"
-EVALUATION_INPUTS = ("benchmarks", "heldout_texts", *MODELS)
+CODE_VERSION = "4"
+EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODELS)
 
 
 def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performance]:
@@ -56,7 +60,7 @@ def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performanc
 def evaluate_base(ctx: Context) -> Manifest:
     """Evaluate the uncurated base; its bits per byte are the reference of capability for every chain."""
     references = {table: ctx.lake.require(table) for table in EVALUATION_INPUTS}
-    return _evaluate(ctx, "base_metrics", {}, ctx.lake.require("base_checkpoint"), references, None)
+    return _evaluate(ctx, "base_metrics", {}, ctx.lake.require("base_checkpoint"), references, None, None)
 
 
 def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
@@ -65,10 +69,23 @@ def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
     Raises:
         LakeError: the checkpoint has not been trained.
     """
-    _, gate, _ = gate_and_parent(ctx.lake, chain, ordinal)
+    _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     checkpoint = ctx.lake.require("checkpoints", gate.partition)
     references = {table: ctx.lake.get(gate.references[table]) for table in EVALUATION_INPUTS}
-    return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"))
+    before = ctx.lake.get(parent.metrics_id)
+    return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"), before)
+
+
+def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> pl.DataFrame | None:
+    """New prompts made from what the model before failed on; None for the base, which has none before it."""
+    if before is None:
+        return None
+    columns = ["prompt", "text", "score"]
+    failed = [ctx.lake.frame(before, "generations", columns=columns)]
+    attacked = ctx.lake.frame(before, "attacks")
+    failed.append(attacked.filter(pl.col("benchmark") == RED_TEAM).select(columns))
+    seed = derive(ctx.profile.seed, "red team", checkpoint.partition["iteration"])
+    return next_prompts(pl.concat(failed), seed, ctx.profile.evaluation.n_red_team)
 
 
 def _evaluate(
@@ -78,13 +95,13 @@ def _evaluate(
     checkpoint: Manifest,
     references: dict[str, Manifest],
     base_metrics: Manifest | None,
+    before: Manifest | None,
 ) -> Manifest:
     settings = ctx.profile.evaluation
     inputs = [checkpoint.id, *(manifest.id for manifest in references.values())]
-    if base_metrics is not None:
-        inputs.append(base_metrics.id)
+    inputs += list(dict.fromkeys(found.id for found in (base_metrics, before) if found is not None))
     parameters = {
-        "evaluation": settings.model_dump(mode="json"),
+        "evaluation": settings.model_dump(mode="json", exclude={"harness"}),
         **judge_parameters(ctx.profile.annotate),
         **teacher_parameters(ctx.profile.annotate),
         "window": ctx.profile.training.sequence_length,
@@ -97,6 +114,8 @@ def _evaluate(
         benchmarks = read_benchmarks(lake, references["benchmarks"])
         heldout = lake.frame(references["heldout_texts"])
         seed = derive(ctx.profile.seed, "evaluation")
+        embedding = lake.folder(references["sentence_embedding"])
+        vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
         quiet = ctx.telling(lambda what, fraction: None)
 
         def judge(texts: Sequence[str]) -> np.ndarray:
@@ -105,7 +124,8 @@ def _evaluate(
 
         found = evaluate(
             folder, benchmarks, heldout.filter(pl.col("role") == "report"), judge, settings, seed, ctx.progress,
-            ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
+            ctx.profile.annotate.judge, ctx.profile.training.sequence_length, _red_team(ctx, before, checkpoint),
+            lambda texts: topics.assign(vectors.transform(texts))[0],
         )  # fmt: skip
         teachers = score_teachers(quiet, found.generations["text"], references)
         toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()
@@ -120,7 +140,9 @@ def _evaluate(
         reported = Performance(summed.safety, summed.alignment, summed.capability, summed.performance)
         drive = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
         draft.frame(found.metrics)
+        draft.frame(found.items, "items")
         draft.frame(generations, "generations")
+        draft.frame(found.attacks, "attacks")
         draft.json(
             {"reported": asdict(reported), "drive": asdict(drive), "reference_bits_per_byte": reference}, "performance"
         )

@@ -111,6 +111,6 @@ def _tradeoff(ctx: Context, gate: Gate, parent: State, probes: Manifest, metrics
         ages.append(np.full(frames[-1].height, float(age)))
     reference = lake.json(metrics, "performance")["reference_bits_per_byte"]["drive"]
     return safety_capability_tradeoff(
-        pl.concat(frames), strata, composition(pool, strata, chosen), harm.astype(np.float64), np.concatenate(ages),
-        reference, ctx.profile.credit,
+        pl.concat(frames, how="diagonal_relaxed"), strata, composition(pool, strata, chosen), harm.astype(np.float64),
+        np.concatenate(ages), reference, ctx.profile.credit,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from curation_pipeline.annotate.pii import redact
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.policy.pool import NO_GROUP
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.curriculum import admitted
 from curation_pipeline.stages.context import Context
@@ -20,7 +21,9 @@ from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
 
 TABLE = "pool"
-CODE_VERSION = "3"
+CODE_VERSION = "4"
+DIALECT = "dialect"
+"""The identity group of text with markers of a minority dialect that mentions no group of people."""
 HARM_EDGES = (0.1, 0.5)
 """Upper edges of the toxicity bins 0 (clean) and 1 (doubtful) on P(harm); what is above is bin 2 (harmful)."""
 
@@ -36,10 +39,12 @@ def read_corpus(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
             lake.get(ids["documents"]), columns=["doc_id", "source", "snapshot", "domain", "duplicate"]
         )
         frame = documents.filter(~pl.col("duplicate")).drop("duplicate")
-        for table in ("text_statistics", "toxicity_teacher", "sentence_vectors", "token_counts", "register"):
+        for table in ("text_statistics", "toxicity_teacher", "sentence_vectors", "token_counts", "register", "dialect"):
             annotation = lake.frame(lake.get(ids[table]))
             if table == "register":
                 annotation = annotation.select("doc_id", "register")
+            if table == "dialect":
+                annotation = annotation.select("doc_id", "aae_score")
             if table == "text_statistics":
                 annotation = annotation.select("doc_id", "quality", "identity_group")
             frame = frame.join(annotation, on="doc_id", how="inner")
@@ -98,6 +103,20 @@ def drawn_counts(lake: Lake, batches: Iterable[str]) -> dict[str, int]:
     return counts
 
 
+def with_protected_group(corpus: pl.DataFrame) -> pl.DataFrame:
+    """The documents with text in dialect as an identity group of its own, where ``aae_score`` says which that is.
+
+    Detectors call dialect harmful far more often than people do, and an axis that is missing can be neither credited
+    nor floored: as a value of ``identity_group`` it enters strata, cells of coverage, floors and corrections. One
+    marker is enough: the group is held up, never down, so that a document too many costs little.
+    """
+    if "aae_score" not in corpus.columns:
+        return corpus
+    marked = (pl.col("aae_score") > 0) & (pl.col("identity_group") == NO_GROUP)
+    group = pl.when(marked).then(pl.lit(DIALECT)).otherwise("identity_group").alias("identity_group")
+    return corpus.with_columns(group).drop("aae_score")
+
+
 def candidates(
     corpus: pl.DataFrame, teachers: tuple[str, ...], reward: RewardModel, drawn: dict[str, int]
 ) -> pl.DataFrame:
@@ -112,6 +131,7 @@ def candidates(
     Returns:
         The frame of the table ``pool``, sorted by doc_id.
     """
+    corpus = with_protected_group(corpus)
     vectors = corpus["vector"].to_numpy()
     found = reward.annotate(corpus, vectors)
     bins = np.digitize(found["p_harm"].to_numpy(), HARM_EDGES).astype(np.int8)

@@ -18,6 +18,7 @@ from curation_pipeline.datasets.labelled import axis_of, labelled_sets
 from curation_pipeline.datasets.labelled_files import declared_splits, fingerprints
 from curation_pipeline.datasets.preference_files import preference_sets
 from curation_pipeline.datasets.registry import check
+from curation_pipeline.datasets.safety_prompts import fingerprints as prompt_fingerprints
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -68,7 +69,8 @@ def labels(ctx: Context) -> Manifest:
 def benchmarks(ctx: Context) -> Manifest:
     """The benchmarks' items, as one Parquet file each."""
     sizes = ctx.profile.benchmarks
-    recipe = Recipe("benchmarks", {}, (), {"sizes": sizes.model_dump(mode="json")}, ctx.profile.seed, "2")
+    parameters = {"sizes": sizes.model_dump(mode="json", exclude={"folder"}), "content": prompt_fingerprints(sizes)}
+    recipe = Recipe("benchmarks", {}, (), parameters, ctx.profile.seed, "3")
 
     def make(draft: Draft) -> None:
         data = load_benchmarks(ctx.cache, derive(ctx.profile.seed, "benchmarks"), sizes)
@@ -178,9 +180,10 @@ def tokenizer(ctx: Context) -> Manifest:
             texts = sample_texts(ctx.lake, documents, TOKENIZER_SAMPLE // len(documents), seed)
             train_tokenizer(texts, settings.scratch.vocab_size, draft.folder)
         else:
+            from curation_pipeline.training.smollm2 import resolve_model
             from curation_pipeline.training.tokenizer import load_tokenizer
 
-            load_tokenizer(settings.model_id).save_pretrained(draft.folder)
+            load_tokenizer(resolve_model(settings.model_id, ctx.cache)).save_pretrained(draft.folder)
         draft.summary.update(parameters)
 
     return ctx.lake.build(recipe, make, founded=True)
@@ -192,10 +195,11 @@ def is_held_out(doc_ids: pl.Series, share: float, seed: int) -> np.ndarray:
 
 
 def heldout_texts(ctx: Context) -> Manifest:
-    """Held-out documents of two disjoint roles, half each by hash.
+    """Held-out documents of three disjoint roles by hash: two fifths, two fifths and a fifth.
 
     ``credit`` drives the loop and is labelled clean or toxic by the teacher; ``report`` is shown to people and is
-    labelled by the judge, so that what is reported never leans on the detector that makes the reward.
+    labelled by the judge, so that what is reported never leans on the detector that makes the reward; ``final``,
+    labelled like ``report``, is what no iteration sees.
     """
     lake, corpus = ctx.lake, ctx.profile.corpus
     documents = corpus_documents(lake)
@@ -211,7 +215,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         "toxic": corpus.heldout_toxic,
         "generation": ctx.profile.annotate.generation,
     }
-    recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
+    recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "2")
 
     def make(draft: Draft) -> None:
         seed, teachers = ctx.profile.seed, toxicity_columns(ctx.profile.annotate.teachers)
@@ -231,9 +235,9 @@ def heldout_texts(ctx: Context) -> Manifest:
             encyclopaedic_texts=encyclopaedic.len(),
             judge_false_positive_rate=round(int((encyclopaedic >= TOXIC_SCORE).sum()) / max(encyclopaedic.len(), 1), 5),
         )
-        half = unit_hash(every["doc_id"], derive(seed, "holdout_role")) < 0.5
+        place = unit_hash(every["doc_id"], derive(seed, "holdout_role"))
         every = every.with_columns(
-            pl.Series("role", np.where(half, "credit", "report")),
+            pl.Series("role", np.select([place < 0.4, place < 0.8], ["credit", "report"], "final")),
             pl.Series("order", unit_hash(every["doc_id"], derive(seed, "holdout_order"))),
         )
         score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))

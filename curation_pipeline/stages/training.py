@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import polars as pl
 
@@ -11,10 +13,15 @@ from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import complete_corpus, gate_and_parent
+from curation_pipeline.stages.model_card import training_facts
 from curation_pipeline.stages.pool import read_corpus, read_texts
 from curation_pipeline.stages.references import is_held_out
+from curation_pipeline.training.card import model_card
+from curation_pipeline.training.initial import init_model
+from curation_pipeline.training.launch import run_fit
 from curation_pipeline.training.packing import pack
-from curation_pipeline.training.trainer import TrainingResult, fit, init_model
+from curation_pipeline.training.smollm2 import resolve_model
+from curation_pipeline.training.trainer import TrainingResult
 
 CODE_VERSION = "2"
 
@@ -57,27 +64,31 @@ def base_checkpoint(ctx: Context) -> Manifest:
 
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "base")
+        folder = lake.folder(tokenizer)
         frame = read_corpus(lake, corpus).select("doc_id", "n_tokens")
+        facts = training_facts(ctx, recipe.manifest_id, corpus, None)
+        if settings.model_id is not None:  # a pretrained model is the base as it is
+            known = settings.model_copy(update={"model_id": resolve_model(settings.model_id, ctx.cache)})
+            init_model(known, folder, draft.folder, seed)
+            (draft.folder / "README.md").write_text(model_card(replace(facts, training={})), encoding="utf-8")
+            draft.frame(frame.clear(), "draw")
+            draft.frame(pl.DataFrame({"step": [0], "loss": [0.0]}).clear(), "losses")
+            draft.summary.update(model_id=settings.model_id, documents=0)
+            return
         frame = frame.filter(
             ~pl.Series(is_held_out(frame["doc_id"], ctx.profile.corpus.holdout_share, ctx.profile.seed))
         )
         frame = frame[np.argsort(unit_hash(frame["doc_id"], seed))]
         drawn = frame.filter(pl.col("n_tokens").cum_sum() <= settings.base_tokens)
-        folder = lake.folder(tokenizer)
         texts = read_texts(lake, corpus, drawn["doc_id"], ctx.profile.removal.redact_pii)
         packed = pack(
             texts.to_list(), np.ones(drawn.height), folder, settings.sequence_length, seed,
         )  # fmt: skip
         scratch = lake.scratch(recipe)
-        if settings.model_id is not None:  # a pretrained model is the base as it is
-            init_model(settings, folder, draft.folder, seed)
-            draft.frame(drawn.clear(), "draw")
-            draft.frame(pl.DataFrame({"step": [0], "loss": [0.0]}).clear(), "losses")
-            draft.summary.update(model_id=settings.model_id, documents=0)
-            return
         start = init_model(settings, folder, scratch / "random", seed)
-        result = fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
-                     model_card=_card(ctx, "the uncurated base, on a random draw of the corpus", recipe))  # fmt: skip
+        facts = replace(facts, data={"documents": packed.n_documents, "tokens": packed.n_tokens})
+        result = run_fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
+                         model_card(facts))  # fmt: skip
         draft.frame(drawn, "draw")
         draft.frame(_losses(result), "losses")
         draft.summary.update(**_figures(result), documents=drawn.height)
@@ -86,7 +97,7 @@ def base_checkpoint(ctx: Context) -> Manifest:
 
 
 def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) -> Manifest:
-    """Fine-tune the parent's checkpoint on the iteration's weighted batch.
+    """Fine-tune the parent's checkpoint, or the base anew where the profile says so, on the weighted batch.
 
     Args:
         ctx: the surroundings.
@@ -101,7 +112,8 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
     lake, settings = ctx.lake, ctx.profile.training
     _, gate, parent = gate_and_parent(lake, chain, ordinal)
     batch = lake.require("batches", gate.partition)
-    start = lake.get(parent.checkpoint_id)
+    anew = settings.start_from == "base"
+    start = lake.get(gate.references["base_checkpoint"] if anew else parent.checkpoint_id)
     recipe = Recipe(
         "checkpoints",
         gate.partition,
@@ -121,33 +133,27 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
         # Chains share the order of rows and the rates, so that arms differ by their data alone.
         seed = derive(ctx.profile.seed, "train", arm_seed, ordinal)
         folder = lake.folder(start)
-        packed = pack(
-            texts.to_list(), drawn["weight"].to_numpy().astype(np.float64), folder, settings.sequence_length, seed
+        weights = drawn["weight"].to_numpy().astype(np.float64)
+        packed = pack(texts.to_list(), weights, folder, settings.sequence_length, seed, settings.weighting)
+        facts = training_facts(
+            ctx, recipe.manifest_id, gate.corpus, batch, arm=chain, iteration=ordinal, arm_seed=arm_seed
         )
-        result = fit(folder, packed, settings, draft.folder, seed, lake.scratch(recipe) / "fit", ctx.progress,
-                     model_card=_card(ctx, f"chain {chain}, iteration {ordinal}", recipe))  # fmt: skip
+        card = replace(
+            facts,
+            started_from=start.id,
+            start="the uncurated base, anew" if anew else "the checkpoint in force before it",
+            known={} if anew else asdict(parent.performance),
+        )
+        scratch = lake.scratch(recipe) / "fit"
+        result = run_fit(folder, packed, settings, draft.folder, seed, scratch, ctx.progress, model_card(card))
         draft.frame(_losses(result), "losses")
-        draft.summary.update(**_figures(result), parent=start.id, batch=batch.id, documents=drawn.height)
+        draft.summary.update(
+            **_figures(result),
+            parent=start.id,
+            start_from=settings.start_from,
+            weighting=settings.weighting,
+            batch=batch.id,
+            documents=drawn.height,
+        )
 
     return lake.build(recipe, make)
-
-
-def _card(ctx: Context, what: str, recipe: Recipe) -> str:
-    """A model card in the format that model hubs read."""
-    inputs = "\n".join(f"- `{identity}`" for identity in sorted(recipe.inputs))
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-language: en
----
-# {recipe.manifest_id}
-
-A language model made by the data curation loop: {what}, profile `{ctx.profile.name}`.
-
-Made from these artefacts of the lake (`curate lineage {recipe.manifest_id}` lists the raw data behind them):
-
-{inputs}
-
-Limits: it was trained to measure data curation. It has read toxic text, it repeats it, and it knows little.
-Its evaluation is the artefact of the table `metrics` with the same chain and iteration.
-"""

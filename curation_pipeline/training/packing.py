@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.seeds import generator
 from curation_pipeline.training.tokenizer import Tokenised, encode, load_tokenizer
+
+Weighting = Literal["loss", "sampling"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +34,7 @@ class Packed:
             and the mean over the predicted tokens is 1.
         segment: int32 (m, L), the number of the document that a position belongs to as an INPUT.
         position: int32 (m, L), the position inside that document's part of the row.
-        n_documents: documents packed (weight above zero).
+        n_documents: different documents that are in it.
         n_tokens: tokens that are predicted: the documents' tokens and their closing eos.
     """
 
@@ -44,7 +47,12 @@ class Packed:
 
 
 def pack(
-    texts: Sequence[str], weights: np.ndarray, tokenizer_dir: Path | str, sequence_length: int, seed: int
+    texts: Sequence[str],
+    weights: np.ndarray,
+    tokenizer_dir: Path | str,
+    sequence_length: int,
+    seed: int,
+    weighting: Weighting = "loss",
 ) -> Packed:
     """Tokenise and pack a weighted batch.
 
@@ -53,16 +61,51 @@ def pack(
         weights: (n,) non-negative document weights; a document of weight 0 is left out.
         tokenizer_dir: folder of the tokenizer.
         sequence_length: L, tokens of a row.
-        seed: decides the order of the documents.
+        seed: decides the order of the documents, and under ``sampling`` which of them are there.
+        weighting: ``loss`` puts every document in once and weights its loss; ``sampling`` puts documents in as often
+            as `copies` says and weights none.
 
     Raises:
         DataError: when nothing is left to pack, or a weight is negative or not finite.
     """
     tokenizer = load_tokenizer(tokenizer_dir)
-    return pack_tokens(encode(texts, tokenizer), weights, int(tokenizer.eos_token_id), sequence_length, seed)
+    eos_id = int(tokenizer.eos_token_id)
+    return pack_tokens(encode(texts, tokenizer), weights, eos_id, sequence_length, seed, weighting)
 
 
-def pack_tokens(documents: Tokenised, weights: np.ndarray, eos_id: int, sequence_length: int, seed: int) -> Packed:
+def copies(weights: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """How often each document is put in when weights act on sampling.
+
+    Systematic sampling (Madow, 1949) over the documents in a shuffled order: document i is expected
+    ``weights[i] * sum(counts) / sum(weights * counts)`` times, gets that number rounded down or up, and all of them
+    together have as many tokens as the batch, give or take a few documents. So the expected gradient is that of loss
+    weights, without a step that one heavy document rules.
+
+    Args:
+        weights: (n,) non-negative, not all zero.
+        counts: (n,) tokens of each document.
+        seed: decides the rounding.
+
+    Returns:
+        int64 (n,).
+    """
+    rng = generator(seed, "copies")
+    order = rng.permutation(weights.size)
+    expected = weights[order] * (counts.sum() / np.dot(weights, counts))
+    edges = np.floor(np.cumsum(expected) + rng.random()).astype(np.int64)
+    result = np.empty(weights.size, dtype=np.int64)
+    result[order] = np.diff(edges, prepend=0)
+    return result
+
+
+def pack_tokens(
+    documents: Tokenised,
+    weights: np.ndarray,
+    eos_id: int,
+    sequence_length: int,
+    seed: int,
+    weighting: Weighting = "loss",
+) -> Packed:
     """As `pack`, for documents that are tokenised already."""
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(documents),) or not np.isfinite(weights).all() or (weights < 0).any():
@@ -70,6 +113,11 @@ def pack_tokens(documents: Tokenised, weights: np.ndarray, eos_id: int, sequence
     kept = np.flatnonzero(weights > 0)
     if kept.size == 0:
         raise DataError("there is nothing to train on: no document has a weight above zero")
+    if weighting == "sampling":
+        drawn = np.repeat(kept, copies(weights[kept], documents.counts[kept].astype(np.float64), seed))
+        # A batch of one or two documents may round to nothing.
+        kept = drawn if drawn.size else kept[[int(np.argmax(weights[kept]))]]
+        weights = np.ones_like(weights)
     order = generator(seed, "pack").permutation(kept)
     chosen = documents.take(order)
 
@@ -101,4 +149,4 @@ def pack_tokens(documents: Tokenised, weights: np.ndarray, eos_id: int, sequence
     starts[:, 1:] = segment[:, 1:] != segment[:, :-1]
     position = (column - np.maximum.accumulate(np.where(starts, column, 0), axis=1)).astype(np.int32)
     tokens = np.where(inside, stream[index], eos_id).astype(np.int32)
-    return Packed(tokens, loss_weight, segment, position, int(order.size), total - 1)
+    return Packed(tokens, loss_weight, segment, position, int(np.unique(order).size), total - 1)

@@ -28,7 +28,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def resolve_precision(wanted: str, device: str) -> str:
-    """``fp32`` or ``bf16``; ``auto`` takes bf16 only where it is done in hardware.
+    """``fp32``, ``bf16`` or ``fp16``; ``auto`` takes bf16 where it is done in hardware, and fp16 on any other GPU.
 
     An emulated bf16 is eight times slower than fp32 (measured on an AVX2 processor), so the question matters.
     """
@@ -37,7 +37,7 @@ def resolve_precision(wanted: str, device: str) -> str:
     if wanted != "auto":
         return wanted
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     # On a processor the tiny models here gain little from AVX512-BF16; AMX is where it pays.
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return "bf16" if has_amx() else "fp32"

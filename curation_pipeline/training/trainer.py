@@ -1,4 +1,4 @@
-"""The training loop: weighted cross entropy, AdamW, a cosine with warm-up, and a state that can be resumed."""
+"""The training loop: a cosine with warm-up, states that a killed run resumes from, and a stop when it diverges."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from curation_pipeline.errors import MissingModelError, TrainingDivergedError
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import derive, generator
+from curation_pipeline.training import lora
+from curation_pipeline.training.health import LossWatch
 from curation_pipeline.training.packing import Packed
-from curation_pipeline.training.runtime import (
-    block_causal,
-    load_model,
-    resolve_device,
-    resolve_precision,
-    save_model,
-    torch_runtime,
-)
+from curation_pipeline.training.runtime import load_model, resolve_device, save_model, torch_runtime
 from curation_pipeline.training.settings import TrainingSettings
 from curation_pipeline.training.state import LoopState, StateFile, fingerprint
+from curation_pipeline.training.step import Stepper
 from curation_pipeline.training.tokenizer import load_tokenizer
+from curation_pipeline.training.world import ALONE, World
 
-if TYPE_CHECKING:
-    import torch
+LAST_GOOD = "last_good"
+"""Folder beside the resumable state in which a run that diverged leaves its last good weights as a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,50 +47,6 @@ class TrainingResult:
     resumed_from: int
 
 
-def init_model(settings: TrainingSettings, tokenizer_dir: Path, out_dir: Path, seed: int) -> Path:
-    """Write the model that training starts from as a checkpoint folder.
-
-    Args:
-        settings: `model_id` to copy an existing model and its own tokenizer, else the `scratch` architecture.
-        tokenizer_dir: tokenizer of a scratch model; not read when `model_id` is set.
-        out_dir: folder to write; made if absent.
-        seed: decides the random weights of a scratch model.
-
-    Returns:
-        ``out_dir``: config.json, model.safetensors and the tokenizer's files.
-    """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    out_dir.mkdir(parents=True, exist_ok=True)
-    if settings.model_id is not None:
-        save_model(load_model(settings.model_id), out_dir)
-        load_tokenizer(settings.model_id).save_pretrained(str(out_dir))
-        return out_dir
-    tokenizer = load_tokenizer(tokenizer_dir)
-    shape = settings.scratch
-    config = LlamaConfig(
-        vocab_size=max(shape.vocab_size, len(tokenizer)),
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.mlp_size,
-        num_hidden_layers=shape.n_layers,
-        num_attention_heads=shape.n_heads,
-        num_key_value_heads=shape.n_heads,
-        max_position_embeddings=max(2 * settings.sequence_length, 512),
-        tie_word_embeddings=True,
-        initializer_range=shape.init_std,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "init_model"))
-        model = LlamaForCausalLM(config)
-    save_model(model, out_dir)
-    tokenizer.save_pretrained(str(out_dir))
-    return out_dir
-
-
 def learning_rate(step: int, steps: int, settings: TrainingSettings) -> float:
     """Rate of a step: linear warm-up to the peak, then a cosine to its final share (Loshchilov and Hutter, 2017)."""
     warmup = max(1, math.ceil(settings.warmup_fraction * steps))
@@ -113,25 +66,31 @@ def fit(
     scratch_dir: Path | None = None,
     progress: Progress | None = None,
     model_card: str | None = None,
+    world: World = ALONE,
 ) -> TrainingResult:
     """Continue training from a checkpoint's weights, with a fresh optimiser, and write the new checkpoint.
 
     A run that was interrupted goes on from the state in `scratch_dir` and ends with exactly the weights that an
-    uninterrupted run has (same machine, same thread count). The state of another run is ignored and overwritten.
+    uninterrupted run has (same machine, same number of threads and processes). The state of another run is ignored and
+    overwritten.
 
     Args:
         parent_dir: checkpoint folder to start from (see `init_model`).
         packed: rows to train on.
         settings: the optimiser, its schedule, threads and precision.
         out_dir: folder of the new checkpoint: config.json, model.safetensors, tokenizer, trainer.json and README.md.
-        seed: decides the order of rows, and dropout where the model has it.
+        seed: decides the order of rows, dropout where the model has it, and the start of adapters.
         scratch_dir: folder for the resumable state; None saves none.
         progress: called after each step.
         model_card: text of README.md; absent, none is written.
+        world: the processes that train together, each of which calls this function; rank 0 alone writes.
 
     Raises:
         MissingModelError: when `parent_dir` is not a checkpoint.
-        TrainingDivergedError: when a loss or gradient is not finite; the last finite state stays in `scratch_dir`.
+        DataError: the resumable state cannot be read or written.
+        TrainingDivergedError: the loss or gradient is not finite, or the loss ran away. No checkpoint is written to
+            `out_dir`; the last good weights stand as a checkpoint in ``scratch_dir / "last_good"``, if a state was
+            saved before.
     """
     if not (parent_dir / "config.json").is_file():
         raise MissingModelError(f"{parent_dir} is not a checkpoint (no config.json); make one with init_model")
@@ -140,15 +99,36 @@ def fit(
     with torch_runtime(settings.threads):
         model = load_model(parent_dir, resolve_device(settings.device))
         saver = None if scratch_dir is None else StateFile(scratch_dir, run)
-        result = train(model, packed, settings, seed, saver, progress)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        save_model(model, out_dir)
+        try:
+            result = train(model, packed, settings, seed, saver, progress, world)
+        except TrainingDivergedError as error:
+            if saver is None or world.rank > 0:
+                raise
+            raise TrainingDivergedError(f"{error}; {_keep_last_good(parent_dir, settings, saver)}") from error
+        if world.rank == 0:
+            out_dir.mkdir(parents=True, exist_ok=True)
+            save_model(model, out_dir)
+    if world.rank > 0:
+        return result
     tokenizer.save_pretrained(str(out_dir))
     record = {**asdict(result), "settings": settings.model_dump(), "seed": seed, "documents": packed.n_documents}
     (out_dir / "trainer.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     if model_card is not None:
         (out_dir / "README.md").write_text(model_card, encoding="utf-8")
     return result
+
+
+def _keep_last_good(parent_dir: Path, settings: TrainingSettings, saver: StateFile) -> str:
+    """Write the weights of the saved state as a checkpoint beside it, and say where they are."""
+    model = load_model(parent_dir)
+    adapted = model if settings.lora is None else lora.attach(model, settings.lora)
+    state = saver.load(adapted)
+    if state is None:
+        return f"no good state had been saved yet, so {parent_dir} is the last good checkpoint"
+    folder = saver.folder / LAST_GOOD
+    save_model(adapted if settings.lora is None else lora.merge(adapted), folder)
+    load_tokenizer(parent_dir).save_pretrained(str(folder))
+    return f"the last good weights, those before step {state.step}, are the checkpoint {folder}"
 
 
 def train(
@@ -158,12 +138,12 @@ def train(
     seed: int,
     saver: StateFile | None = None,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> TrainingResult:
     """The loop itself, on a model in memory, which it changes; call it inside `torch_runtime`.
 
-    The loss of a step is the sum of weight x cross entropy over the number of tokens predicted: since the weights of
-    `packed` have mean 1 over the whole run, a heavier document moves the model more and the learning rate keeps its
-    meaning.
+    A state is saved before a step's update and after its loss and gradient were found finite, so what a later run
+    resumes from is known to be good.
 
     Args:
         model: a transformers causal language model, on the device to train on.
@@ -172,76 +152,56 @@ def train(
         seed: decides the order of rows.
         saver: where to keep and look for a resumable state.
         progress: called after each step.
+        world: the processes that train together.
 
     Raises:
-        TrainingDivergedError: when a loss or gradient is not finite.
+        DataError: the resumable state cannot be read or written, or the processes disagree.
+        TrainingDivergedError: when a loss or gradient is not finite, or the loss ran away.
     """
     import torch
-    import torch.nn.functional as functional
 
-    device = next(model.parameters()).device.type
-    bf16 = resolve_precision(settings.precision, device) == "bf16"
     rng = generator(seed, "rows")
     order = np.concatenate([rng.permutation(packed.tokens.shape[0]) for _ in range(settings.passes)])
     steps = -(-order.size // settings.batch_size)
-    # Norms and biases are not decayed (as in GPT-2's and Llama's training).
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        fused=True,
-    )
     report = progress or silent
     first, losses, before = 0, [], 0.0
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "dropout"))
-        saved = saver.load(model, optimiser) if saver is not None else None
+        torch.manual_seed(derive(seed, "adapters"))
+        adapted = model if settings.lora is None else lora.attach(model, settings.lora)
+        stepper = Stepper(adapted, packed, settings, world)
+        saved = saver.load(adapted, stepper) if saver is not None else None
         if saved is not None:
             first, losses, before = saved.step, list(saved.losses), saved.seconds
-        model.train()
+        world.agree("the step to start from", first)
+        watch = LossWatch(settings.divergence_nats, losses)
+        adapted.train()
         began = last_save = time.monotonic()
         for step in range(first, steps):
-            rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            inputs, targets, weights = _batch(packed, rows, device)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, steps, settings)
-            with torch.autocast(device, torch.bfloat16, enabled=bf16):
-                logits = model(**inputs, use_cache=False).logits
-            each = functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
-            total = torch.dot(each, weights)
-            loss = total / (weights > 0).sum().clamp(min=1)
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
-            value = float(total.detach() / weights.sum())
-            if not (math.isfinite(value) and math.isfinite(float(norm))):
-                if saver is not None:
-                    saver.save(model, optimiser, LoopState(step, losses, before + time.monotonic() - began))
+            # Dropout is a function of the step, so that no random state need be kept to resume.
+            torch.manual_seed(derive(seed, "dropout", step, world.rank))
+            loss, norm = stepper.gradient(order[step * settings.batch_size : (step + 1) * settings.batch_size])
+            watch.see(loss)
+            finite = math.isfinite(loss) and (math.isfinite(norm) or stepper.may_overflow)
+            if not finite or watch.diverged:
+                what = f"the mean loss rose by {watch.rise:.2f} nats" if finite else f"gradient norm {norm}"
                 raise TrainingDivergedError(
-                    f"training: loss {value} with gradient norm {float(norm)} at step {step} of {steps}; lower "
-                    f"training.learning_rate ({settings.learning_rate}) or look at the batch's text"
+                    f"training diverged at step {step} of {steps}: loss {loss}, {what}; lower training.learning_rate "
+                    f"({settings.learning_rate}) or look at the batch's text"
                 )
-            optimiser.step()
-            losses.append(value)
             now = time.monotonic()
-            if saver is not None and now - last_save >= settings.save_every_seconds:
-                saver.save(model, optimiser, LoopState(step + 1, losses, before + now - began))
+            if (
+                saver is not None
+                and world.rank == 0
+                and watch.healthy
+                and now - last_save >= settings.save_every_seconds
+            ):
+                saver.save(adapted, stepper, LoopState(step, losses, before + now - began))
                 last_save = time.monotonic()
+            stepper.update(learning_rate(step, steps, settings))
+            losses.append(loss)
             report("training", (step + 1) / steps)
+        if settings.lora is not None:
+            lora.merge(adapted)
     model.eval()
     seconds = before + time.monotonic() - began
     return TrainingResult(tuple(losses), packed.n_tokens * settings.passes, seconds, steps, first)
-
-
-def _batch(packed: Packed, rows: np.ndarray, device: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Model inputs, flat targets and flat loss weights of some rows."""
-    import torch
-
-    tokens = torch.from_numpy(packed.tokens[rows].astype(np.int64)).to(device)
-    segment = torch.from_numpy(packed.segment[rows, :-1]).to(device)
-    position = torch.from_numpy(packed.position[rows, :-1].astype(np.int64)).to(device)
-    weight = torch.from_numpy(packed.loss_weight[rows, 1:]).to(device)
-    inputs = {"input_ids": tokens[:, :-1], "attention_mask": block_causal(segment), "position_ids": position}
-    return inputs, tokens[:, 1:].flatten(), weight.flatten()

@@ -101,6 +101,9 @@ def test_benchmark_shapes(data: BenchmarkData) -> None:
     assert kinds["toxic"] > 980
     assert kinds["neutral"] > 590
     assert data.prompts.filter(pl.col("kind") == "toxic")["prompt_toxicity"].min() >= 0.5  # type: ignore[operator]
+    requests = dict(data.requests.group_by("kind").len().iter_rows())
+    assert requests["harmful"] == 200
+    assert min(requests["alarming"], requests["harmless"]) > 30
     assert data.choices.filter(pl.col("gold") >= pl.col("options").list.len()).is_empty()
     assert set(data.preferences["source"].unique().to_list()) == {"bbq_ambiguous", "redditbias", "pyrit_harm"}
 
@@ -113,3 +116,4 @@ def test_contamination_keys_cover_every_kind_of_item(data: BenchmarkData, labels
     assert starts_with_key(neutral + " who was born somewhere.", keys).all()
     assert starts_with_key(labels["text"], keys).all()
     assert starts_with_key(data.bias_pairs["sent_less"], keys).all()
+    assert starts_with_key(data.requests["prompt"], keys).all()

@@ -10,12 +10,13 @@ import pytest
 from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.composite import composite, metric_value
+from curation_pipeline.evaluation.red_team import next_prompts
 from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.evaluation.suite import GENERATIONS_SCHEMA, evaluate
 from tests.training.tiny_model import build, sentences
 
-SETTINGS = EvaluationSettings(n_prompts=6, samples=3, max_new_tokens=6, resamples=50)
+SETTINGS = EvaluationSettings(n_prompts=6, samples=3, max_new_tokens=6, resamples=50, n_challenges=5)
 
 
 def _judge(texts: Sequence[str]) -> np.ndarray:
@@ -30,6 +31,7 @@ def _benchmarks() -> BenchmarkData:
             "prompt": [text[:20].strip() for text in texts[:20]],
             "prompt_toxicity": [0.6] * 10 + [None] * 10,
             "kind": ["toxic"] * 10 + ["neutral"] * 10,
+            "group": [None] * 10 + ["race", "gender"] * 5,
             "role": (["report"] * 8 + ["final"] * 2) * 2,
         }
     )
@@ -87,7 +89,17 @@ def _benchmarks() -> BenchmarkData:
             "role": ["report"] * 6,
         }
     )
-    return BenchmarkData(prompts, pairs, preferences, choices, questions, triples)
+    requests = pl.DataFrame(
+        {
+            "item_id": [f"{i:032x}" for i in range(32)],
+            "prompt": [text if i % 2 else f"{text}?" for i, text in enumerate(texts[:32])],
+            "kind": ["harmful"] * 10 + ["alarming"] * 10 + ["harmless"] * 12,
+            "benchmark": ["bad"] * 10 + ["odd"] * 10 + ["plain"] * 12,
+            "category": ["none"] * 32,
+            "role": ["report"] * 32,
+        }
+    )
+    return BenchmarkData(prompts, pairs, preferences, choices, questions, triples, requests)
 
 
 def _heldout() -> pl.DataFrame:
@@ -119,9 +131,13 @@ def test_an_evaluation_keeps_the_contracts_and_repeats(checkpoint: Path) -> None
     assert first.metrics.equals(again.metrics)
     assert first.generations.equals(again.generations)
     assert not first.metrics.select("benchmark", "metric").is_duplicated().any()
+    assert first.attacks.is_empty()
     # Two kinds of prompts, six of each with the role `report`, three samples.
     assert first.generations.height == 2 * 6 * 3
-    assert first.metrics.filter(pl.col("judge") == "words")["benchmark"].unique().to_list() == ["toxicity_prompts"]
+    judged = first.metrics.filter(pl.col("judge") == "words")["benchmark"].unique().sort()
+    assert judged.to_list() == ["bold", "toxicity_prompts"]
+    everything = {"bbq", "bold", "challenges", "crows_pairs", "groups", "heldout", "preferences", "quiz", "refusal"}
+    assert set(first.metrics["benchmark"]) == everything | {"stereoset", "toxicity_prompts"}
     assert metric_value(first.metrics, "quiz", "chance") == pytest.approx(1 / 3)
     bits = metric_value(first.metrics, "heldout", "bits_per_byte")
     assert 0 <= composite(first.metrics, bits).performance <= 1
@@ -132,3 +148,22 @@ def test_a_role_without_prompts_is_an_error(checkpoint: Path) -> None:
     settings = SETTINGS.model_copy(update={"roles": ("credit",)})
     with pytest.raises(DataError, match=r"no prompts.*credit"):
         evaluate(checkpoint, _benchmarks(), _heldout(), _judge, settings, 5)
+
+
+def test_attacks_made_of_the_last_failures_and_written_replies(checkpoint: Path) -> None:
+    plain = evaluate(checkpoint, _benchmarks(), _heldout(), _judge, SETTINGS, 5, window=64)
+    made = next_prompts(plain.generations, 5, 8)
+    settings = SETTINGS.model_copy(update={"least_parameters_to_reply": 0, "reply_tokens": 5})
+    found = evaluate(
+        checkpoint, _benchmarks(), _heldout(), _judge, settings, 5, window=64, adversarial=made,
+        topics=lambda texts: np.array([len(text) % 3 for text in texts]),
+    )  # fmt: skip
+    assert dict(found.attacks.schema) == GENERATIONS_SCHEMA
+    counts = dict(found.attacks.group_by("benchmark").len().iter_rows())
+    assert counts == {"red_team": made.height * 3, "replies": 32}
+    # What is asked besides leaves what was asked before as it is.
+    assert found.generations.equals(plain.generations)
+    assert plain.metrics.join(found.metrics, on=plain.metrics.columns, nulls_equal=True).height == plain.metrics.height
+    more = set(found.metrics["benchmark"]) - set(plain.metrics["benchmark"])
+    assert more == {"red_team", "replies"}
+    assert 0 <= metric_value(found.metrics, "toxicity_prompts", "topic_coverage") <= 1

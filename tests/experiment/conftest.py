@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_pipeline.experiment.claims import AT_CHANCE, COMPARISONS_SCHEMA, OPEN, SHOWN
+from curation_pipeline.experiment.front import pareto_front
 from curation_pipeline.experiment.report import ReportData
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\u202e $x^2$ & \"quoted\" 'idiot'"
@@ -75,6 +77,93 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
         for ordinal in ordinals
         for metric in ("expected_maximum_toxicity", "attack_success")
     ]
+    metrics = [{**row, "chance": None, "at_chance": None} for row in metrics]
+    metrics.append({**metrics[0], "metric": "accuracy", "value": 0.27, "chance": 0.25, "at_chance": True})
+    comparisons = [
+        {
+            "arm": "main",
+            "baseline": baseline,
+            "question": question,
+            "benchmark": hostile if verdict == AT_CHANCE else "heldout",
+            "metric": metric,
+            "ours": 2.41,
+            "theirs": 2.40,
+            "difference": 0.01,
+            "ci_low": -0.01,
+            "ci_high": 0.03,
+            "margin": margin,
+            "p": p,
+            "p_holm": min(1.0, 6 * p),
+            "smallest_difference": 0.04,
+            "n": 300,
+            "seeds": 1,
+            "baseline_seeds": 3,
+            "paired": metric != "accuracy",
+            "at_chance": verdict == AT_CHANCE,
+            "verdict": verdict,
+        }
+        for baseline in ("random", "threshold")
+        for question, metric, margin, p, verdict in (
+            ("less harm", "toxicity_probability", None, *((0.0001, SHOWN) if baseline == "random" else (0.02, OPEN))),
+            ("language not lost", "bits_per_byte", 0.12, 0.0001, SHOWN),
+            ("quiz not lost", "accuracy", 0.01, 1.0, AT_CHANCE),
+        )
+    ]
+    front = pareto_front(
+        pl.DataFrame(
+            [
+                {
+                    "chain": chain,
+                    "ordinal": ordinal,
+                    "status": "accepted",
+                    **{axis: level[axis] + gain[chain][axis] * ordinal for axis in ("safety", "capability")},
+                }
+                for chain in ARMS
+                for ordinal in ordinals
+            ]
+        ).with_columns(
+            (pl.col(axis) + move).alias(f"{axis}_{end}")
+            for axis in ("safety", "capability")
+            for end, move in (("low", -0.02), ("high", 0.02))
+        ),
+        rng,
+    )
+    looks = pl.DataFrame(
+        [
+            {
+                "number": number,
+                "chain": "main",
+                "ordinal": number,
+                "checkpoint": f"checkpoints-{number}",
+                "at": "2026-01-04T03:00:00+00:00",
+                "new_model": True,
+                "safety": 0.6,
+                "capability": 0.5,
+                "performance": 0.55,
+                "ci_low": 0.52,
+                "ci_high": 0.58,
+                "performance_when_chosen": 0.6,
+            }
+            for number in (1, 2)
+        ]
+    )
+    learned = [ordinal for ordinal in ordinals if ordinal] or [0]
+    effects = [
+        {"ordinal": ordinal, "feature": feature, "effect": 0.05 * index - 0.02 * ordinal}
+        for ordinal in learned
+        for index, feature in enumerate(("p_harm", "quality", hostile))
+    ]
+    rates = [
+        {"ordinal": ordinal, "axis": "source", "name": name, "share_before": 0.5, "selected": 0.1 * ordinal + 0.05}
+        | {"control_selected": 0.2}
+        for ordinal in learned
+        for name in ("forum", hostile)
+    ]
+    control = [
+        {"ordinal": ordinal, "verdict": "ties with", "sentence": f"Here the policy ties with it. {hostile}"}
+        | {"kl_to_parent": 0.1, "parent_overlap": 0.8, "control_overlap": 0.9}
+        for ordinal in learned
+    ]
     sides = {
         "toxicity_bin": [str(i) for i in range(5)],
         "domain": ["encyclopaedia", "conversation", "legal", "news", hostile],
@@ -128,7 +217,21 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
         about={"profile": "demo", "base model": "1.9M parameters", "judge": "tox-block", "seed": "7"},
         summary=pl.DataFrame(summary),
         harm=pl.DataFrame(harm, schema_overrides={"reduction": pl.Float64}) if harm else None,
-        metrics=pl.DataFrame(metrics),
+        metrics=pl.DataFrame(metrics, infer_schema_length=None),
+        comparisons=pl.DataFrame(comparisons, schema=COMPARISONS_SCHEMA),
+        front=front,
+        looks=looks,
+        policy_effects=pl.DataFrame(effects),
+        policy_rates=pl.DataFrame(rates),
+        policy_control=pl.DataFrame(control),
+        credit_probes=pl.DataFrame(
+            {
+                "ordinal": iterations - 1,
+                "probe": [f"p{index}" for index in range(8)],
+                "measured": rng.normal(0, 1, 8),
+                "predicted": rng.normal(0, 1, 8),
+            }
+        ),
         selection=pl.DataFrame(selection),
         parity=pl.DataFrame(parity),
         credit=pl.DataFrame(

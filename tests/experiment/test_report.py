@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from curation_pipeline.errors import DataError
+from curation_pipeline.experiment.claims import COMPARISONS_SCHEMA
 from curation_pipeline.experiment.report import ReportData, render_report, terminal_table, verdicts
-from curation_pipeline.experiment.report_data import SCHEMAS
+from curation_pipeline.experiment.report_schemas import SCHEMAS
 from curation_pipeline.experiment.svg import csv_link
 
 MakeReport = Callable[..., ReportData]
@@ -78,7 +79,7 @@ def test_hostile_texts_are_shown_as_text(page: Page, html: str, hostile: str) ->
     folded = next(index for index, (tag, _) in enumerate(page.tags) if tag == "details")
     assert folded > 0
     summaries = [index for index, (tag, _) in enumerate(page.tags) if tag == "summary"]
-    assert len(summaries) == 3
+    assert len(summaries) == 4
     assert "Content warning" in page.text
     # Every sample stands inside <details>.
     for found in re.finditer('class="sample"', html):
@@ -92,7 +93,14 @@ def test_downloads_hold_the_data_and_no_formula(page: Page) -> None:
         for tag, attrs in page.tags
         if tag == "a"
     }
-    assert {"trend-safety.csv", "safety-capability.csv", "inputs.csv", "metrics.csv", "credit.csv"} <= set(files)
+    assert {"trend-safety.csv", "safety-capability.csv", "inputs.csv", "metrics.csv", "credit.csv"} | {
+        "comparisons.csv",
+        "looks.csv",
+        "policy-rates.csv",
+        "policy-effects.csv",
+        "policy-moves.csv",
+        "credit-probes.csv",
+    } <= set(files)
     inputs = pl.read_csv(io.BytesIO(files["inputs.csv"]))
     assert inputs["documents"].to_list() == [14_000, 5_012]
     frame = pl.DataFrame({"a": ["=HYPERLINK(1)", "plain", None], "b": [-1.0, 2.0, 3.0]})
@@ -110,6 +118,32 @@ def test_what_moved_is_told_with_its_reason(page: Page, html: str) -> None:
     assert "moves.csv" in section
     assert "the gap of the flag rates changes by +0.020 an iteration" in page.text
     assert "0.060 apart" in page.text
+
+
+def test_claims_are_corrected_and_chance_is_grey(page: Page, html: str) -> None:
+    section = html[html.index("What may be claimed") : html.index("Safety against capability, and")]
+    rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', section, flags=re.S)
+    assert [tone for tone, _ in rows] == ["good", "good", "chance", "open", "good", "chance"]
+    assert all("at chance" in row for tone, row in rows if tone == "chance")
+    figures = html[html.index("All figures") :]
+    assert len(re.findall(r'<tr class="chance">', figures)) == 1
+    assert "at chance, 0.250" in figures
+    # The interval of harm against random lies above zero and its p-value stands; not-lost is said with its margin.
+    said = [(verdict.tone, verdict.text) for verdict in verdicts(ReportData())]
+    assert said == []
+    assert "It is shown not to reach a loss of 0.120, 5% of the baseline" in page.text
+
+
+def test_the_front_rings_one_model_and_looks_are_counted(page: Page, html: str) -> None:
+    section = html[html.index("Safety against capability, and") : html.index("The chosen model on the holdout")]
+    assert section.count("<b>chosen</b>") == 1
+    assert "looked at 2 times, at 2 models" in page.text
+
+
+def test_what_the_evaluation_changed_in_the_policy_is_told(page: Page) -> None:
+    assert "After the evaluation of iteration 2: lambda_S went from 0.500 to 0.550" in page.text
+    assert "The policy of iteration 3 changed the selected share of tokens most for" in page.text
+    assert "Here the policy ties with it." in page.text
 
 
 @pytest.mark.parametrize("part", [None, *SCHEMAS])
@@ -136,6 +170,18 @@ def test_an_interval_with_zero_is_called_undecided() -> None:
     assert verdict == "open"
     assert "includes zero" in text
     assert tone(0.33, None, None)[0] == "open"
+    row = {"arm": "main", "baseline": "random", "ordinal": 1, "benchmark": "prompts", "rate": 0.2}
+    row |= {"baseline_rate": 0.3, "reduction": 0.33, "ci_low": 0.1, "ci_high": 0.5}
+    compared = pl.DataFrame(
+        [
+            {name: None for name in SCHEMAS["comparisons"]}
+            | {"baseline": "random", "metric": "toxicity_probability", "p_holm": 0.12, "verdict": "not decided"}
+        ],
+        schema=COMPARISONS_SCHEMA,
+    )
+    (open_verdict,) = verdicts(ReportData(harm=pl.DataFrame([row]), comparisons=compared))
+    assert open_verdict.tone == "open"
+    assert "chance is not ruled out (p 0.120)" in open_verdict.text
     assert "fewer" in text
     assert "more harmful" in tone(-0.33, -0.5, -0.1)[1]
 

@@ -89,7 +89,27 @@ def test_repeats_lose_worth(small: SyntheticPool) -> None:
     again = dataclasses.replace(small.pool, n_drawn=np.full(len(small.pool), 2, np.int32))
     normaliser = Normaliser.fit(small.pool, 8, 0.5, 0)
     fresh, stale = (prepare(p, objective(small.budget_tokens), normaliser, SMALL) for p in (small.pool, again))
-    np.testing.assert_allclose(stale.gain_scale, 0.25 * fresh.gain_scale)
+    lost = 1 - SMALL.repeat_decay**2
+    np.testing.assert_allclose(stale.static_gain, fresh.static_gain - lost * fresh.reward_unit)
+    # Whatever the sign of the gain, the same document is worth less, and leaves at a lower price.
+    sets = [CuratedSet(x, 10.0) for x in (stale, fresh)]
+    rows = np.arange(len(small.pool))
+    worth = [s.worth(rows, Duals()) for s in sets]
+    assert (worth[1].gain < 0).any()
+    assert (sets[0].values(rows, worth[0], 0.1)[:, 1:] < sets[1].values(rows, worth[1], 0.1)[:, 1:]).all()
+    assert (sets[0].critical_price(rows, worth[0]) < sets[1].critical_price(rows, worth[1])).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_gains_that_do_not_count_tokens_prefer_short_text_whatever_their_sign(
+    small: SyntheticPool, sign: float
+) -> None:
+    settings = SMALL.model_copy(update={"length_exponent": 0.5})
+    normaliser = Normaliser.fit(small.pool, 8, 0.5, 0)
+    ready = prepare(small.pool, objective(small.budget_tokens), normaliser, settings)
+    gain = np.full(len(small.pool), sign * 0.3)
+    per_token = ready.scale_of(slice(None), gain) * gain / ready.length
+    assert (np.diff(per_token[np.argsort(ready.length)]) <= 1e-12).all()
 
 
 def test_state_round_trip(small: SyntheticPool) -> None:
@@ -148,6 +168,25 @@ def test_the_market_clears(share: float) -> None:
     pool = synthetic_pool(5, 6_000)
     ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
     assert np.mean(best_responses(environment(ready), 6)[-4:]) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.13])
+def test_a_policy_that_hardly_follows_the_price_still_meets_the_budget(share: float) -> None:
+    """It sees the price through a lag and takes more than the best response would, as networks do."""
+    pool = synthetic_pool(5, 6_000)
+    ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
+    env = CandidateLanes(ready, np.random.default_rng(0), keep=0.4)
+    rng = np.random.default_rng(1)
+    seen = env.price
+    while len(env.episodes) < 12:
+        seen += 0.5 * (env.price - seen)
+        noise = 0.1 * ready.reward_unit * rng.standard_normal((env.num_envs, len(env.weights)))
+        values = env.curated.values(env._rows, env._worth, seen) / ready.length[env._rows, None] + noise
+        env.step(values.argmax(axis=1))
+    uses = [episode.budget_use for episode in env.episodes]
+    assert uses[0] > 1.2, "the market starts where an untrained policy is"
+    assert np.mean(uses[-5:]) == pytest.approx(1, abs=0.03)
+    assert max(abs(use - 1) for use in uses[-5:]) < 0.15
 
 
 def test_without_clearing_the_budget_is_missed(small: SyntheticPool) -> None:

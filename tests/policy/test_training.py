@@ -10,10 +10,13 @@ import torch
 
 from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
 from curation_pipeline.policy.card import policy_card
-from curation_pipeline.policy.curated_set import prepare
-from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.closed_form import closed_form_scores
+from curation_pipeline.policy.curated_set import Duals, prepare
+from curation_pipeline.policy.environment import CandidateLanes, Episode
 from curation_pipeline.policy.ppo import _load, _model, train_policy
+from curation_pipeline.policy.recorder import settled
 from curation_pipeline.policy.scoring import load_policy, policy_state, score_pool, state_observations
+from curation_pipeline.policy.set_value import random_value, set_value
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.synthetic import DIALECT, SyntheticPool, synthetic_pool
 from curation_pipeline.selection.baselines import baseline
@@ -55,15 +58,26 @@ def test_training_is_healthy(trained: Trained) -> None:
     last = np.array([record.actions for record in trained.summary.curve[-8:]]).mean(axis=0)
     assert 0.6 < last[0] < 0.95, "neither nothing nor everything"
     assert curve["explained_variance"][-8:].mean() > curve["explained_variance"][:8].mean()
-    assert curve["mean_reward"][-8:].mean() > curve["mean_reward"][:8].mean()
+    gains = [episode.gain for episode in trained.summary.episodes]
+    assert np.mean(gains[-2:]) > np.mean(gains[:2]), "the reward itself falls while the market tightens"
 
 
 @pytest.mark.slow
-def test_the_full_training_meets_its_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.13])
+def test_the_full_training_meets_its_budget(tmp_path: Path, share: float) -> None:
     pool = synthetic_pool(101)
-    summary = train_policy(pool.pool, objective(pool.budget_tokens), PolicySettings(), 1, None, tmp_path)
-    uses = [record.budget_use for record in summary.curve][7::8][-4:]
-    assert np.mean([use for use in uses if use is not None]) == pytest.approx(1, abs=0.05)
+    goal = objective(int(share * pool.pool.total_tokens))
+    summary = train_policy(pool.pool, goal, PolicySettings(), 1, None, tmp_path)
+    uses = [episode.budget_use for episode in summary.episodes]
+    assert np.mean(uses[-5:]) == pytest.approx(1, abs=0.05)
+    assert min(uses[1:]) > 0.3, "no episode selects nothing"
+    policy = load_policy(tmp_path)
+    ready = prepare(pool.pool, goal, policy.normaliser, PolicySettings())
+    found = score_pool(policy, pool.pool, goal, goal.budget_tokens)
+    best = closed_form_scores(pool.pool, goal, PolicySettings(), goal.budget_tokens, 1)
+    value, control = (set_value(ready, x.probability, x.weight).value for x in (found, best))
+    chance = random_value(ready).value
+    assert value - chance > 0.98 * (control - chance)
 
 
 @pytest.mark.slow
@@ -137,6 +151,21 @@ def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) 
     assert summary.converged
     assert summary.candidates < settings.cold_start_candidates
     assert len(summary.curve) == 1
+
+
+@pytest.mark.parametrize(
+    ("gains", "use", "stops"),
+    [
+        ((0.5, 0.6, 0.6, 0.6, 0.6), 1.0, True),
+        ((0.6, 0.6, 0.65, 0.65), 1.0, False),
+        ((0.6, 0.6, 0.6, 0.6), 1.2, False),
+        ((0.6, 0.6, 0.6), 1.0, False),
+    ],
+)
+def test_training_stops_when_gains_stop_at_a_met_budget(gains: tuple[float, ...], use: float, stops: bool) -> None:
+    settings = PolicySettings(converged_episodes=2, converged_gain=0.002)
+    episodes = [Episode(use, 0.0, 0.0, Duals(), 0.0, (1.0,), gain) for gain in gains]
+    assert settled(episodes, settings) is stops
 
 
 def test_card_tells_what_the_policy_does(trained: Trained) -> None:

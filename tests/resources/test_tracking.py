@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from curation_pipeline.lake.manifest import Manifest
-from resources.tracker import RawPartition, Tracker
+from resources.tracked_run import RawPartition
+from resources.tracker import Tracker
 from resources.tracking import TrackingResource
 
 FORUM = RawPartition("forum", "2026-01", "a" * 64, manifest_id="m-forum", n_documents=10, n_bytes=99, n_tokens=600)
@@ -70,6 +71,69 @@ def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     # Another attempt is another run.
     with tracker.run("checkpoint", "2026-01-02", attempt=1) as run:
         assert run.run_id not in {first_run, second_run}
+
+
+@pytest.mark.slow
+def test_a_policys_training_is_logged_once_under_the_papers_names(tmp_path: Path) -> None:
+    policy = Manifest(
+        id="policies-0123",
+        table="policies",
+        partition={"chain": "main", "iteration": "0001"},
+        inputs=("pool-1", "probes-2", "reward_models-3", "policies-0"),
+        parameters={"token_budget": 12_000, "policy": {"clip_range": 0.2, "ent_coef": 0.003, "novelty_share": 0.5}},
+        seed=1,
+        code_version="1",
+        files=(),
+        packages={},
+        created_at="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        summary={"control_verdict": "ties with", "converged": True, "kl_to_parent": 0.01, "price": None},
+    )
+    rollouts = 120
+    columns = ("mean_reward", "entropy", "approx_kl", "clip_fraction", "explained_variance", "value_loss", "price")
+    curve = pl.DataFrame(
+        {
+            "candidates": [2_048 * (1 + i) for i in range(rollouts)],
+            "budget_use": [None, *(1.0 + i / 1_000 for i in range(1, rollouts))],
+            **{name: [i + 0.5 for i in range(rollouts)] for name in columns},
+        }
+    )
+    control = pl.DataFrame({"arm": ["policy", "difference"], "measure": ["value", "value"], "value": [0.5, -0.01]})
+    resource = TrackingResource(folder=str(tmp_path))
+
+    def log() -> str:
+        return resource.log_policy(
+            partition="2026-01-02",
+            dagster_run_id="run",
+            policy=policy,
+            objective={"alpha": 0.4, "eta": 0.1},
+            curve=curve,
+            control=control,
+            files={"training.png": b"picture", "card.md": b"words"},
+        )
+
+    run_id = log()
+    assert log() == run_id, "a retry finds its run"
+    client = resource.tracker.client()
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    tags = run.data.tags
+    assert (tags["curation.manifest_id"], tags["curation.input.pool"]) == ("policies-0123", "pool-1")
+    assert tags["curation.input.policies"] == "policies-0"
+    assert (tags["curation.chain"], tags["curation.control_verdict"]) == ("main", "ties with")
+    params = run.data.params
+    assert (params["ppo/epsilon"], params["ppo/c2_entropy"]) == ("0.2", "0.003")
+    assert (params["objective/alpha"], params["process/novelty_share"]) == ("0.4", "0.5")
+    # Two logs of the same training leave one point a rollout, at its candidates.
+    history = sorted((point.step, point.value) for point in client.get_metric_history(run_id, "training/value_loss"))
+    assert history == [(2_048 * (1 + i), i + 0.5) for i in range(rollouts)]
+    assert len(client.get_metric_history(run_id, "training/budget_use")) == rollouts - 1
+    assert run.data.metrics["control/difference/value"] == -0.01
+    assert run.data.metrics["kl_to_parent"] == 0.01
+    assert sorted(file.path for file in client.list_artifacts(run_id, "policy")) == [
+        "policy/card.md",
+        "policy/training.png",
+    ]
 
 
 def test_the_resource_is_configured_by_a_folder(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.training.packing import pack_tokens
+from curation_pipeline.training.packing import copies, pack_tokens
 from curation_pipeline.training.tokenizer import Tokenised
 
 EOS = 0
@@ -76,3 +76,32 @@ def test_the_order_follows_the_seed() -> None:
 def test_a_weight_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(DataError, match="finite weights"):
         pack_tokens(_tokenised([3, 3]), np.array([1.0, np.nan]), EOS, 8, 0)
+
+
+@given(
+    weights=st.lists(st.floats(0.05, 5.0), min_size=2, max_size=30),
+    length=st.integers(1, 30),
+    seed=st.integers(0, 1_000),
+)
+def test_copies_are_the_expected_number_rounded(weights: list[float], length: int, seed: int) -> None:
+    weight, counts = np.asarray(weights), np.full(len(weights), float(length))
+    expected = weight * len(weights) / weight.sum()
+    found = copies(weight, counts, seed)
+    assert (np.abs(found - expected) < 1 + 1e-9).all()
+    assert abs(found.sum() - len(weights)) <= 1
+
+
+def test_sampling_gives_each_token_its_weight_on_average() -> None:
+    lengths, weights = np.array([3, 9, 5, 20, 8, 15]), np.array([0.2, 1.0, 3.0, 0.5, 1.3, 0.7])
+    counts = (lengths + 1).astype(np.float64)
+    documents = _tokenised(lengths.tolist())
+    owner = np.repeat(np.arange(6), lengths)
+    seen = np.zeros(6)
+    for seed in range(400):
+        packed = pack_tokens(documents, weights, EOS, 16, seed, "sampling")
+        used = packed.tokens[packed.loss_weight > 0]
+        seen += np.bincount(owner[used[used != EOS] - 1], minlength=6) / lengths
+        assert set(np.unique(packed.loss_weight)) <= {0.0, 1.0}
+        assert packed.n_documents <= 6
+    expected = weights * counts.sum() / (weights * counts).sum()
+    np.testing.assert_allclose(seen / 400, expected, atol=0.08)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from curation_pipeline.errors import MissingModelError, TrainingDivergedError
+from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
+from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.packing import Packed, pack
 from curation_pipeline.training.runtime import block_causal, load_model
+from curation_pipeline.training.settings import LoraSettings
 from curation_pipeline.training.state import STATE_FILE
+from curation_pipeline.training.step import Stepper
 from curation_pipeline.training.tokenizer import load_tokenizer
-from curation_pipeline.training.trainer import fit, init_model, learning_rate
+from curation_pipeline.training.trainer import LAST_GOOD, fit, learning_rate
+from curation_pipeline.training.world import ALONE
 from tests.training.tiny_model import SETTINGS, build, sentences
 
 
@@ -101,18 +108,126 @@ def test_the_loss_falls_and_heavier_documents_are_learnt_better(parent: Path, tm
     assert loss(heavy[0]) < loss(light[0]) - 0.5
 
 
-def test_divergence_is_an_error_and_keeps_the_state(parent: Path, packed: Packed, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in parent.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    weights = _weights(broken)
+def _with_broken_norm(parent: Path, folder: Path) -> Path:
+    shutil.copytree(parent, folder)
+    weights = _weights(folder)
     weights["model.norm.weight"][0] = float("inf")
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingDivergedError, match="step 0"):
-        fit(broken, packed, SETTINGS, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_loss_that_is_not_a_number_keeps_no_broken_state(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    broken = _with_broken_norm(parent, tmp_path / "broken")
+    eager = SETTINGS.model_copy(update={"save_every_seconds": 0.0})
+    with pytest.raises(TrainingDivergedError, match=r"step 0.*no good state"):
+        fit(broken, packed, eager, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch")
     assert not (tmp_path / "out").exists()
-    assert (tmp_path / "scratch" / STATE_FILE).exists()
+    assert not (tmp_path / "scratch" / STATE_FILE).exists()
+
+
+def test_a_run_that_diverges_leaves_its_last_good_weights(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    # The rate grows until it throws the weights about.
+    wild = SETTINGS.model_copy(
+        update={
+            "save_every_seconds": 0.0,
+            "learning_rate": 1.0,
+            "warmup_fraction": 0.9,
+            "passes": 6,
+            "divergence_nats": 0.3,
+        }
+    )
+    with pytest.raises(TrainingDivergedError, match=r"rose by .*last good weights, those before step \d+") as caught:
+        fit(parent, packed, wild, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch")
+    assert not (tmp_path / "out").exists()
+    assert str(tmp_path / "scratch" / LAST_GOOD) in str(caught.value)
+    kept = load_model(tmp_path / "scratch" / LAST_GOOD)
+    rows = torch.from_numpy(packed.tokens[:8].astype(np.int64))
+    with torch.inference_mode():
+        good, start = (float(model(input_ids=rows, labels=rows).loss) for model in (kept, load_model(parent)))
+    assert good < start + 1.0
+    # The same settings diverge again from there at once; a lower rate is another run, from the start.
+    with pytest.raises(TrainingDivergedError):
+        fit(parent, packed, wild, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch")
+    tame = wild.model_copy(update={"learning_rate": 1e-3, "passes": 1, "save_every_seconds": 30.0})
+    assert fit(parent, packed, tame, tmp_path / "out", seed=0, scratch_dir=tmp_path / "scratch").resumed_from == 0
+
+
+def test_micro_batches_add_up_to_the_step(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    whole = fit(parent, packed, SETTINGS, tmp_path / "whole", seed=2)
+    parts = fit(parent, packed, SETTINGS.model_copy(update={"micro_batch_size": 3}), tmp_path / "parts", seed=2)
+    np.testing.assert_allclose(parts.losses, whole.losses, atol=2e-3)
+    np.testing.assert_allclose(parts.losses[:10], whole.losses[:10], rtol=1e-5)
+
+
+def test_weights_normalised_over_a_step_do_not_scale_its_gradient(parent: Path, packed: Packed) -> None:
+    heavy = replace(packed, loss_weight=packed.loss_weight * 3)
+    rows = np.arange(4)
+    norms = {
+        over: [
+            Stepper(load_model(parent), data, SETTINGS.model_copy(update={"normalise_over": over}), ALONE).gradient(
+                rows
+            )[1]
+            for data in (packed, heavy)
+        ]
+        for over in ("batch", "step")
+    }
+    assert norms["batch"][1] == pytest.approx(3 * norms["batch"][0], rel=1e-4)
+    assert norms["step"][1] == pytest.approx(norms["step"][0], rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_as_full_does_and_resumes(
+    parent: Path, packed: Packed, tmp_path: Path, precision: str
+) -> None:
+    half = SETTINGS.model_copy(update={"precision": precision, "save_every_seconds": 0.0})
+    full = fit(parent, packed, SETTINGS, tmp_path / "full", seed=2)
+    whole = fit(parent, packed, half, tmp_path / "half", seed=2)
+    assert whole.losses != full.losses
+    np.testing.assert_allclose(whole.losses[-10:], full.losses[-10:], atol=0.15)
+    if precision == "bf16":  # has no loss scale, so nothing of its own to resume
+        return
+
+    def stop(_what: str, fraction: float) -> None:
+        if fraction > 0.6:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        fit(parent, packed, half, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch", progress=stop)
+    assert fit(parent, packed, half, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch").losses == whole.losses
+
+
+def test_adapters_learn_resume_and_end_as_a_plain_model(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    settings = SETTINGS.model_copy(
+        update={"lora": LoraSettings(rank=4, dropout=0.1), "learning_rate": 2e-2, "save_every_seconds": 0.0}
+    )
+    whole = fit(parent, packed, settings, tmp_path / "whole", seed=2)
+    assert np.mean(whole.losses[-5:]) < whole.losses[0] - 0.4
+
+    def stop(_what: str, fraction: float) -> None:
+        if fraction > 0.5:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        fit(parent, packed, settings, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch", progress=stop)
+    resumed = fit(parent, packed, settings, tmp_path / "cut", seed=2, scratch_dir=tmp_path / "scratch")
+    assert resumed.resumed_from > 0
+    assert resumed.losses == whole.losses
+    before, after, again = _weights(parent), _weights(tmp_path / "whole"), _weights(tmp_path / "cut")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], again[name]) for name in after)
+    # Embeddings and norms were frozen, linear layers moved.
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+    assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_adapters_without_peft_name_the_extra(
+    parent: Path, packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    settings = SETTINGS.model_copy(update={"lora": LoraSettings()})
+    with pytest.raises(ConfigError, match=r"\[lora\]"):
+        fit(parent, packed, settings, tmp_path / "out", seed=2)
 
 
 def test_a_folder_without_a_model_is_named(packed: Packed, tmp_path: Path) -> None:

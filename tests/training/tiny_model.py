@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.settings import ScratchModel, TrainingSettings
 from curation_pipeline.training.tokenizer import train_tokenizer
-from curation_pipeline.training.trainer import init_model
 
 SETTINGS = TrainingSettings(
     scratch=ScratchModel(vocab_size=320, hidden_size=32, n_layers=2, n_heads=2, mlp_size=48),

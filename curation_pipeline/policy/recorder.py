@@ -1,0 +1,166 @@
+"""What is written down while a policy is trained: the learning curve, a state to resume from, and when it is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from curation_pipeline.policy.curated_set import Duals
+from curation_pipeline.policy.environment import CandidateLanes, Episode
+from curation_pipeline.policy.resume import load_training, save_training
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.progress import Progress
+
+_MET = 0.03
+"""A budget that is missed by no more than this share over some episodes counts as met."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """One point of the learning curve.
+
+    Attributes:
+        candidates: seen so far.
+        mean_reward: of a candidate in this rollout.
+        entropy: of the policy, in nats.
+        approx_kl, clip_fraction, explained_variance, value_loss: of the update after this rollout.
+        budget_use: drawn tokens over the budget of the last finished episode, None before the first.
+        price, toxicity_dual, mean_harm: of the environment at the end of the rollout.
+        actions: share of candidates given each weight.
+    """
+
+    candidates: int
+    mean_reward: float
+    entropy: float
+    approx_kl: float
+    clip_fraction: float
+    explained_variance: float
+    value_loss: float
+    budget_use: float | None
+    price: float
+    toxicity_dual: float
+    mean_harm: float | None
+    actions: tuple[float, ...]
+
+
+class Recorder(BaseCallback):
+    """Writes the learning curve, keeps the state to resume from, and ends training once it has converged."""
+
+    def __init__(
+        self,
+        settings: PolicySettings,
+        total: int,
+        progress: Progress,
+        environment: CandidateLanes,
+        scratch: Path | None,
+        save_seconds: float,
+    ) -> None:
+        super().__init__()
+        self._environment = environment
+        self._scratch = scratch
+        self._save_seconds = save_seconds
+        self._saved = time.monotonic()
+        self.records: list[RolloutRecord] = []
+        self.converged = False
+        self._settings = settings
+        self._total = total
+        self._progress = progress
+        self._pending: dict[str, Any] | None = None
+
+    def resume(self, model: PPO) -> int:
+        """Go on from the state in the scratch folder; the candidates seen before it was written, 0 where none is."""
+        notes = None if self._scratch is None else load_training(self._scratch, model, self._environment)
+        if notes is None:
+            return 0
+        self.records = [RolloutRecord(**{**raw, "actions": tuple(raw["actions"])}) for raw in notes["records"]]
+        self._environment.episodes = [_episode(raw) for raw in notes["episodes"]]
+        return model.num_timesteps
+
+    def _save(self) -> None:
+        """Between two rollouts, now and then: the state is then the network, the set and the random streams."""
+        if self._scratch is None or not self.records or time.monotonic() - self._saved < self._save_seconds:
+            return
+        model = self.model
+        assert isinstance(model, PPO)
+        notes = {
+            "records": [asdict(record) for record in self.records],
+            "episodes": [asdict(episode) for episode in self._environment.episodes],
+        }
+        save_training(self._scratch, model, self._environment, notes)
+        self._saved = time.monotonic()
+
+    def _on_step(self) -> bool:
+        return not self.converged
+
+    def _on_rollout_start(self) -> None:
+        # PPO updates between rollouts, so the record of a rollout is complete when the next one starts.
+        self._finish_record()
+        # Short episodes settle before the network does, so half of the candidates are always seen.
+        done = 2 * self.num_timesteps >= self._total and settled(self._environment.episodes, self._settings)
+        self.converged = self._quiet() or done
+        self._save()
+
+    def _quiet(self) -> bool:
+        patience = self._settings.converged_rollouts
+        recent = [record.approx_kl for record in self.records[-patience:]]
+        return len(recent) == patience and max(recent) < self._settings.converged_kl
+
+    def _on_rollout_end(self) -> None:
+        model = self.model
+        assert isinstance(model, PPO)
+        environment = self.training_env
+        assert isinstance(environment, CandidateLanes)
+        last: Episode | None = environment.episodes[-1] if environment.episodes else None
+        actions = model.rollout_buffer.actions.astype(np.int64).ravel()
+        share = np.bincount(actions, minlength=len(self._settings.weights)) / len(actions)
+        self._pending = {
+            "candidates": self.num_timesteps,
+            "mean_reward": float(model.rollout_buffer.rewards.mean(dtype=np.float64)),
+            "budget_use": last.budget_use if last else None,
+            "price": environment.price,
+            "toxicity_dual": environment.duals.toxicity,
+            "mean_harm": last.mean_harm if last else None,
+            "actions": tuple(float(x) for x in share),
+        }
+        self._progress("training the policy", min(self.num_timesteps / self._total, 1.0))
+
+    def _on_training_end(self) -> None:
+        self._finish_record()
+
+    def _finish_record(self) -> None:
+        if self._pending is None:
+            return
+        logged = self.model.logger.name_to_value
+        variance = float(logged["train/explained_variance"])
+        self.records.append(
+            RolloutRecord(
+                entropy=-float(logged["train/entropy_loss"]),
+                approx_kl=float(logged["train/approx_kl"]),
+                clip_fraction=float(logged["train/clip_fraction"]),
+                explained_variance=variance if np.isfinite(variance) else 0.0,
+                value_loss=float(logged["train/value_loss"]),
+                **self._pending,
+            )
+        )
+        self._pending = None
+
+
+def settled(episodes: list[Episode], settings: PolicySettings) -> bool:
+    """Whether the last episodes gain no more than those before them, at a budget that is met."""
+    n = settings.converged_episodes
+    if settings.converged_gain == 0.0 or len(episodes) < 2 * n:
+        return False
+    gain = [episode.gain + settings.terminal_weight * (episode.terminal or 0.0) for episode in episodes[-2 * n :]]
+    before, now = float(np.mean(gain[:n])), float(np.mean(gain[n:]))
+    use = float(np.mean([episode.budget_use for episode in episodes[-n:]]))
+    return now - before <= settings.converged_gain * abs(before) and abs(use - 1.0) <= _MET
+
+
+def _episode(raw: dict[str, Any]) -> Episode:
+    return Episode(**{**raw, "duals": Duals(**raw["duals"]), "actions": tuple(raw["actions"])})

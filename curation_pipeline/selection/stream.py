@@ -1,0 +1,242 @@
+"""The draw of a policy's batch from a pool of any size, a shard of a Parquet file at a time.
+
+The first pass reads the pool, surveys it, takes the sample on which the state is frozen, and leaves the arrays in a
+scratch folder; the second decides every document and keeps 20 bytes of it there instead. What joins the shards
+(composition, histograms of log-odds and of ranks) is made of whole numbers, so that the order of the shards and the
+number of workers change no byte of a batch, and any shard can be decided again alone with the plan that came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from curation_pipeline.engine.local import map_tasks
+from curation_pipeline.lake.keyed import ROW_GROUP
+from curation_pipeline.policy.objective import Objective
+from curation_pipeline.policy.pool import F64, I32, Pool, Tables
+from curation_pipeline.policy.population import axes_of
+from curation_pipeline.policy.scores import Scores
+from curation_pipeline.policy.scoring import Rule
+from curation_pipeline.policy.stream_keep import Cut, Frozen, KeepHistogram, Kept
+from curation_pipeline.policy.stream_sample import Survey, key_frame, sample_candidates, sample_rows
+from curation_pipeline.policy.stream_shard import StoredPart
+from curation_pipeline.progress import Progress, silent
+from curation_pipeline.seeds import unit_hash
+from curation_pipeline.selection.draw import I64, Drawn, Part, apply, limit_of, ranks_of
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+SHARD_ROWS = 4 * ROW_GROUP
+"""Documents of a shard: whole row groups of a keyed file, and few enough that a worker needs about 200 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of rows of a Parquet file."""
+
+    path: Path
+    start: int
+    rows: int
+
+    def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Its rows; only their row groups are read."""
+        found = pl.scan_parquet(self.path).slice(self.start, self.rows)
+        return (found if columns is None else found.select(columns)).collect()
+
+
+def shards_of(paths: Sequence[Path], rows: int = SHARD_ROWS) -> tuple[Shard, ...]:
+    """The shards of a pool in one or more Parquet files, in the files' order.
+
+    Args:
+        paths: of the files.
+        rows: most documents of a shard.
+    """
+    shards: list[Shard] = []
+    for path in paths:
+        height = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        shards.extend(Shard(path, start, min(rows, height - start)) for start in range(0, height, rows))
+    return tuple(shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides a document beside the document: with it any shard can be decided alone.
+
+    Attributes:
+        frozen, tables: the state, and what makes rows into arrays.
+        cut: probabilities and weights from log-odds.
+        seed: of the draw.
+        limit: the largest rank that is drawn.
+    """
+
+    frozen: Frozen
+    tables: Tables
+    cut: Cut
+    seed: int
+    limit: float
+
+    def decide(self, frame: pl.DataFrame) -> tuple[Scores, Drawn]:
+        """Decide the documents of some rows of the pool."""
+        pool = Pool.from_frame(frame, self.tables.centres.shape[1], self.tables)
+        return self.finish(self.frozen.keep(pool), unit_hash(pool.doc_id, self.seed))
+
+    def finish(self, kept: Kept, unit: F64) -> tuple[Scores, Drawn]:
+        """The decisions from what the second pass keeps of each document."""
+        scores = Scores(self.cut.probability(kept), self.cut.weight(kept))
+        return scores, drawn_at(scores, ranks_of(unit, scores.probability), self.limit)
+
+
+def drawn_at(scores: Scores, rank: F64, limit: float) -> Drawn:
+    """Who is drawn at a threshold that was found on the whole pool."""
+    chosen = apply(rank, limit)
+    return Drawn(chosen, np.where(chosen, scores.weight, np.float32(0.0)), limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surveyed:
+    stored: StoredPart
+    survey: Survey
+    candidates: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class _SurveyTask:
+    shard: Shard
+    documents: int
+    dims: int
+    seed: int
+    path: Path
+
+
+def _survey(task: _SurveyTask) -> _Surveyed:
+    frame = task.shard.frame()
+    pool = Pool.from_frame(frame, task.dims)
+    stored = StoredPart.save(pool, task.seed, task.path)
+    return _Surveyed(stored, Survey.of(pool), frame[sample_candidates(pool, task.documents)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the second pass keeps of the n documents of a shard."""
+
+    kept: Kept
+    unit: F64
+    n_tokens: I32
+
+    def save(self, path: Path) -> None:
+        arrays: dict[str, np.ndarray] = {
+            "odds": self.kept.odds, "weight": self.kept.weight, "unit": self.unit, "n_tokens": self.n_tokens
+        }  # fmt: skip
+        save_file(arrays, path)
+
+    @classmethod
+    def load(cls, path: Path) -> _Record:
+        arrays = load_file(path)
+        return cls(Kept(arrays["odds"], arrays["weight"]), arrays["unit"], arrays["n_tokens"])
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoreTask:
+    stored: StoredPart
+    frozen: Frozen
+    tables: Tables
+    path: Path
+
+
+def _score(task: _ScoreTask) -> KeepHistogram:
+    pool, unit = task.stored.load(task.tables)
+    kept = task.frozen.keep(pool)
+    _Record(kept, unit, pool.n_tokens.astype(np.int32)).save(task.path)
+    task.stored.path.unlink()
+    return kept.histogram(pool.n_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A pool that has been decided: shards, their records on disk, and the plan."""
+
+    shards: tuple[Shard, ...]
+    paths: tuple[Path, ...]
+    plan: Plan
+
+    def parts(self) -> Iterator[tuple[Shard, Scores, Drawn]]:
+        """The decisions, shard by shard."""
+        for shard, path in zip(self.shards, self.paths, strict=True):
+            record = _Record.load(path)
+            yield shard, *self.plan.finish(record.kept, record.unit)
+
+
+def decide_pool(
+    shards: Sequence[Shard],
+    rule: Rule,
+    objective: Objective,
+    seed: int,
+    scratch: Path,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Decided:
+    """Decide every document of a pool, and who is drawn.
+
+    Args:
+        shards: of the pool; their order changes nothing but the order of the decisions.
+        rule: how to decide.
+        objective: of the iteration, with the budget of the draw.
+        seed: of the draw.
+        scratch: an existing folder that receives about 130 bytes for each document while it works, 20 in the end.
+        workers: processes.
+        progress: told what is done.
+
+    Raises:
+        DataError: a row of the pool is broken.
+        ConfigError: the pool's features differ from the rule's.
+    """
+    documents = sum(shard.rows for shard in shards)
+    dims = rule.normaliser.omega.shape[0]
+
+    def run(what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]) -> list[_R]:
+        found: dict[int, _R] = {}
+        for index, result in map_tasks(function, tasks, workers):
+            found[index] = result
+            progress(what, first + 0.45 * len(found) / len(tasks))
+        return [found[index] for index in range(len(tasks))]
+
+    surveyed = run(
+        "survey of the pool",
+        0.0,
+        _survey,
+        [
+            _SurveyTask(shard, documents, dims, seed, scratch / f"part-{number:05d}.safetensors")
+            for number, shard in enumerate(shards)
+        ],
+    )
+    stored = [part.stored for part in surveyed]
+    survey = Survey.merge(part.survey for part in surveyed)
+    tables = survey.tables
+    candidates = pl.concat([part.candidates for part in surveyed])
+    del surveyed
+    rows, multiplicity = sample_rows(key_frame(candidates, axes_of(survey.composition)), survey.composition)
+    sample = Pool.from_frame(candidates[rows], dims, tables)
+    del candidates
+    frozen = rule.freeze(sample, multiplicity, survey.composition, objective)
+    paths = tuple(scratch / f"decided-{number:05d}.safetensors" for number in range(len(shards)))
+    tasks = [_ScoreTask(part, frozen, tables, path) for part, path in zip(stored, paths, strict=True)]
+    histogram = KeepHistogram.merge(run("decisions", 0.45, _score, tasks))
+    cut = Cut.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
+
+    def part_of(path: Path) -> Part:
+        def ranks_and_tokens() -> tuple[F64, I64]:
+            record = _Record.load(path)
+            return ranks_of(record.unit, cut.probability(record.kept)), record.n_tokens.astype(np.int64)
+
+        return ranks_and_tokens
+
+    limit = limit_of([part_of(path) for path in paths], objective.budget_tokens)
+    return Decided(tuple(shards), paths, Plan(frozen, tables, cut, seed, limit))
