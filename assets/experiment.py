@@ -47,8 +47,8 @@ def experiment_cell(context: dg.AssetExecutionContext, project: ProjectResource)
         dg.AssetDep(experiment_cell, partition_mapping=dg.AllPartitionMapping()),
     ],
     description="The model that is chosen among all iterations and arms on the front of safety against capability, "
-    "evaluated on items that none of them was. Made by hand: each model that is looked at so is counted, and the report "
-    "shows how many there were.",
+    "evaluated on items that none of them was. Made by hand: each model that is looked at so is counted, and the "
+    "report shows how many there were.",
 )
 def final_evaluation(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Choose a model and evaluate it on the holdout."""

@@ -252,7 +252,7 @@ def export(
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
-    """Copy a checkpoint, and the batch it was trained on, out of the lake: folders with cards and Croissant metadata."""
+    """Copy a checkpoint and its batch out of the lake, as folders with cards and Croissant metadata."""
     ctx = _context(profile, state)
     from curation_pipeline.stages.dataset_export import export_batch
     from curation_pipeline.stages.lineage import resolve_checkpoint
