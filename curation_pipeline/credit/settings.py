@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from curation_pipeline.settings import Settings
@@ -22,8 +24,15 @@ class CreditSettings(Settings):
     trait_spread: float = Field(
         default=0.3, ge=0, description="standard deviation of the log tilt for each standard deviation of a trait"
     )
+    first_around: Literal["pool", "best_response"] = Field(
+        default="pool",
+        description=(
+            "What the first probes of a chain tilt: the pool, or the closed form without feedback. A best response is "
+            "so clean that short probes around it differ by little but noise: on the demo their leave-one-out R2 was 0."
+        ),
+    )
     local_spread: float = Field(
-        default=0.5, gt=0, le=1, description="factor on the strata's spreads where probes draw around a policy"
+        default=1.0, gt=0, le=1, description="factor on the strata's spreads where probes draw around a policy"
     )
     step: float = Field(
         default=0.5, gt=0, le=1, description="share of the newly fitted credit in what is used; the rest is the last"

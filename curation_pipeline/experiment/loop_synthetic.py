@@ -52,7 +52,7 @@ class LoopSettings:
     later: int = 12
     traits: bool = True
     local: bool = True
-    credit: CreditSettings = field(default_factory=CreditSettings)
+    credit: CreditSettings = field(default_factory=lambda: CreditSettings(local_spread=0.5))
     policy: PolicySettings = field(default_factory=lambda: PolicySettings(novelty_share=0.3))
 
     def objective(self, budget_tokens: int, credit: DownstreamCredit | None, last: tuple[float, float]) -> Objective:

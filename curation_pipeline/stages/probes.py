@@ -45,7 +45,7 @@ from curation_pipeline.training.settings import TrainingSettings
 from curation_pipeline.training.tokenizer import Tokenised, tokenise
 
 TABLE = "probes"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
         scale = trait_scale(pool) if settings.trait_spread > 0 else TraitScale()
         scores = _around(ctx, parent, pool, derive(ctx.profile.seed, "probes", chain, ordinal, "around"))
         table = _table(frame, pool, scale, scores)
+        if parent.policy_id is None and settings.first_around == "pool":
+            table = table.drop(INCLUSION, LOSS_WEIGHT)
         credit_texts = lake.frame(heldout).filter(pl.col("role") == "credit")
         seed = derive(ctx.profile.seed, "probes", chain, ordinal)
         count = settings.n_probes_first if not parent.probes else settings.n_probes
@@ -141,7 +143,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
             probes_in_fit=credit.n_probes,
             leave_one_out_r2=round(credit.r2, 4),
             strata=len(strata),
-            around=parent.policy_id or "the best response without feedback",
+            around=parent.policy_id or settings.first_around.replace("_", " "),
             credit_of_traits={
                 name.removeprefix("trait_"): round(float(slope), 3)
                 for name, slope in zip(credit.traits.names, credit.unit().slope, strict=True)

@@ -31,7 +31,9 @@ def _truth(task: probes._Task) -> ProbeOutcome:
     """A probe whose toxic log-odds fall with the mean quality of what it drew."""
     rows = draw(task.pool, task.mixture, task.settings.probe_tokens, task.seed)
     drawn = task.pool[rows]
-    weights = drawn[LOSS_WEIGHT].to_numpy().astype(np.float64)
+    weights = (
+        drawn[LOSS_WEIGHT].to_numpy().astype(np.float64) if LOSS_WEIGHT in drawn.columns else np.ones(drawn.height)
+    )
     means = trait_means(drawn, task.mixture.traits, weights)
     odds = -0.3 * means[task.mixture.traits.index("trait_quality")]
     shares = composition(drawn, task.mixture.strata, weights)
@@ -52,18 +54,23 @@ def played(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: F
     return replace(ctx, profile=ctx.profile.model_copy(update={"credit": credit, "loop": loop}))
 
 
-def test_the_first_probes_stand_around_the_best_response_and_credit_a_trait(
+@pytest.mark.parametrize("around", ["pool", "best_response"])
+def test_the_first_probes_stand_where_they_are_told_and_credit_a_trait(
     played: Context,
     synthetic: SyntheticPool,  # noqa: F811
+    around: str,
 ) -> None:
+    credit_settings = played.profile.credit.model_copy(update={"first_around": around})
+    played = replace(played, profile=played.profile.model_copy(update={"credit": credit_settings}))
     open_arm(played, synthetic, MAIN)
     manifest = probes.run_probes(played, MAIN, 1)
     outcomes = played.lake.frame(manifest)
     harm = [
         dict(zip(*row, strict=True))["trait_p_harm"] for row in outcomes.select("traits", "trait_means").iter_rows()
     ]
-    assert np.mean(harm) < -0.2, "the best response leaves harmful documents out, and the probes with it"
-    assert manifest.summary["around"] == "the best response without feedback"
+    clean = np.mean(harm) < -0.2
+    assert clean == (around == "best_response"), "the best response leaves harmful documents out, its probes with it"
+    assert manifest.summary["around"] == around.replace("_", " ")
     credit = DownstreamCredit.from_json(played.lake.json(manifest, "credit"))
     assert credit.n_probes == 24
     assert int(np.argmax(credit.slope)) == credit.traits.names.index("trait_quality")
