@@ -6,7 +6,6 @@ read call the functions that the assets call.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
 from curation_pipeline.errors import CurationError
 
 if TYPE_CHECKING:
@@ -65,17 +64,12 @@ def _environment(profile: str | None, state: Path | None) -> Path:
     home = folder / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
-    shipped = project_root() / "dagster.yaml"
+    shipped = PROJECT_ROOT / "dagster.yaml"
     if not (home / "dagster.yaml").is_file():
         shutil.copyfile(shipped, home / "dagster.yaml")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return folder
-
-
-def project_root() -> Path:
-    """The checkout's folder."""
-    return Path(__file__).parents[1]
 
 
 @app.command()
@@ -321,7 +315,7 @@ def ui(
     """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
     folder = _environment(profile, state)
     dagster = str(Path(sys.executable).with_name("dagster"))
-    environment = {**os.environ, "PYTHONPATH": str(project_root())}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
     # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
     subprocess.run([dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
     for pool in ("curation_loop", "curation_experiment", "serving_database"):
@@ -332,55 +326,14 @@ def ui(
         dagster,
         "dev",
         "-w",
-        str(project_root() / "workspace.yaml"),
+        str(PROJECT_ROOT / "workspace.yaml"),
         "-h",
         host,
         "-p",
         str(port),
     ]
-    os.chdir(project_root())
+    os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, environment)
-
-
-def run_dagster(console: Console, arguments: list[str]) -> None:
-    """Run `assets.runner` in a process of its own and draw a bar for each job that it tells of.
-
-    It is started by module name: this package is below the assets and does not import them.
-
-    Raises:
-        CurationError: it failed; its message, and the file with its whole output.
-    """
-    log = Path(os.environ["CURATION_STATE"]) / "logs" / f"{arguments[0]}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(project_root()), "PYTHONWARNINGS": "ignore"}
-    columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    message = ""
-    with Progress(*columns, console=console, refresh_per_second=4) as progress, log.open("w") as errors:
-        tasks: dict[str, TaskID] = {}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "assets.runner", *arguments],
-            stdout=subprocess.PIPE, stderr=errors, text=True, cwd=project_root(), env=environment,
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                try:
-                    said = json.loads(line)
-                except ValueError:  # a library that prints
-                    continue
-                if "error" in said:
-                    message = said["error"]
-                    continue
-                if said["job"] not in tasks:
-                    tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
-                progress.update(tasks[said["job"]], completed=said["fraction"], description=said["step"])
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.terminate()
-            code = process.wait()
-    if code:
-        raise CurationError(f"{message or f'the process ended with code {code}'}. See {log}")
 
 
 def _context(profile: str | None, state: Path | None) -> Context:

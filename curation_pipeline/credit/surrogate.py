@@ -65,7 +65,7 @@ def fit_credit(
     y = outcomes["performance"].to_numpy()
     if not np.isfinite(y).all():
         raise DataError("a probe's performance is not finite; drop the probe or train it again")
-    shares = _aligned(outcomes, strata)
+    shares = aligned_shares(outcomes, strata)
     pool = composition if reference is None else reference
     features, back_share, back_coverage = _features(shares, strata, pool, settings.eps)
     bases = outcomes["base"].to_list()
@@ -158,7 +158,7 @@ def _deviation(value: np.ndarray, mass: np.ndarray | None) -> float:
     return float(np.sqrt(share @ (value - share @ value) ** 2))
 
 
-def _aligned(outcomes: pl.DataFrame, strata: tuple[str, ...]) -> np.ndarray:
+def aligned_shares(outcomes: pl.DataFrame, strata: tuple[str, ...]) -> np.ndarray:
     """(probes, k) shares in the order of `strata`; tokens of strata that are gone are left out."""
     place = {name: index for index, name in enumerate(strata)}
     out = np.zeros((outcomes.height, len(strata)))

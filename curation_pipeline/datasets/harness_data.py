@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -59,25 +60,22 @@ def _boolq(archive: Path) -> Splits:
     return {"validation": frame.with_columns(pl.col("answer").cast(pl.Int64).alias("label")).drop("answer")}
 
 
-def _requests(name: str) -> Callable[[Path], list[dict[str, object]]]:
-    def read(archive: Path) -> list[dict[str, object]]:
-        lines = gzip.decompress(read_member(archive, _REQUESTS.format(name))).decode("utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-
-    return read
+def _requests(archive: Path, name: str) -> list[dict[str, Any]]:
+    lines = gzip.decompress(read_member(archive, _REQUESTS.format(name))).decode("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def _lambada(archive: Path) -> Splits:
     """LAMBADA (Paperno et al., 2016): passages whose last word must be guessed."""
-    rows = _requests("lambada/bpb_0shot")(archive)
-    texts = [str(row["request"]["context"]) + str(row["request"]["continuation"]) for row in rows]  # type: ignore[index]
+    rows = [row["request"] for row in _requests(archive, "lambada/bpb_0shot")]
+    texts = [row["context"] + row["continuation"] for row in rows]
     return {"test": pl.DataFrame({"text": texts})}
 
 
 def _gsm8k(archive: Path) -> Splits:
     """GSM8K (Cobbe et al., 2021): grade-school word problems with worked answers."""
-    docs = [row["doc"] for row in _requests("gsm8k/gold_bpb_5shot")(archive)]
-    return {"test": pl.DataFrame([{key: doc[key] for key in ("question", "answer")} for doc in docs])}  # type: ignore[index]
+    docs = [row["doc"] for row in _requests(archive, "gsm8k/gold_bpb_5shot")]
+    return {"test": pl.DataFrame([{key: doc[key] for key in ("question", "answer")} for doc in docs])}
 
 
 def _crows_pairs(archive: Path) -> Splits:

@@ -9,7 +9,7 @@ import polars as pl
 
 from curation_pipeline.credit.mixtures import factors
 from curation_pipeline.credit.settings import CreditSettings
-from curation_pipeline.credit.surrogate import comparable, fit_credit, recorded_traits
+from curation_pipeline.credit.surrogate import aligned_shares, comparable, fit_credit, recorded_traits
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.reward.credit import DownstreamCredit
@@ -94,7 +94,7 @@ def leave_one_out(
     performance = outcomes["performance"].to_numpy()
     weight = settings.decay**ages
     bases = np.array(outcomes["base"].to_list())
-    shares, traits = _shares(outcomes, credit.strata), recorded_traits(outcomes, credit.traits.names)
+    shares, traits = aligned_shares(outcomes, credit.strata), recorded_traits(outcomes, credit.traits.names)
     for i in range(outcomes.height):
         others = np.arange(outcomes.height) != i
         same = others & (bases == bases[i])
@@ -109,17 +109,6 @@ def leave_one_out(
         predicted = said[i] - np.average(said[same], weights=weight[same])
         rows.append((outcomes["probe"][i], int(ages[i]), float(measured), float(predicted), float(weight[i])))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-
-
-def _shares(outcomes: pl.DataFrame, strata: tuple[str, ...]) -> np.ndarray:
-    """(probes, k) token shares in the order of the strata; those that are gone are left out."""
-    place = {name: i for i, name in enumerate(strata)}
-    found = np.zeros((outcomes.height, len(strata)))
-    for row, (names, values) in enumerate(outcomes.select("strata", "shares").iter_rows()):
-        for name, value in zip(names, values, strict=True):
-            if name in place:
-                found[row, place[name]] = value
-    return found
 
 
 def _r2(left_out: pl.DataFrame, seed: int) -> tuple[float | None, tuple[float, float] | None]:

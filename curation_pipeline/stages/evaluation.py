@@ -47,7 +47,7 @@ from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.training.runtime import torch_runtime
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODELS)
 
 
