@@ -119,6 +119,11 @@ class KeepHistogram:
     squared: Rows
 
     @classmethod
+    def nothing(cls) -> KeepHistogram:
+        """That of no documents."""
+        return cls(*(np.empty(0, np.int64) for _ in range(4)))
+
+    @classmethod
     def merge(cls, parts: Iterable[KeepHistogram]) -> KeepHistogram:
         """The histogram of several parts of a pool together; associative and commutative."""
         every = list(parts)

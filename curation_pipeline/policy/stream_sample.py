@@ -9,7 +9,7 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,25 @@ def sample_candidates(pool: Pool, documents: int) -> Rows:
     starts = np.flatnonzero(np.diff(key[order], prepend=key[order[:1]] - 1))
     nth = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
     return np.sort(order[(nth < _LEAST) | (unit[order] < SAMPLE / documents)])
+
+
+def thinned(candidates: pl.DataFrame, axes: Sequence[str], documents: int) -> pl.DataFrame:
+    """What can be in the sample of the whole among the candidates of several parts.
+
+    Each part brings the first few of every combination of names; together only the first few of all can be needed, so
+    that what is held does not grow with the number of parts.
+
+    Args:
+        candidates: rows of the pool, from ``sample_candidates`` of parts or from earlier calls.
+        axes: of the composition.
+        documents: of the whole pool.
+    """
+    if documents <= SAMPLE:
+        return candidates
+    unit = pl.Series("unit", unit_hash(candidates["doc_id"], _SEED))
+    keyed = key_frame(candidates, axes).with_columns(unit)
+    first = pl.col("unit").rank("ordinal").over(axes) <= _LEAST
+    return candidates.filter(keyed.select(first | (pl.col("unit") < SAMPLE / documents)).to_series())
 
 
 def key_frame(frame: pl.DataFrame, axes: Iterable[str]) -> pl.DataFrame:

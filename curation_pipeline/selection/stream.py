@@ -18,6 +18,7 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from curation_pipeline.engine.local import map_tasks
+from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, I32, Pool, Tables
@@ -25,7 +26,7 @@ from curation_pipeline.policy.population import axes_of
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import Rule
 from curation_pipeline.policy.stream_keep import Cut, Frozen, KeepHistogram, Kept
-from curation_pipeline.policy.stream_sample import Survey, key_frame, sample_candidates, sample_rows
+from curation_pipeline.policy.stream_sample import Survey, key_frame, sample_candidates, sample_rows, thinned
 from curation_pipeline.policy.stream_shard import StoredPart
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import unit_hash
@@ -195,40 +196,42 @@ def decide_pool(
         progress: told what is done.
 
     Raises:
-        DataError: a row of the pool is broken.
+        DataError: the pool has no shard, or a row of it is broken.
         ConfigError: the pool's features differ from the rule's.
     """
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
 
-    def run(what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]) -> list[_R]:
-        found: dict[int, _R] = {}
-        for index, result in map_tasks(function, tasks, workers):
-            found[index] = result
-            progress(what, first + 0.45 * len(found) / len(tasks))
-        return [found[index] for index in range(len(tasks))]
+    def each(what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]) -> Iterator[tuple[int, _R]]:
+        for done, found in enumerate(map_tasks(function, tasks, workers), start=1):
+            progress(what, first + 0.45 * done / len(tasks))
+            yield found
 
-    surveyed = run(
-        "survey of the pool",
-        0.0,
-        _survey,
-        [
-            _SurveyTask(shard, documents, dims, seed, scratch / f"part-{number:05d}.safetensors")
-            for number, shard in enumerate(shards)
-        ],
-    )
-    stored = [part.stored for part in surveyed]
-    survey = Survey.merge(part.survey for part in surveyed)
+    # What comes back is merged at once: memory then does not grow with the number of shards.
+    stored: dict[int, StoredPart] = {}
+    survey: Survey | None = None
+    candidates = pl.DataFrame()
+    surveys = [
+        _SurveyTask(shard, documents, dims, seed, scratch / f"part-{number:05d}.safetensors")
+        for number, shard in enumerate(shards)
+    ]
+    for number, part in each("survey of the pool", 0.0, _survey, surveys):
+        stored[number] = part.stored
+        survey = part.survey if survey is None else Survey.merge((survey, part.survey))
+        candidates = pl.concat([candidates, part.candidates]) if candidates.height else part.candidates
+        candidates = thinned(candidates, axes_of(survey.composition), documents)
+    if survey is None:
+        raise DataError("the pool has no shard; check the files that it was built as")
     tables = survey.tables
-    candidates = pl.concat([part.candidates for part in surveyed])
-    del surveyed
     rows, multiplicity = sample_rows(key_frame(candidates, axes_of(survey.composition)), survey.composition)
     sample = Pool.from_frame(candidates[rows], dims, tables)
     del candidates
     frozen = rule.freeze(sample, multiplicity, survey.composition, objective)
     paths = tuple(scratch / f"decided-{number:05d}.safetensors" for number in range(len(shards)))
-    tasks = [_ScoreTask(part, frozen, tables, path) for part, path in zip(stored, paths, strict=True)]
-    histogram = KeepHistogram.merge(run("decisions", 0.45, _score, tasks))
+    tasks = [_ScoreTask(stored[number], frozen, tables, path) for number, path in enumerate(paths)]
+    histogram = KeepHistogram.nothing()
+    for _, found in each("decisions", 0.45, _score, tasks):
+        histogram = KeepHistogram.merge((histogram, found))
     cut = Cut.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
 
     def part_of(path: Path) -> Part:
