@@ -106,8 +106,8 @@ def decide(policy: Path, path: Path, workers: int) -> dict[str, float]:
         draft = Draft(Path(folder))
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
-            for shard, scores, drawn in decided.parts():
-                tables.add(shard.frame(COLUMNS), scores, drawn)
+            for rows, scores, drawn in decided.parts(COLUMNS):
+                tables.add(rows, scores, drawn)
         summary = tables.summary(budget)
         ended = time.perf_counter()
     kilobytes = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

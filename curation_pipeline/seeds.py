@@ -16,11 +16,6 @@ from curation_pipeline.errors import DataError
 _DIGITS = 32
 _BLOCK = 8192
 """Ids that are decoded at once: few enough to stay in the cache."""
-_VALUE = np.full(256, 255, np.uint8)
-"""The value of each hexadecimal digit, by its ASCII code; 255 for every other character."""
-_VALUE[np.frombuffer(b"0123456789", np.uint8)] = np.arange(10)
-_VALUE[np.frombuffer(b"abcdef", np.uint8)] = np.arange(10, 16)
-_VALUE[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -74,12 +69,34 @@ def _words(ids: pl.Series) -> np.ndarray:
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     if ids.null_count() or not bool((np.diff(offsets) == _DIGITS).all()):
         raise DataError(f"an id is not {_DIGITS} hexadecimal digits long; ids are made by the corpus reader")
-    digits = np.frombuffer(digit_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(-1, _DIGITS)
+    digits = np.frombuffer(digit_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]].view("<u8").reshape(-1, _DIGITS // 8)
     words = np.empty((len(digits), 2), np.uint64)
     for start in range(0, len(digits), _BLOCK):
-        values = _VALUE[digits[start : start + _BLOCK]]
-        if int(values.max()) > 15:
-            raise DataError("an id holds a character that is no hexadecimal digit; ids are made by the corpus reader")
-        packed = (values[:, 0::2] << 4) | values[:, 1::2]
-        words[start : start + _BLOCK] = packed.view(">u8")
+        halves = _unhex(digits[start : start + _BLOCK])
+        words[start : start + _BLOCK] = (halves[:, 0::2] << np.uint64(32)) | halves[:, 1::2]
     return words
+
+
+def _unhex(digits: np.ndarray) -> np.ndarray:
+    """The 32-bit values, as uint64, of words of eight hexadecimal digits in ASCII: all digits of a word at once."""
+    letter = (digits >> _bits(6)) & _each(0x01)
+    value = (digits & _each(0x0F)) + letter * np.uint64(9)
+    # Written back in lower case, a digit is what it was read from; another character is not, or has no value below 16.
+    above_nine = ((value + _each(0x06)) >> _bits(4)) & _each(0x01)
+    written = value + _each(0x30) + above_nine * np.uint64(0x27)
+    if bool(((written ^ (digits | (letter << _bits(5)))) | (value & _each(0xF0))).any()):
+        raise DataError("an id holds a character that is no hexadecimal digit; ids are made by the corpus reader")
+    # The first digit is in the lowest byte: pairs, then fours, then all eight are joined with the first one highest.
+    for bits, mask in ((4, 0x00FF_00FF_00FF_00FF), (8, 0x0000_FFFF_0000_FFFF), (16, 0x0000_0000_FFFF_FFFF)):
+        value = ((value << _bits(bits)) | (value >> _bits(2 * bits))) & np.uint64(mask)
+    return value
+
+
+def _each(byte: int) -> np.uint64:
+    """A word with this value in each of its bytes."""
+    return np.uint64(byte * 0x0101_0101_0101_0101)
+
+
+def _bits(count: int) -> np.uint64:
+    """How far to shift a word of unsigned digits."""
+    return np.uint64(count)

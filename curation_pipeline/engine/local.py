@@ -1,4 +1,4 @@
-"""Mapping a function over independent tasks on the cores of this machine."""
+"""Mapping functions over independent tasks on the cores of this machine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+class Map(Protocol):
+    """Runs a function on every task and yields index and result as each finishes.
+
+    The function has to be importable by name, with picklable argument and result. Whatever it raises is raised here.
+    """
+
+    def __call__(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """Run ``function`` on ``tasks``."""
+
+
+def here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+    """A ``Map`` in this process, in order."""
+    for index, task in enumerate(tasks):
+        yield index, function(task)
 
 
 def _one_thread() -> None:
@@ -17,10 +34,37 @@ def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@contextmanager
+def started(workers: int) -> Iterator[Map]:
+    """A ``Map`` over processes that stay for all its calls, since each takes a second to import what it needs.
+
+    Workers are fresh processes (``spawn``), since a forked process must not use threads that torch has started. Where
+    something raises, tasks that have not begun are cancelled.
+
+    Args:
+        workers: processes; with one, everything runs in this process.
+    """
+    if workers <= 1:
+        yield here
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+
+        def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+            futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+            for future in as_completed(futures):
+                # What a finished task brought would otherwise stay until the last one ends.
+                yield futures.pop(future), future.result()
+
+        try:
+            yield run
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def map_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Result]]:
     """Run ``function`` on every task and yield index and result as each finishes.
-
-    Workers are fresh processes (``spawn``), since a forked process must not use threads that torch has started.
 
     Args:
         function: importable by name, with picklable argument and result.
@@ -30,16 +74,5 @@ def map_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers
     Raises:
         Exception: whatever the function raised, after cancelling the tasks that have not begun.
     """
-    if workers <= 1 or len(tasks) <= 1:
-        for index, task in enumerate(tasks):
-            yield index, function(task)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
-        futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with started(min(workers, len(tasks))) as run:
+        yield from run(function, tasks)

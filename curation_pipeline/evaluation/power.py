@@ -30,17 +30,3 @@ def smallest_difference(standard_error: float, alpha: float, power: float = POWE
             f"power needs 0 < alpha, power < 1 and a standard error, got {alpha}, {power}, {standard_error}"
         )
     return (_NORMAL.inv_cdf(1 - alpha / sides) + _NORMAL.inv_cdf(power)) * standard_error
-
-
-def power_of(difference: float, standard_error: float, alpha: float) -> float:
-    """Probability that a two-sided test at level `alpha` finds a true difference; 1 where there is no error.
-
-    Args:
-        difference: the true difference.
-        standard_error: of its estimate.
-        alpha: level of the test.
-    """
-    if standard_error == 0:
-        return 1.0 if difference else alpha
-    reach, shift = _NORMAL.inv_cdf(1 - alpha / 2), abs(difference) / standard_error
-    return _NORMAL.cdf(shift - reach) + _NORMAL.cdf(-shift - reach)

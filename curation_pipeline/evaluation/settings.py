@@ -63,12 +63,6 @@ class EvaluationSettings(Settings):
     resamples: int = Field(default=1_000, ge=10, description="bootstrap resamples behind an interval")
     confidence: float = Field(default=0.95, gt=0, lt=1, description="coverage of the bootstrap intervals")
     threads: int = Field(default=1, ge=1, description="threads of torch")
-    max_false_positive_rate: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="share of clean encyclopaedic text that a judge may flag and still be believed",
-    )
     harness: HarnessSettings = Field(
         default_factory=HarnessSettings, description="benchmarks of the lm-evaluation-harness"
     )

@@ -90,31 +90,6 @@ def interval(value: float, draws: np.ndarray, confidence: float, n: int) -> Inte
     return Interval(value, min(float(low), value), max(float(high), value), n)
 
 
-def paired_difference(
-    first: np.ndarray, second: np.ndarray, rng: np.random.Generator, resamples: int, confidence: float
-) -> tuple[Interval, float]:
-    """Mean of first - second over the same items, with its interval and a two-sided bootstrap p-value.
-
-    Args:
-        first: (n,) one arm's values.
-        second: (n,) the other arm's, item by item.
-        rng: source of the resamples.
-        resamples: R.
-        confidence: coverage.
-
-    Returns:
-        The interval, and the p-value of no difference (never below 1 / (R + 1)).
-
-    Raises:
-        DataError: when the arms do not have the same items.
-    """
-    if first.shape != second.shape:
-        raise DataError(f"a paired difference needs the same items in both arms, got {first.shape} and {second.shape}")
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    draws = bootstrap_ratios(difference, np.ones_like(difference), rng, resamples)
-    return interval(float(difference.mean()), draws, confidence, difference.size), two_sided_p(draws)
-
-
 def two_sided_p(draws: np.ndarray) -> float:
     """p-value of zero from resamples (R,) of a difference, by inverting its percentile interval.
 

@@ -70,9 +70,11 @@ class Normaliser:
                 f"the pool's features differ from the policy's in {', '.join(differ) or 'their order'}; "
                 "train without a parent (cold start) after a change of detectors or of embedding_dims"
             )
-        scaled = (raw - self.mean) / self.scale
-        standardised: F32 = np.nan_to_num(np.clip(scaled, -_CLIP, _CLIP), nan=0.0).astype(np.float32)
-        return standardised
+        raw -= self.mean
+        raw /= self.scale
+        np.clip(raw, -_CLIP, _CLIP, out=raw)
+        raw[np.isnan(raw)] = 0.0
+        return raw
 
     def random_features(self, pool: Pool) -> F32:
         """Features phi (n, D) with phi(x)'phi(y) close to the kernel of x and y."""

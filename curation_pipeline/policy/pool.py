@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.sparse import csc_array
 
 from curation_pipeline.errors import DataError
 
@@ -59,17 +60,56 @@ class Codes:
         return share
 
 
+_CENTRE_UNIT = 2.0**-20
+
+
+@dataclass(frozen=True, slots=True)
+class Centres:
+    """Where the topics of some documents lie.
+
+    Vectors are rounded to whole multiples of 2**-20, so that sums in float64 are exact and those of parts of a pool add
+    up to the same in any order.
+
+    Attributes:
+        sums: (topics, d) sums of the vectors of each topic.
+        count: (topics,) documents behind them.
+    """
+
+    sums: F64
+    count: Rows
+
+    @classmethod
+    def of(cls, vectors: F32, topic: Codes) -> Centres:
+        """Those of n documents.
+
+        Args:
+            vectors: (n, d).
+            topic: of each.
+        """
+        n, k = len(vectors), len(topic.names)
+        whole = np.rint(vectors * np.float32(1.0 / _CENTRE_UNIT)).astype(np.float64)
+        members = csc_array((np.ones(n), topic.code, np.arange(n + 1)), shape=(k, n))
+        return cls((members @ whole) * _CENTRE_UNIT, np.bincount(topic.code, minlength=k).astype(np.int64))
+
+    def distance(self, vectors: F32, topic: Codes) -> F32:
+        """Distance (n,) of each vector (n, d) to the mean vector of its topic."""
+        mean = np.asarray(self.sums / np.maximum(self.count, 1)[:, None], dtype=np.float32)
+        apart = vectors - mean[topic.code]
+        distance: F32 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
+        return distance
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """What the rows of one part of a pool need to know of the whole pool to become arrays.
 
     Attributes:
         names: axis -> sorted names, for the axes in ``Pool.columns``.
-        centres: (topics, d) float32, the mean vector of each topic.
+        centres: of the topics.
     """
 
     names: Mapping[str, tuple[str, ...]]
-    centres: F32
+    centres: Centres
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +125,7 @@ class Pool:
         detector_names: the k columns of ``detectors``.
         quality: (n,) a feature, never a reward.
         n_tokens: (n,) tokens, at least 1.
-        centroid_distance: (n,) distance of the vector to the mean vector of its topic in this pool.
+        centres: of the topics in the whole pool.
         toxicity_bin: (n,) bin of the stratum.
         n_drawn: (n,) how often earlier iterations of the chain drew the document.
         stratum, topic, group, domain, source: categorical columns.
@@ -100,7 +140,7 @@ class Pool:
     detector_names: tuple[str, ...]
     quality: F32
     n_tokens: npt.NDArray[np.int64]
-    centroid_distance: F32
+    centres: Centres
     toxicity_bin: I32
     n_drawn: I32
     stratum: Codes
@@ -122,6 +162,11 @@ class Pool:
     def p_harm(self) -> F32:
         """(n,) calibrated P(harm) = 1 - safety."""
         return (1.0 - self.safety).astype(np.float32)
+
+    @property
+    def centroid_distance(self) -> F32:
+        """(n,) distance of the vector to the mean vector of its topic in the whole pool."""
+        return self.centres.distance(self.vectors, self.topic)
 
     @property
     def total_tokens(self) -> int:
@@ -187,7 +232,6 @@ class Pool:
             return Codes.of(frame[column], None if tables is None else tables.names[column])
 
         topic = codes("topic")
-        centres = topic_centres(*centre_sums(vectors, topic)) if tables is None else tables.centres
         detectors = [frame[name].cast(pl.Float32).to_numpy().astype(np.float32) for name in names]
         return cls(
             doc_id=frame["doc_id"],
@@ -198,7 +242,7 @@ class Pool:
             detector_names=names,
             quality=_finite(frame, "quality", -np.inf, np.inf).astype(np.float32),
             n_tokens=tokens,
-            centroid_distance=centre_distance(vectors, centres, topic),
+            centres=Centres.of(vectors, topic) if tables is None else tables.centres,
             toxicity_bin=_finite(frame, "toxicity_bin", -128, 127).astype(np.int32),
             n_drawn=_finite(frame, "n_drawn", 0, np.inf).astype(np.int32),
             stratum=codes("stratum"),
@@ -213,8 +257,10 @@ class Pool:
 def _finite(frame: pl.DataFrame, name: str, low: float, high: float) -> F64:
     """A numeric column without nulls, inside [low, high]."""
     values = np.asarray(frame[name].cast(pl.Float64).to_numpy(), dtype=np.float64)
-    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
-    if bool(bad.any()):
+    # The extremes tell of a sound column in two passes: either is not a number where any value is.
+    least, most = float(values.min()), float(values.max())
+    if not (least >= low and most <= high and np.isfinite(least) and np.isfinite(most)):
+        bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
         row = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"the pool's column {name} holds {int(bad.sum())} values outside [{low:g}, {high:g}] or null, "
@@ -228,30 +274,3 @@ def _repeated(doc_id: pl.Series) -> int:
     if bool((doc_id[1:] > doc_id[:-1]).all()):
         return 0
     return len(doc_id) - doc_id.n_unique()
-
-
-_CENTRE_UNIT = 2.0**-20
-
-
-def centre_sums(vectors: F32, topic: Codes) -> tuple[F64, Rows]:
-    """Sums (topics, d) of the vectors of each topic, and the documents (topics,) behind them.
-
-    Vectors are rounded to whole multiples of 2**-20, so that sums in float64 are exact and parts of a pool add up to
-    the same in any order.
-    """
-    k = len(topic.names)
-    whole = np.rint(vectors.T * np.float32(1.0 / _CENTRE_UNIT))
-    sums = np.stack([np.bincount(topic.code, weights=column, minlength=k) for column in whole], axis=1)
-    return np.asarray(sums * _CENTRE_UNIT, dtype=np.float64), np.bincount(topic.code, minlength=k).astype(np.int64)
-
-
-def topic_centres(sums: F64, count: Rows) -> F32:
-    """Mean vectors (topics, d) from ``centre_sums``."""
-    return np.asarray(sums / np.maximum(count, 1)[:, None], dtype=np.float32)
-
-
-def centre_distance(vectors: F32, centres: F32, topic: Codes) -> F32:
-    """Distance (n,) of each vector to the centre of its topic."""
-    apart = vectors - centres[topic.code]
-    distance: F32 = np.sqrt(np.einsum("ij,ij->i", apart, apart))
-    return distance

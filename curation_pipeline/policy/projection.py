@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from curation_pipeline.policy.pool import F64
 
@@ -152,5 +153,5 @@ def _multiplier(without: F64, column: F64, tokens: F64, start: float) -> float:
 
 
 def sigmoid(x: F64) -> F64:
-    """1 / (1 + exp(-x)) through tanh, which neither overflows nor loses the sign of large arguments."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+    """1 / (1 + exp(-x)), without overflow at large arguments."""
+    return np.asarray(expit(x))

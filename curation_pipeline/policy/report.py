@@ -15,11 +15,10 @@ import polars as pl
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.closed_form import closed_form_state
 from curation_pipeline.policy.curated_set import Prepared
-from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, NO_GROUP, Pool
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import FrozenState, policy_state, scores_at
+from curation_pipeline.policy.scoring import FrozenState, scores_at
 from curation_pipeline.seeds import generator
 
 Verdict = Literal["is ahead of", "ties with", "trails"]
@@ -72,23 +71,16 @@ class Control:
         return float(self.row(arm, measure)["value"])
 
 
-def control_of(policy: ScoringPolicy, pool: Pool, objective: Objective, budget_tokens: int, seed: int) -> Control:
+def control_at(state: FrozenState, policy: ScoringPolicy, seed: int) -> Control:
     """Compare a policy with the best response to the same learned reward.
 
     The control uses the policy's constants and duals, so that only the decision differs.
 
     Args:
-        policy: from ``load_policy``.
-        pool: with the policy's features.
-        objective: of the iteration.
-        budget_tokens: tokens of drawn documents.
+        state: at which the policy has decided.
+        policy: that policy.
         seed: of the resamples.
     """
-    return control_at(policy_state(policy, pool, objective, budget_tokens), policy, seed)
-
-
-def control_at(state: FrozenState, policy: ScoringPolicy, seed: int) -> Control:
-    """The same for a state at which the policy has already decided."""
     prepared = state.prepared
     objective = prepared.objective
     control = closed_form_state(prepared.pool, objective, policy.settings, objective.budget_tokens, seed, policy)

@@ -37,13 +37,13 @@ from curation_pipeline.policy.population import composition_of
 from curation_pipeline.policy.projection import SWEEPS, project, sigmoid
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.stream_keep import Cut, Decide, Frozen, Kept, keep_logit, weight_if_kept
+from curation_pipeline.policy.stream_keep import Cut, Decide, Frozen, Kept, keep_and_weight
 from curation_pipeline.policy.stream_sample import key_columns, sample_rows
 
 __all__ = [
-    "Decide", "FrozenState", "PolicyDecision", "Rule", "ScoringPolicy", "frozen_state", "keep_logit", "load_policy",
-    "policy_rule", "policy_state", "probabilities", "score_pool", "scores_at", "scores_by", "state_observations",
-    "with_budget",
+    "Decide", "FrozenState", "PolicyDecision", "Rule", "ScoringPolicy", "frozen_state", "keep_and_weight",
+    "load_policy", "policy_rule", "policy_state", "probabilities", "score_pool", "scores_at", "scores_by",
+    "state_observations", "with_budget",
 ]  # fmt: skip
 
 ROUGH_SWEEPS = 3
@@ -167,8 +167,8 @@ def scores_by(rule: Rule, pool: Pool, objective: Objective) -> Scores:
 def scores_at(state: FrozenState) -> Scores:
     """Scores of the documents that a state was found on."""
     prepared = state.prepared
-    weight = weight_if_kept(state.logits, prepared.settings.weights)
-    kept = Kept.of(keep_logit(state.logits) + prepared.constraints(weight) @ state.multipliers, weight)
+    keep, weight = keep_and_weight(state.logits, prepared.settings.weights)
+    kept = Kept.of(keep + prepared.constraints(weight) @ state.multipliers, weight)
     return _scores(kept, prepared.pool, prepared.objective, prepared.settings.min_effective_share)
 
 
@@ -227,12 +227,12 @@ def frozen_state(
         worth = curated.worth(EVERY, duals)
         price = clearing_price(curated.critical_price(EVERY, worth), mass, budget)
         logits = decide(curated, worth, price, duals)
-        weight = weight_if_kept(logits, settings.weights)
+        keep, weight = keep_and_weight(logits, settings.weights)
         columns, sweeps = prepared.constraints(weight), ROUGH_SWEEPS if done < total_rounds else SWEEPS
-        tilt = project(keep_logit(logits), mass, budget, columns, multipliers, sweeps)
+        tilt = project(keep, mass, budget, columns, multipliers, sweeps)
         multipliers, shift = tilt.multipliers, tilt.shift
         if done < total_rounds:
-            probability = sigmoid(keep_logit(logits) + shift)
+            probability = sigmoid(keep + shift)
             # Sharp decisions oscillate at any constant damping, so it falls as in Frank and Wolfe's method.
             step = 2.0 / (done + 2.0 / settings.mean_field_damping)
             kept += step * (probability - kept)
@@ -242,4 +242,5 @@ def frozen_state(
 
 def probabilities(logits: F64, shift: F64 | float, weights: tuple[float, ...]) -> tuple[F64, F64]:
     """Probability of being kept and expected weight if kept, (n,) each, once ``shift`` is taken from "skip"."""
-    return sigmoid(keep_logit(logits) + shift), weight_if_kept(logits, weights)
+    keep, weight = keep_and_weight(logits, weights)
+    return sigmoid(keep + shift), weight

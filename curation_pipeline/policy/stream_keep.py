@@ -79,8 +79,8 @@ class Frozen:
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
             logits, prepared = self.logits(pool.take(slice(start, stop)))
-            weight = weight_if_kept(logits, weights)
-            block = Kept.of(keep_logit(logits) + prepared.constraints(weight) @ self.multipliers, weight)
+            keep, weight = keep_and_weight(logits, weights)
+            block = Kept.of(keep + prepared.constraints(weight) @ self.multipliers, weight)
             kept.odds[start:stop] = block.odds
             kept.weight[start:stop] = block.weight
         return kept
@@ -90,16 +90,17 @@ def _whole(values: F64) -> I32:
     return np.rint(values * STEPS).astype(np.int32)
 
 
-def keep_logit(logits: F64) -> F64:
-    """Log-odds (n,) of any action but "skip"."""
+def keep_and_weight(logits: F64, weights: tuple[float, ...]) -> tuple[F64, F64]:
+    """Log-odds (n,) of any action but "skip", and the expected weight (n,) of a document that is kept.
+
+    Args:
+        logits: (n, actions) of the actions.
+        weights: of the actions, the first of them 0.
+    """
     top = logits[:, 1:].max(axis=1)
-    return np.asarray(np.log(np.exp(logits[:, 1:] - top[:, None]).sum(axis=1)) + top - logits[:, 0])
-
-
-def weight_if_kept(logits: F64, weights: tuple[float, ...]) -> F64:
-    """Expected weight (n,) of a document that is kept."""
-    odds = np.exp(logits[:, 1:] - logits[:, 1:].max(axis=1)[:, None])
-    return np.asarray(odds @ np.asarray(weights[1:]) / odds.sum(axis=1))
+    odds = np.exp(logits[:, 1:] - top[:, None])
+    total = odds.sum(axis=1)
+    return np.asarray(np.log(total) + top - logits[:, 0]), np.asarray(odds @ np.asarray(weights[1:]) / total)
 
 
 @dataclass(frozen=True, slots=True)

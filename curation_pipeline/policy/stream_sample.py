@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curation_pipeline.policy.pool import F64, Pool, Rows, Tables, centre_sums, topic_centres
+from curation_pipeline.policy.pool import F64, Centres, Pool, Rows, Tables
 from curation_pipeline.policy.population import axes_of, composition_of, merged
 from curation_pipeline.seeds import unit_hash
 
@@ -41,15 +41,19 @@ class Survey:
 
     @classmethod
     def of(cls, pool: Pool) -> Survey:
-        """Survey some documents."""
-        sums, count = centre_sums(pool.vectors, pool.topic)
-        both = np.concatenate([sums, count[:, None]], axis=1)
+        """Survey a part that was made into arrays alone, with tables of its own."""
+        both = np.concatenate([pool.centres.sums, pool.centres.count[:, None]], axis=1)
         return cls(composition_of(pool), dict(zip(pool.topic.names, both, strict=True)))
+
+    @classmethod
+    def nothing(cls) -> Survey:
+        """That of no documents."""
+        return cls(pl.DataFrame(), {})
 
     @classmethod
     def merge(cls, parts: Iterable[Survey]) -> Survey:
         """The survey of several parts together; exact, in any order."""
-        every = list(parts)
+        every = [part for part in parts if part.composition.height]
         centres: dict[str, F64] = {}
         for part in every:
             for name, sums in part.centres.items():
@@ -61,7 +65,7 @@ class Survey:
         """What rows of any part need to become arrays in the codes of the whole."""
         names = {axis: tuple(self.composition[axis].unique().sort()) for axis in axes_of(self.composition)}
         sums = np.stack([self.centres[name] for name in names["topic"]])
-        return Tables(names, topic_centres(sums[:, :-1], sums[:, -1].astype(np.int64)))
+        return Tables(names, Centres(sums[:, :-1], sums[:, -1].astype(np.int64)))
 
 
 def sample_candidates(pool: Pool, documents: int) -> Rows:
@@ -77,10 +81,22 @@ def sample_candidates(pool: Pool, documents: int) -> Rows:
     key = np.zeros(len(pool), np.int64)
     for codes in pool.columns.values():
         key = key * len(codes.names) + codes.code
-    order = np.lexsort((unit, key))
-    starts = np.flatnonzero(np.diff(key[order], prepend=key[order[:1]] - 1))
+    first = np.zeros(len(pool), np.bool_)
+    first[_first_of_each(key, unit)] = True
+    return np.flatnonzero(first | (unit < SAMPLE / documents))
+
+
+def _first_of_each(key: Rows, unit: F64) -> Rows:
+    """Places of the _LEAST lowest units (n,) among those of each key (n,)."""
+    _, member, size = np.unique(key, return_inverse=True, return_counts=True)
+    # Few of a common key can be among its first: only those are sorted, unless chance left too few of them.
+    near = unit < (4.0 * _LEAST / size)[member]
+    enough = np.bincount(member[near], minlength=len(size)) >= np.minimum(size, _LEAST)
+    some = np.flatnonzero(near | ~enough[member])
+    order = some[np.lexsort((unit[some], member[some]))]
+    starts = np.flatnonzero(np.diff(member[order], prepend=-1))
     nth = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return np.sort(order[(nth < _LEAST) | (unit[order] < SAMPLE / documents)])
+    return order[nth < _LEAST]
 
 
 def thinned(candidates: pl.DataFrame, axes: Sequence[str], documents: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.policy.pool import F64, Codes, Pool, Tables, centre_distance
+from curation_pipeline.policy.pool import F64, Codes, Pool, Tables
 from curation_pipeline.seeds import unit_hash
 
 _VALUES = ("vectors", "safety", "alignment", "detectors", "quality", "n_tokens", "toxicity_bin", "n_drawn")
@@ -58,7 +58,7 @@ class StoredPart:
         pool = Pool(
             doc_id=pl.Series("doc_id", [], dtype=pl.Utf8),
             detector_names=self.detector_names,
-            centroid_distance=centre_distance(arrays["vectors"], tables.centres, codes["topic"]),
+            centres=tables.centres,
             **values,
             **codes,
         )

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from curation_pipeline.engine.local import Map, here
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.pool import F32, F64, Pool
 from curation_pipeline.policy.scores import Scores
@@ -174,13 +175,29 @@ Part = Callable[[], tuple[F64, I64]]
 """Ranks and tokens of one part of a pool; called twice, so that no part has to stay in memory."""
 
 
-def limit_of(parts: Sequence[Part], budget_tokens: int) -> float:
-    """The largest rank to draw from a pool in parts, see ``threshold``; the same for any parts in any order."""
+def limit_of(parts: Sequence[Part], budget_tokens: int, run: Map = here) -> float:
+    """The largest rank to draw from a pool in parts, see ``threshold``; the same for any parts in any order.
+
+    Args:
+        parts: of the pool; picklable where they are looked at in other processes.
+        budget_tokens: of the draw.
+        run: looks at the parts.
+    """
     histogram = RankHistogram(np.empty(0, np.int64), np.empty(0, np.int64))
-    for part in parts:
-        histogram = merge((histogram, rank_histogram(*part())))
+    for _, found in run(_histogram_of, parts):
+        histogram = merge((histogram, found))
     where = boundary(histogram, budget_tokens)
-    return threshold(histogram, budget_tokens, [boundary_rows(*part(), where) for part in parts], where)
+    near = [found for _, found in run(_near, [(part, where) for part in parts])]
+    return threshold(histogram, budget_tokens, near, where)
+
+
+def _histogram_of(part: Part) -> RankHistogram:
+    return rank_histogram(*part())
+
+
+def _near(task: tuple[Part, Boundary]) -> tuple[F64, I64]:
+    part, where = task
+    return boundary_rows(*part(), where)
 
 
 def draw(

@@ -9,6 +9,7 @@ number of workers change no byte of a batch, and any shard can be decided again 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.engine.local import map_tasks
+from curation_pipeline.engine.local import started
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.policy.objective import Objective
@@ -26,17 +27,20 @@ from curation_pipeline.policy.population import axes_of
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import Rule
 from curation_pipeline.policy.stream_keep import Cut, Frozen, KeepHistogram, Kept
-from curation_pipeline.policy.stream_sample import Survey, key_frame, sample_candidates, sample_rows, thinned
+from curation_pipeline.policy.stream_sample import SAMPLE, Survey, key_frame, sample_candidates, sample_rows, thinned
 from curation_pipeline.policy.stream_shard import StoredPart
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import unit_hash
-from curation_pipeline.selection.draw import I64, Drawn, Part, apply, limit_of, ranks_of
+from curation_pipeline.selection.draw import I64, Drawn, apply, limit_of, ranks_of
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 SHARD_ROWS = 4 * ROW_GROUP
 """Documents of a shard: whole row groups of a keyed file, and few enough that a worker needs about 200 MB."""
+
+_MOST_HELD = 2 * SAMPLE
+"""Candidates of the sample that are held before those that cannot be in it are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Plan:
 
     def decide(self, frame: pl.DataFrame) -> tuple[Scores, Drawn]:
         """Decide the documents of some rows of the pool."""
-        pool = Pool.from_frame(frame, self.tables.centres.shape[1], self.tables)
+        pool = Pool.from_frame(frame, self.tables.centres.sums.shape[1], self.tables)
         return self.finish(self.frozen.keep(pool), unit_hash(pool.doc_id, self.seed))
 
     def finish(self, kept: Kept, unit: F64) -> tuple[Scores, Drawn]:
@@ -161,6 +165,18 @@ def _score(task: _ScoreTask) -> KeepHistogram:
 
 
 @dataclass(frozen=True, slots=True)
+class _RankedPart:
+    """Ranks and tokens of a shard, see ``draw.Part``."""
+
+    path: Path
+    cut: Cut
+
+    def __call__(self) -> tuple[F64, I64]:
+        record = _Record.load(self.path)
+        return ranks_of(record.unit, self.cut.probability(record.kept)), record.n_tokens.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """A pool that has been decided: shards, their records on disk, and the plan."""
 
@@ -168,11 +184,22 @@ class Decided:
     paths: tuple[Path, ...]
     plan: Plan
 
-    def parts(self) -> Iterator[tuple[Shard, Scores, Drawn]]:
-        """The decisions, shard by shard."""
-        for shard, path in zip(self.shards, self.paths, strict=True):
-            record = _Record.load(path)
-            yield shard, *self.plan.finish(record.kept, record.unit)
+    def parts(self, columns: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Scores, Drawn]]:
+        """The decisions, shard by shard, beside these columns of the pool.
+
+        The next shard is read in a thread while the caller writes one: both are work outside of the interpreter.
+        """
+
+        def part(number: int) -> tuple[pl.DataFrame, Scores, Drawn]:
+            record = _Record.load(self.paths[number])
+            return self.shards[number].frame(columns), *self.plan.finish(record.kept, record.unit)
+
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(part, 0)
+            for number in range(1, len(self.shards)):
+                found, following = following.result(), ahead.submit(part, number)
+                yield found
+            yield following.result()
 
 
 def decide_pool(
@@ -199,47 +226,43 @@ def decide_pool(
         DataError: the pool has no shard, or a row of it is broken.
         ConfigError: the pool's features differ from the rule's.
     """
+    if not shards:
+        raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
+    with started(min(workers, len(shards))) as run:
 
-    def each(what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]) -> Iterator[tuple[int, _R]]:
-        for done, found in enumerate(map_tasks(function, tasks, workers), start=1):
-            progress(what, first + 0.45 * done / len(tasks))
-            yield found
+        def each(
+            what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]
+        ) -> Iterator[tuple[int, _R]]:
+            for done, found in enumerate(run(function, tasks), start=1):
+                progress(what, first + 0.45 * done / len(tasks))
+                yield found
 
-    # What comes back is merged at once: memory then does not grow with the number of shards.
-    stored: dict[int, StoredPart] = {}
-    survey: Survey | None = None
-    candidates = pl.DataFrame()
-    surveys = [
-        _SurveyTask(shard, documents, dims, seed, scratch / f"part-{number:05d}.safetensors")
-        for number, shard in enumerate(shards)
-    ]
-    for number, part in each("survey of the pool", 0.0, _survey, surveys):
-        stored[number] = part.stored
-        survey = part.survey if survey is None else Survey.merge((survey, part.survey))
-        candidates = pl.concat([candidates, part.candidates]) if candidates.height else part.candidates
-        candidates = thinned(candidates, axes_of(survey.composition), documents)
-    if survey is None:
-        raise DataError("the pool has no shard; check the files that it was built as")
-    tables = survey.tables
-    rows, multiplicity = sample_rows(key_frame(candidates, axes_of(survey.composition)), survey.composition)
-    sample = Pool.from_frame(candidates[rows], dims, tables)
-    del candidates
-    frozen = rule.freeze(sample, multiplicity, survey.composition, objective)
-    paths = tuple(scratch / f"decided-{number:05d}.safetensors" for number in range(len(shards)))
-    tasks = [_ScoreTask(stored[number], frozen, tables, path) for number, path in enumerate(paths)]
-    histogram = KeepHistogram.nothing()
-    for _, found in each("decisions", 0.45, _score, tasks):
-        histogram = KeepHistogram.merge((histogram, found))
-    cut = Cut.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
-
-    def part_of(path: Path) -> Part:
-        def ranks_and_tokens() -> tuple[F64, I64]:
-            record = _Record.load(path)
-            return ranks_of(record.unit, cut.probability(record.kept)), record.n_tokens.astype(np.int64)
-
-        return ranks_and_tokens
-
-    limit = limit_of([part_of(path) for path in paths], objective.budget_tokens)
+        # What comes back is merged at once: memory then does not grow with the number of shards.
+        stored: dict[int, StoredPart] = {}
+        survey = Survey.nothing()
+        candidates = pl.DataFrame()
+        surveys = [
+            _SurveyTask(shard, documents, dims, seed, scratch / f"part-{number:05d}.safetensors")
+            for number, shard in enumerate(shards)
+        ]
+        for number, part in each("survey of the pool", 0.0, _survey, surveys):
+            stored[number] = part.stored
+            survey = Survey.merge((survey, part.survey))
+            candidates = pl.concat([candidates, part.candidates]) if candidates.height else part.candidates
+            if candidates.height > _MOST_HELD:
+                candidates = thinned(candidates, axes_of(survey.composition), documents)
+        tables = survey.tables
+        rows, multiplicity = sample_rows(key_frame(candidates, axes_of(survey.composition)), survey.composition)
+        sample = Pool.from_frame(candidates[rows], dims, tables)
+        del candidates
+        frozen = rule.freeze(sample, multiplicity, survey.composition, objective)
+        paths = tuple(scratch / f"decided-{number:05d}.safetensors" for number in range(len(shards)))
+        tasks = [_ScoreTask(stored[number], frozen, tables, path) for number, path in enumerate(paths)]
+        histogram = KeepHistogram.nothing()
+        for _, found in each("decisions", 0.45, _score, tasks):
+            histogram = KeepHistogram.merge((histogram, found))
+        cut = Cut.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
+        limit = limit_of([_RankedPart(path, cut) for path in paths], objective.budget_tokens, run)
     return Decided(tuple(shards), paths, Plan(frozen, tables, cut, seed, limit))

@@ -226,8 +226,7 @@ def _in_shards(ctx: Context, selector: PolicySelector, path: Path, budget: int, 
     rule = policy_rule(load_policy(selector.folder))
     objective = with_budget(selector.objective, budget)
     decided = decide_pool(shards_of([path]), rule, objective, seed, scratch, ctx.profile.loop.workers, ctx.progress)
-    for shard, scores, drawn in decided.parts():
-        yield shard.frame(COLUMNS), scores, drawn
+    yield from decided.parts(COLUMNS)
 
 
 def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Decisions:

@@ -118,7 +118,7 @@ def test_a_file_is_decided_as_in_memory_with_a_credit_of_traits(pool: SyntheticP
     rule = closed_form_rule(pool.pool, PolicySettings(), 0)
     write_keyed(pool.frame, tmp_path / "data.parquet")
     decided = decide_pool(shards_of([tmp_path / "data.parquet"], 700), rule, goal, 3, tmp_path)
-    table = pl.concat([decision_rows(shard.frame()["doc_id"], said, drawn) for shard, said, drawn in decided.parts()])
+    table = pl.concat([decision_rows(rows["doc_id"], said, drawn) for rows, said, drawn in decided.parts(["doc_id"])])
     scores = scores_by(rule, pool.pool, goal)
     memory = pool.frame.select("doc_id").with_columns(pl.Series("memory", scores.probability))
     both = table.join(memory, on="doc_id")

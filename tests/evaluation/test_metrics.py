@@ -14,8 +14,8 @@ from curation_pipeline.evaluation.diversity import distinct_n
 from curation_pipeline.evaluation.perplexity import heldout_metrics, summary
 from curation_pipeline.evaluation.preferences import join
 from curation_pipeline.evaluation.rows import Bootstrap, metrics_frame
-from curation_pipeline.evaluation.statistics import mean_interval, paired_difference
-from curation_pipeline.evaluation.toxicity import judge_check, judge_texts, toxicity_metrics
+from curation_pipeline.evaluation.statistics import mean_interval
+from curation_pipeline.evaluation.toxicity import judge_texts, toxicity_metrics
 
 BOOTSTRAP = Bootstrap(seed=1, resamples=400, confidence=0.95)
 
@@ -43,10 +43,6 @@ def test_what_a_judge_raises_is_not_swallowed() -> None:
 
     with pytest.raises(TimeoutError):
         judge_texts(fails, ["a"])
-
-
-def test_the_judges_false_positives_are_counted() -> None:
-    assert judge_check(lambda texts: np.linspace(0, 1, len(texts)), ["x"] * 5) == pytest.approx(3 / 5)
 
 
 def test_ties_earn_their_share() -> None:
@@ -112,16 +108,6 @@ def test_a_bootstrap_interval_agrees_with_the_normal_one() -> None:
     half = 1.96 * values.std() / math.sqrt(400)
     assert found.low == pytest.approx(values.mean() - half, abs=0.015)
     assert found.high == pytest.approx(values.mean() + half, abs=0.015)
-
-
-def test_pairing_finds_a_difference_that_the_spread_over_items_hides() -> None:
-    rng = np.random.default_rng(0)
-    items = rng.normal(0, 5, 200)
-    gain, p_value = paired_difference(items + 0.3 + rng.normal(0, 0.5, 200), items, rng, 1_000, 0.95)
-    assert gain.low > 0.1
-    assert p_value < 0.01
-    _, nothing = paired_difference(items, items + rng.normal(0, 0.5, 200), rng, 1_000, 0.95)
-    assert nothing > 0.05
 
 
 def test_distinct_and_join() -> None:

@@ -14,10 +14,10 @@ from curation_pipeline.policy.closed_form import closed_form_state
 from curation_pipeline.policy.curated_set import GLOBAL_FEATURES, STATE_FEATURES, Duals, Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.pool import F32
-from curation_pipeline.policy.report import compare, control_of, identity_parity
+from curation_pipeline.policy.report import compare, control_at, identity_parity
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import scores_at
+from curation_pipeline.policy.scoring import policy_state, scores_at
 from curation_pipeline.policy.set_value import set_value
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
@@ -159,7 +159,7 @@ def test_parity_is_the_rate_of_clean_text_that_names_a_group_over_that_of_text_t
 def test_the_card_tells_origin_and_control(pool: SyntheticPool) -> None:
     policy = linear_policy(pool, {"p_harm": -1.5, "alignment": 0.8})
     goal = objective(pool.budget_tokens)
-    control = control_of(policy, pool.pool, goal, pool.budget_tokens, 0)
+    control = control_at(policy_state(policy, pool.pool, goal, pool.budget_tokens), policy, 0)
     origin = Origin("policies-parent", 0.02, 0.9, 65_536, True, 1.01)
     words = policy_card(policy, pool.pool, goal, pool.budget_tokens, control=control, origin=origin).markdown
     assert "It started from policies-parent" in words

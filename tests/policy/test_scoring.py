@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.projection import project
-from curation_pipeline.policy.scoring import keep_logit, load_policy, probabilities, score_pool
+from curation_pipeline.policy.scoring import keep_and_weight, load_policy, probabilities, score_pool
 from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.credit import DownstreamCredit
 
@@ -27,7 +27,7 @@ WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 @settings(max_examples=60, deadline=None)
 def test_the_shift_meets_the_budget(logits: np.ndarray, length: np.ndarray, share: float) -> None:
     budget = share * length.sum()
-    shift = project(keep_logit(logits), length, budget, np.empty((40, 0))).shift
+    shift = project(keep_and_weight(logits, WEIGHTS)[0], length, budget, np.empty((40, 0))).shift
     probability, weight = probabilities(logits, shift, WEIGHTS)
     assert probability @ length == pytest.approx(budget, rel=1e-6)
     assert ((weight >= 0.5 - 1e-9) & (weight <= 2 + 1e-9)).all()

@@ -29,7 +29,7 @@ from curation_pipeline.policy.stream_keep import Cut, KeepHistogram, Kept
 from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.selection.draw import decision_rows, draw
 from curation_pipeline.selection.stream import Decided, Shard, decide_pool, shards_of
-from curation_pipeline.selection.stream_tables import DrawTables
+from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
 
 from .conftest import SMALL, objective
 
@@ -68,7 +68,7 @@ def file(made: SyntheticPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def table(decided: Decided) -> pl.DataFrame:
     """All decisions, by doc_id."""
-    rows = [decision_rows(shard.frame()["doc_id"], scores, drawn) for shard, scores, drawn in decided.parts()]
+    rows = [decision_rows(found["doc_id"], scores, drawn) for found, scores, drawn in decided.parts(["doc_id"])]
     return pl.concat(rows).sort("doc_id")
 
 
@@ -219,8 +219,8 @@ def test_figures_of_a_batch_follow_from_its_tables(
     batch: list[pl.DataFrame] = []
     tables = DrawTables(decisions.append, batch.append)
     decided = decide_pool(shards_of([file], 900), policy_rule(policy), objective(made.budget_tokens), 3, tmp_path)
-    for shard, scores, drawn in decided.parts():
-        tables.add(shard.frame(), scores, drawn)
+    for rows, scores, drawn in decided.parts(COLUMNS):
+        tables.add(rows, scores, drawn)
     found = tables.summary(made.budget_tokens)
     chosen = pl.concat(decisions).filter("drawn").join(made.frame, on="doc_id", maintain_order="left")
     kept = pl.concat(batch)

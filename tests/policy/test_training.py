@@ -63,12 +63,8 @@ def test_training_is_healthy(trained: Trained) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("share", "least"),
-    # At the smaller budget the spread over trainings is wide: .86 to 1.15 in benchmarks/policy_training.json.
-    [(0.2, 0.98), (0.13, 0.8)],
-)
-def test_the_full_training_meets_its_budget(tmp_path: Path, share: float, least: float) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.13])
+def test_the_full_training_meets_its_budget(tmp_path: Path, share: float) -> None:
     pool = synthetic_pool(101)
     goal = objective(int(share * pool.pool.total_tokens))
     summary = train_policy(pool.pool, goal, PolicySettings(), 1, None, tmp_path)
@@ -81,7 +77,9 @@ def test_the_full_training_meets_its_budget(tmp_path: Path, share: float, least:
     best = closed_form_scores(pool.pool, goal, PolicySettings(), goal.budget_tokens, 1)
     value, control = (set_value(ready, x.probability, x.weight).value for x in (found, best))
     chance = random_value(ready).value
-    assert value - chance > least * (control - chance)
+    assert value > 0.98 * control
+    # Above a draw at random the spread over trainings is wider: benchmarks/policy_training.json has it.
+    assert value - chance > 0.8 * (control - chance)
 
 
 @pytest.mark.slow
