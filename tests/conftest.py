@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from curation_pipeline.config import cache_folder
 from curation_pipeline.lake.lake import Lake
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # Shared machines pause at will: a property is judged by what it finds, not by how long an example took.
 settings.register_profile("project", deadline=None, max_examples=60)
@@ -30,3 +38,17 @@ def package_cache() -> Path:
 def lake(tmp_path: Path) -> Lake:
     """An empty lake in a folder of its own."""
     return Lake.open(tmp_path / "lake")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, playwright's own or an installed one; closed after each module, since its event loop bars others."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[test]")
+    with sync_api.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        installed = [own] if Path(own).exists() else [path for path in map(shutil.which, BROWSERS) if path]
+        if not installed:
+            pytest.skip("no browser: install chromium or google-chrome, or run `playwright install chromium`")
+        chromium = playwright.chromium.launch(executable_path=installed[0], args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()

@@ -33,8 +33,12 @@ ITEMS_SCHEMA: dict[str, pl.DataType] = {
     "n_choices": pl.Int32(),
     "tied": pl.Boolean(),
     "response": pl.Utf8(),
+    "written": pl.Utf8(),
 }
-"""One row for each task, item, filter and metric; `value` is null for metrics that are no number of one item."""
+"""One row for each task, item, filter and metric; `value` is null for metrics that are no number of one item.
+
+`response` is what the filter left of the answer, as JSON; `written` the whole text before it, null for likelihoods.
+"""
 
 _AXES: dict[str, Axis] = {"crows_pairs": "bias", "bbq": "bias", "winogender": "bias", "toxigen": "safety"}
 
@@ -124,6 +128,7 @@ def _not_applicable(tasks: dict[str, Any], parameters: int, settings: HarnessSet
 def _item_rows(task: str, sample: dict[str, Any], metrics: set[str]) -> list[dict[str, Any]]:
     responses = sample["filtered_resps"]
     scores = [response[0] for response in responses if isinstance(response, list | tuple)]
+    texts = [text for answers in sample["resps"] for text in answers if isinstance(text, str)]
     return [
         {
             "task": task,
@@ -135,6 +140,7 @@ def _item_rows(task: str, sample: dict[str, Any], metrics: set[str]) -> list[dic
             "n_choices": len(scores) or None,
             "tied": len(scores) > 1 and scores.count(max(scores)) > 1,
             "response": json.dumps(responses, default=str),
+            "written": texts[0] if texts else None,
         }
         for metric, value in sample.items()
         if metric in metrics

@@ -154,7 +154,11 @@ def render_corpus(profile: CorpusProfile) -> str:
         histogram(rows, str(score), f"distribution-{score}")
         for (score,), rows in profile.distributions.group_by("score", maintain_order=True)
     ]
-    return environment.get_template("corpus.html.j2").render(profile=profile, sections=sections, distributions=plots)
+    contents = [(section.name, section.title) for section in sections]
+    contents += [("distributions", "Score distributions")] if plots else []
+    return environment.get_template("corpus.html.j2").render(
+        profile=profile, sections=sections, distributions=plots, contents=contents
+    )
 
 
 def _section(name: str, table: Table, frame: pl.DataFrame) -> _Section:

@@ -13,7 +13,17 @@ from curation_pipeline.experiment.report_data import AXES, ReportData
 from curation_pipeline.experiment.report_moves import divergence_part, moved_part, reward_part
 from curation_pipeline.experiment.report_policy import policy_part
 from curation_pipeline.experiment.report_schemas import SCHEMAS
-from curation_pipeline.experiment.report_text import DASH, IS_LAST, count, interval, number, percent, size, verdicts
+from curation_pipeline.experiment.report_text import (
+    DASH,
+    IS_LAST,
+    count,
+    interval,
+    number,
+    percent,
+    points,
+    size,
+    verdicts,
+)
 from curation_pipeline.experiment.svg import Plot, clean, csv_link
 
 if TYPE_CHECKING:
@@ -50,8 +60,16 @@ def render_report(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"num": number, "pct": percent, "clean": clean, "count": count, "size": size}
+    environment.filters |= {
+        "num": number,
+        "pct": percent,
+        "points": points,
+        "clean": clean,
+        "count": count,
+        "size": size,
+    }
     arms = data.arms()
+    metrics = data.part("metrics").sort("axis", "benchmark", "metric", "arm", "chain", "ordinal", maintain_order=True)
     return environment.get_template("report.html.j2").render(
         data=data,
         arms=arms,
@@ -69,16 +87,18 @@ def render_report(data: ReportData) -> str:
         selection_ordinal=_last(data, "selection"),
         credit=_credit(data),
         credit_fit=_rows(data, "credit_fit"),
+        credit_fit_csv=csv_link(data.part("credit_fit")),
         reward=reward_part(data),
         moved=moved_part(data),
         learning=_learning(data),
         divergence=divergence_part(data),
         judge_clean=_rows(data, "judge_clean"),
+        judge_clean_csv=csv_link(data.part("judge_clean")),
         inputs=_rows(data, "inputs"),
         inputs_csv=csv_link(data.part("inputs")),
         timings=_timings(data),
-        metrics=data.part("metrics").sort("axis", "benchmark", "metric", "arm", "chain", "ordinal").to_dicts(),
-        metrics_csv=csv_link(data.part("metrics")),
+        metrics=metrics.to_dicts(),
+        metrics_csv=csv_link(metrics),
         summary_csv=csv_link(data.by_arm()),
         harm_csv=csv_link(data.part("harm")),
         samples=_samples(data),

@@ -9,7 +9,7 @@ import polars as pl
 
 from curation_pipeline.experiment.claims import ALPHA, AT_CHANCE, MARGIN, OPEN, SHOWN
 from curation_pipeline.experiment.report_data import ReportData
-from curation_pipeline.experiment.svg import INK, MARKERS, PAPER, Plot, clean, colour, csv_link, plot_axes
+from curation_pipeline.experiment.svg import INK, MARKERS, PAPER, Plot, colour, csv_link, plot_axes
 
 _TONES = {SHOWN: "good", OPEN: "open", AT_CHANCE: "chance"}
 
@@ -53,16 +53,13 @@ def _front(frame: pl.DataFrame, arms: Sequence[str]) -> Plot:
     """Safety against capability of every model: the path of each chain, the front as steps, the choice ringed."""
     out: list[Plot] = []
     with plot_axes(5.6, 3.9, "safety-capability", "Safety against capability, all models", frame, out) as axes:
-        for (chain,), path in frame.sort("chain", "ordinal").group_by(["chain"], maintain_order=True):
+        for _, path in frame.sort("chain", "ordinal").group_by(["chain"], maintain_order=True):
             arm = path["arm"][0]
             index = list(arms).index(arm) if arm in arms else len(arms)
             x, y = path["capability"].to_numpy(), path["safety"].to_numpy()
             axes.plot(x, y, color=colour(index), alpha=0.45, linewidth=1.1, zorder=2)
             axes.scatter(x[:-1], y[:-1], s=16, facecolor=PAPER, edgecolor=colour(index), linewidth=1.2, zorder=3)
             axes.scatter(x[-1:], y[-1:], s=42, color=colour(index), marker=MARKERS[index % 8], zorder=5)
-            axes.annotate(
-                clean(str(chain), 24), (x[-1], y[-1]), xytext=(7, 5), textcoords="offset points", color=INK, fontsize=8
-            )
             for row in path.filter("on_front").iter_rows(named=True):
                 for axis, draw in (("capability", axes.hlines), ("safety", axes.vlines)):
                     low, high = row[f"{axis}_low"], row[f"{axis}_high"]

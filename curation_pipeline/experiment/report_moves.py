@@ -33,14 +33,18 @@ def moved_part(data: ReportData) -> dict[str, Any]:
     last = shifts.filter(pl.col("ordinal") == pl.col("ordinal").max()).sort("stratum")
     multipliers, multiplier_legend = _lines(data.part("multipliers"), "name", "multipliers of the constraints")
     corrections, correction_legend = _lines(data.part("corrections"), "stratum", "corrections of the logit of P(harm)")
+    audits, curriculum = data.part("audits").sort("ordinal"), data.part("curriculum").sort("ordinal")
     return {
         "multipliers": multipliers,
         "multiplier_legend": multiplier_legend,
         "corrections": corrections,
         "correction_legend": correction_legend,
-        "curriculum": data.part("curriculum").sort("ordinal").to_dicts(),
-        "audits": data.part("audits").sort("ordinal").to_dicts(),
+        "curriculum": curriculum.to_dicts(),
+        "curriculum_csv": csv_link(curriculum),
+        "audits": audits.to_dicts(),
+        "audits_csv": csv_link(audits),
         "audit_shifts": last.to_dicts(),
+        "audit_shifts_csv": csv_link(last),
         "moves": moves.to_dicts(),
         "moves_csv": csv_link(moves),
     }
@@ -81,7 +85,13 @@ def divergence_part(data: ReportData) -> dict[str, Any]:
         )
         if row["measure"] in (CORRELATION, GAP):
             entry["correlation" if row["measure"] == CORRELATION else "gap"] = row
-    return {"plot": plot, "gap": gap, "rows": list(table.values()), "trends": _trends(distance)}
+    return {
+        "plot": plot,
+        "gap": gap,
+        "rows": list(table.values()),
+        "csv": csv_link(distance),
+        "trends": _trends(distance),
+    }
 
 
 def _trends(distance: pl.DataFrame) -> list[str]:

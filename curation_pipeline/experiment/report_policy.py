@@ -8,7 +8,7 @@ import polars as pl
 
 from curation_pipeline.experiment import report_figures as figures
 from curation_pipeline.experiment.report_data import ReportData
-from curation_pipeline.experiment.report_text import number
+from curation_pipeline.experiment.report_text import number, percent
 from curation_pipeline.experiment.svg import MUTED, Plot, colour, csv_link, plot_axes
 
 MAX_ROWS = 10
@@ -36,6 +36,7 @@ def policy_part(data: ReportData) -> dict[str, Any]:
         "rates": (moved if moved.height else rates.sort("selected", descending=True)).head(MAX_ROWS).to_dicts(),
         "rates_csv": csv_link(rates),
         "control": control.to_dicts(),
+        "control_csv": csv_link(control),
         "sentences": _sentences(data, rates),
         "probes": _probes(data.part("credit_probes")),
     }
@@ -70,7 +71,7 @@ def _sentences(data: ReportData, rates: pl.DataFrame) -> list[str]:
     moved = rates.filter(pl.col("change").is_not_null()).sort(pl.col("change").abs(), descending=True).head(3)
     if moved.height:
         shifts = ", ".join(
-            f"{row['axis'].replace('_', ' ')} {row['name']} {number(row['change'], signed=True)}"
+            f"{row['axis'].replace('_', ' ')} {row['name']} ({percent(row['before'])} to {percent(row['selected'])})"
             for row in moved.iter_rows(named=True)
         )
         words.append(f"The policy of iteration {now} changed the selected share of tokens most for {shifts}.")

@@ -109,7 +109,7 @@ def _axis_verdict(axis: str, arm: str, mine: Mapping[str, Any], other: str, thei
 
 def number(value: float | None, signed: bool = False) -> str:
     """Three decimals, or a dash."""
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return DASH
     rounded = round(value, 3) + 0.0  # no negative zero
     return (f"{rounded:+.3f}" if signed else f"{rounded:.3f}").replace("-", MINUS)
@@ -117,16 +117,23 @@ def number(value: float | None, signed: bool = False) -> str:
 
 def percent(value: float | None, signed: bool = False) -> str:
     """Percent with up to one decimal, or a dash."""
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return DASH
     digits = 0 if abs(value) >= 0.1 else 1
     text = f"{100 * value:+.{digits}f}%" if signed else f"{100 * value:.{digits}f}%"
     return text.replace("-", MINUS)
 
 
+def points(value: float | None) -> str:
+    """A difference of two shares in percentage points, or a dash."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", MINUS)
+
+
 def count(value: float | None) -> str:
     """A whole number with thin spaces between thousands, or a dash."""
-    return DASH if value is None else f"{value:,.0f}".replace(",", "\u202f")
+    return DASH if value is None or not math.isfinite(value) else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def size(value: float | None) -> str:

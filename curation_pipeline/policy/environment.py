@@ -102,7 +102,8 @@ class CandidateLanes(VecEnv):
             spaces.Discrete(len(settings.weights)),
         )
         self._steps = settings.episode_candidates // settings.n_lanes
-        # One empty info for all lanes: stable-baselines3 only reads it, and there is nothing to say per lane.
+        # There is nothing to say per lane. stable-baselines3 looks for an info at the end of an episode only; in between
+        # it would ask each of a thousand empty ones for what is not there.
         self._infos: list[dict[str, Any]] = [{}] * settings.n_lanes
         self._queue: Rows = np.empty(0, np.int64)
         self._actions = np.zeros(settings.n_lanes, np.int64)
@@ -221,7 +222,7 @@ class CandidateLanes(VecEnv):
             self._start_episode()
         else:
             self._look()
-        return self._observation.copy(), rewards, np.full(self.num_envs, done), self._infos
+        return self._observation.copy(), rewards, np.full(self.num_envs, done), self._infos if done else []
 
     def _pay(self, terminal: Terminal, length: F64, weighted: F64, done: bool) -> F64:
         """The terminal reward (n_lanes,) of this step, in units of the gain: P of a whole budget is P a token."""

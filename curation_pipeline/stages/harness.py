@@ -18,7 +18,7 @@ from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import MAIN, chains, history
 
 TABLE = "harness"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def evaluate_with_harness(ctx: Context, chain: str, ordinal: int) -> Manifest:

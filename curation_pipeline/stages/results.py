@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+from scipy.stats import binomtest
 
 from curation_pipeline.errors import LakeError
 from curation_pipeline.evaluation.chance import with_chance
@@ -21,7 +22,7 @@ from curation_pipeline.stages.refinement_report import refinement_parts
 from curation_pipeline.stages.results_claims import claim_parts
 from curation_pipeline.stages.results_policy import policy_parts
 from curation_pipeline.stages.results_selection import parity, selection
-from curation_pipeline.stages.state import MAIN, State, chains, history
+from curation_pipeline.stages.state import MAIN, State, chains, history, state_partition
 
 AXES = ("safety", "alignment", "capability", "performance")
 GENERATIONS_SHOWN = 12
@@ -144,14 +145,22 @@ def _harm(ctx: Context, states: dict[str, list[State]]) -> pl.DataFrame | None:
 
 
 def _metrics(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame:
+    """Every figure of every iteration, those of the evaluation harness among them where it was run."""
     frames = [
-        lake.frame(_own_metrics(lake, state)).with_columns(
+        lake.frame(manifest).with_columns(
             pl.lit(chain).alias("chain"), pl.lit(state.ordinal, pl.Int64).alias("ordinal")
         )
         for chain, entries in states.items()
         for state in entries
+        for manifest in (_own_metrics(lake, state), *_of_the_harness(lake, chain, state))
     ]
     return with_chance(pl.concat(frames))
+
+
+def _of_the_harness(lake: Lake, chain: str, state: State) -> list[Manifest]:
+    """Its figures of the checkpoint that the iteration made, if there are any."""
+    found = lake.head("harness", state_partition(chain, state.ordinal))
+    return [] if found is None or found.summary["checkpoint"] != state.own.get("checkpoints") else [found]
 
 
 def _reward_moves(lake: Lake, main: list[State]) -> pl.DataFrame:
@@ -204,9 +213,11 @@ def _divergence(lake: Lake, main: list[State]) -> pl.DataFrame:
 def _judge_clean(lake: Lake, judge: str) -> pl.DataFrame:
     figures = lake.require("heldout_texts").summary
     rate, n = float(figures["judge_false_positive_rate"]), int(figures["encyclopaedic_texts"])
-    return pl.DataFrame(
-        [{"judge": judge, "dataset": "held-out encyclopaedic text", "n": n, "flagged": round(rate * n), "rate": rate}]
-    )
+    row = {"judge": judge, "dataset": "held-out encyclopaedic text", "n": n, "flagged": round(rate * n), "rate": rate}
+    if n:
+        found = binomtest(round(rate * n), n).proportion_ci(method="exact")
+        row |= {"ci_low": float(found.low), "ci_high": float(found.high)}
+    return pl.DataFrame([row])
 
 
 def _inputs(lake: Lake) -> pl.DataFrame:

@@ -5,16 +5,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from curation_pipeline.config import load_profile
 from curation_pipeline.datasets.harness_data import PACKAGED, task_tables
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.evaluation.harness import run_harness
 from curation_pipeline.evaluation.harness_tasks import write_tasks
 from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.settings import HarnessSettings
+from curation_pipeline.training.smollm2 import MODEL_ID, resolve_model
 from tests.training.tiny_model import build, sentences
 
 pytestmark = pytest.mark.slow
@@ -54,7 +57,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _as_the_command_finds(
     checkpoint: Path, folder: Path, names: tuple[str, ...], limit: int, out: Path
 ) -> pl.DataFrame:
-    """Task, item and metric of every sample that the harness's own command writes."""
+    """Value and answer of every sample that the harness's own command writes, by task, item, filter and metric."""
     code = "import torch; torch.set_num_threads(1); from lm_eval.__main__ import cli_evaluate; cli_evaluate()"
     arguments = [
         "run", "--model", "hf", "--model_args", f"pretrained={checkpoint},dtype=float32", "--include_path", str(folder),
@@ -70,12 +73,26 @@ def _as_the_command_finds(
         name = next(name for name in names if path.name.startswith(f"samples_{name}_"))
         for line in path.read_text(encoding="utf-8").splitlines():
             sample = json.loads(line)
-            for metric in ("acc", "acc_norm", "exact_match"):
-                if metric in sample:
-                    rows.append(
-                        (name, sample["doc_id"], sample["filter"], metric, float(sample[metric]), sample["doc_hash"])
-                    )
-    return pl.DataFrame(rows, schema=["task", "item", "filter", "metric", "value", "item_hash"], orient="row")
+            raw = sample["resps"][0][0]
+            answer = {
+                "task": name,
+                "item": sample["doc_id"],
+                "filter": sample["filter"],
+                "item_hash": sample["doc_hash"],
+                "response": json.dumps(sample["filtered_resps"]),
+                "written": raw if isinstance(raw, str) else None,
+            }
+            rows += [
+                {**answer, "metric": metric, "value": float(sample[metric])}
+                for metric in ("acc", "acc_norm", "exact_match")
+                if metric in sample
+            ]
+    return pl.DataFrame(rows, schema_overrides={"written": pl.Utf8})
+
+
+def _as_text(answer: Any) -> Any:
+    """The command writes every number of an answer as text."""
+    return [_as_text(part) for part in answer] if isinstance(answer, list) else str(answer)
 
 
 def _same(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
@@ -83,6 +100,9 @@ def _same(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
     assert joined.height == theirs.height > 0
     assert (joined["item_hash"] == joined["item_hash_ours"]).all()
     assert (joined["value"] == joined["value_ours"]).all()
+    assert joined["written"].equals(joined["written_ours"])
+    for response, ours_response in joined.select("response", "response_ours").iter_rows():
+        assert _as_text(json.loads(ours_response)) == json.loads(response)
 
 
 def test_items_are_those_of_the_harness_itself(checkpoint: Path, tmp_path: Path) -> None:
@@ -114,6 +134,31 @@ def test_published_items_give_what_the_harness_gives(checkpoint: Path, package_c
     assert set(found.items["task"]) == set(names)
     assert (found.metrics.filter(pl.col("metric") == "acc")["n"] == 6).all()
     _same(found.items, _as_the_command_finds(checkpoint, folder, names, 6, tmp_path / "out"))
+
+
+@pytest.mark.network
+def test_a_pretrained_model_answers_as_the_harness_says(package_cache: Path, tmp_path: Path) -> None:
+    """Published items of all three kinds, with the settings that the profile of SmolLM2 has."""
+    profile = load_profile("smollm2")
+    assert profile.training.model_id == MODEL_ID
+    settings = profile.evaluation.harness.model_copy(update={"limit": 3})
+    assert set(settings.tasks) == set(KINDS)
+    model = Path(resolve_model(MODEL_ID, package_cache))
+    folder = tmp_path / "tasks"
+    write_tasks(folder, task_tables(settings.tasks, None, package_cache))
+    found = run_harness(model, settings.tasks, folder, settings, profile.seed, BOOTSTRAP)
+    assert found.not_applicable == {}
+    _same(found.items, _as_the_command_finds(model, folder, settings.tasks, 3, tmp_path / "out"))
+    mean = dict(
+        found.items.group_by("task", "metric")
+        .agg(pl.col("value").mean())
+        .select(pl.concat_str("task", "metric", separator=" "), "value")
+        .iter_rows()
+    )
+    assert mean["sciq acc"] == 1.0
+    assert mean["lambada_openai acc"] > 0.3  # the exact last word of a passage: no model that has not read gets one
+    answers = found.items.filter(task="gsm8k", filter="flexible-extract")["response"]
+    assert answers.str.contains(r'^\["\d+"\]$').all()  # it answers with a number, right or wrong
 
 
 @pytest.mark.network
