@@ -27,11 +27,14 @@ ui: $(READY) ## open the Dagster web UI with its daemon, on this machine only
 report: $(READY) ## print the results table and the path of the HTML report
 	$(BIN)/curate report
 
+# A worker a core, each with whole files (tests/conftest.py).
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup --durations 12
+
 test: $(READY) lint ## check the code and run every test
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-fast: $(READY) ## run the tests that take seconds
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY) ## format check, lint, types, layers
 	$(BIN)/ruff format --check .

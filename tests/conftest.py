@@ -26,6 +26,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file together, and all end-to-end tests, on one worker: they share models and a run that take minutes."""
+    for item in items:
+        ours = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("e2e" if ours.parts[0] == "e2e" else str(ours)))
+
+
 @pytest.fixture(scope="session")
 def package_cache() -> Path:
     """The folder of downloaded package archives, shared with the demo."""

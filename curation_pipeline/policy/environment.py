@@ -102,7 +102,7 @@ class CandidateLanes(VecEnv):
             spaces.Discrete(len(settings.weights)),
         )
         self._steps = settings.episode_candidates // settings.n_lanes
-        # There is nothing to say per lane. stable-baselines3 looks for an info at the end of an episode only; in between
+        # There is nothing to say per lane. stable-baselines3 looks for one at the end of an episode only; in between
         # it would ask each of a thousand empty ones for what is not there.
         self._infos: list[dict[str, Any]] = [{}] * settings.n_lanes
         self._queue: Rows = np.empty(0, np.int64)
