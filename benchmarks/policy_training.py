@@ -33,6 +33,7 @@ import torch
 from baselines import one_shot_credit
 from dummy_lanes import candidates_per_second
 
+from curation_pipeline.errors import TrainingDivergedError
 from curation_pipeline.policy.artefact import load_policy
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.curated_set import prepare
@@ -142,7 +143,10 @@ def run(pool: SyntheticPool, case: str, seed: int, known: dict[float, Scores]) -
 
 
 def run_terminal(pool: SyntheticPool, seed: int) -> list[dict[str, Any]]:
-    """P of the policy that is paid the truth of its set, and of what does not see it, or sees it through 36 probes."""
+    """P of the policy that is paid the truth of its set, and of what does not see it, or sees it through 36 probes.
+
+    P is None where a training ended by selecting nothing.
+    """
     goal = objective(pool, BUDGET_SHARE)
     credit = one_shot_credit(pool, seed)
     informed = Objective(0.4, 0.1, 0.5, 0.1, credit, goal.budget_tokens)
@@ -159,7 +163,11 @@ def run_terminal(pool: SyntheticPool, seed: int) -> list[dict[str, Any]]:
     rows = []
     for name, (what, settings, terminal) in arms.items():
         with tempfile.TemporaryDirectory() as folder:
-            train_policy(pool.pool, what, settings, seed, None, Path(folder), terminal=terminal)
+            try:
+                train_policy(pool.pool, what, settings, seed, None, Path(folder), terminal=terminal)
+            except TrainingDivergedError:
+                rows.append({"arm": name, "seed": seed, "P": None})
+                continue
             policy = load_policy(Path(folder))
         scores = score_pool(policy, pool.pool, what, what.budget_tokens)
         rows.append({"arm": name, "seed": seed, "P": performance(pool, scores, goal.budget_tokens, seed)})
@@ -193,7 +201,7 @@ def spread(values: np.ndarray) -> dict[str, float]:
 def paired(rows: pl.DataFrame, arm: str, control: str) -> dict[str, float]:
     """Mean difference in P of runs on the same pool and seed, with a 95% interval by bootstrap over the runs."""
     wide = rows.pivot("arm", index=["pool", "seed"], values="P")
-    difference = (wide[arm] - wide[control]).to_numpy()
+    difference = (wide[arm] - wide[control]).drop_nulls().to_numpy()
     rng = np.random.default_rng(0)
     means = difference[rng.integers(0, len(difference), (4_000, len(difference)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -278,7 +286,11 @@ def main() -> None:
         frame = pl.DataFrame(rows)
         arms = frame["arm"].unique(maintain_order=True).to_list()
         result["zeta"] = ZETA
-        result["arms"] = {arm: spread(frame.filter(arm=arm)["P"].to_numpy()) for arm in arms}
+        of_arm = {arm: frame.filter(arm=arm)["P"] for arm in arms}
+        result["arms"] = {
+            arm: {**spread(found.drop_nulls().to_numpy()), "collapsed": found.null_count()}
+            for arm, found in of_arm.items()
+        }
         result["against"] = {
             control: {arm: paired(frame, arm, control) for arm in arms if arm.startswith("PPO")}
             for control in arms
