@@ -74,6 +74,7 @@ bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on t
 bench-policy: $(READY) ## measure training, and deciding at up to 10 million documents
 	mkdir -p $(BENCH_OUT)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --out $(BENCH_OUT)/policy_training.json $(BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --speed --out $(BENCH_OUT)/policy_speed.json $(BENCH)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_scale.py --out $(BENCH_OUT)/policy_scale.json $(BENCH)
 
 bench-loop: $(READY) ## measure the closed loop and priced queries against the closed form

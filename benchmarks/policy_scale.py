@@ -67,6 +67,7 @@ def train(folder: Path) -> None:
 
 def tile(made: SyntheticPool, n: int, path: Path) -> None:
     """A pool of n documents in a Parquet file, sorted by doc_id as the lake's are."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(n)
@@ -82,7 +83,9 @@ def tile(made: SyntheticPool, n: int, path: Path) -> None:
         left = pl.concat([left, frame]) if left.height else frame
         while left.height >= ROW_GROUP or (number == tiles - 1 and left.height):
             table = left.head(ROW_GROUP).to_arrow(compat_level=pl.CompatLevel.oldest())
-            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            # As the lake writes a pool: no dictionaries of numbers.
+            texts = [field.name for field in table.schema if field.type == pa.large_string()]
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="lz4", use_dictionary=texts)
             writer.write_table(table)
             left = left.slice(ROW_GROUP)
     assert writer is not None
@@ -106,8 +109,7 @@ def decide(policy: Path, path: Path, workers: int) -> dict[str, float]:
         draft = Draft(Path(folder))
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
-            for rows, scores, drawn in decided.parts(COLUMNS):
-                tables.add(rows, scores, drawn)
+            tables.extend(decided.parts(COLUMNS))
         summary = tables.summary(budget)
         ended = time.perf_counter()
     kilobytes = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_END: Final = object()
 
 
 class Map(Protocol):
@@ -76,3 +77,18 @@ def map_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers
     """
     with started(min(workers, len(tasks))) as run:
         yield from run(function, tasks)
+
+
+def ahead(items: Iterator[Result]) -> Iterator[Result]:
+    """The same items, each made in a thread while the caller works on the one before.
+
+    It pays where both are work outside of the interpreter, such as reading, decoding and writing tables.
+
+    Raises:
+        Exception: whatever making an item raised.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, _END)
+        while (found := following.result()) is not _END:
+            following = thread.submit(next, items, _END)
+            yield found  # type: ignore[misc]  # not the end, hence an item

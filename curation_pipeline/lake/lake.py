@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -59,9 +59,9 @@ class Draft:
         """Add a Parquet file ``<name>.parquet``."""
         frame.write_parquet(self.folder / f"{name}.parquet", compression="zstd")
 
-    def keyed(self, frame: pl.DataFrame, name: str = "data") -> None:
-        """Add a Parquet file sorted by doc_id, for `keyed.lookup`."""
-        write_keyed(frame, self.folder / f"{name}.parquet")
+    def keyed(self, frame: pl.DataFrame, name: str = "data", compression: Literal["zstd", "lz4"] = "zstd") -> None:
+        """Add a Parquet file sorted by doc_id, for `keyed.lookup`; see `keyed.write_keyed`."""
+        write_keyed(frame, self.folder / f"{name}.parquet", compression=compression)
 
     @contextmanager
     def writer(self, schema: dict[str, pl.DataType], name: str = "data") -> Iterator[Callable[[pl.DataFrame], None]]:

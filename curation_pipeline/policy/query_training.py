@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Logger
 from curation_pipeline.errors import DataError, TrainingDivergedError
 from curation_pipeline.policy.artefact import save_policy
 from curation_pipeline.policy.objective import Objective
-from curation_pipeline.policy.ppo import _own_randomness
+from curation_pipeline.policy.ppo import own_surroundings
 from curation_pipeline.policy.query_environment import QueryEpisode, QueryLanes, observed_names
 from curation_pipeline.policy.query_settings import QuerySettings
 from curation_pipeline.policy.query_views import training_views
@@ -76,7 +76,7 @@ def train_query_policy(
     views = training_views(known, objective, pool_tokens, settings, queries, derive(seed, "views"))
     lanes = QueryLanes(views, generator(seed, "lanes"), known.height / documents)
     units = list(queries.net_arch)
-    with _own_randomness():
+    with own_surroundings():
         model = PPO(
             "MlpPolicy",
             lanes,

@@ -9,7 +9,6 @@ number of workers change no byte of a batch, and any shard can be decided again 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -185,21 +184,10 @@ class Decided:
     plan: Plan
 
     def parts(self, columns: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Scores, Drawn]]:
-        """The decisions, shard by shard, beside these columns of the pool.
-
-        The next shard is read in a thread while the caller writes one: both are work outside of the interpreter.
-        """
-
-        def part(number: int) -> tuple[pl.DataFrame, Scores, Drawn]:
-            record = _Record.load(self.paths[number])
-            return self.shards[number].frame(columns), *self.plan.finish(record.kept, record.unit)
-
-        with ThreadPoolExecutor(1) as ahead:
-            following = ahead.submit(part, 0)
-            for number in range(1, len(self.shards)):
-                found, following = following.result(), ahead.submit(part, number)
-                yield found
-            yield following.result()
+        """The decisions, shard by shard, beside these columns of the pool."""
+        for shard, path in zip(self.shards, self.paths, strict=True):
+            record = _Record.load(path)
+            yield shard.frame(columns), *self.plan.finish(record.kept, record.unit)
 
 
 def decide_pool(

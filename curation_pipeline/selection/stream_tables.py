@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import polars as pl
 
+from curation_pipeline.engine.local import ahead
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.draw import Drawn, batch_rows, decision_rows
@@ -15,6 +17,25 @@ COLUMNS = ("doc_id", "n_tokens", "p_harm", "stratum", *_AXES)
 """What of a pool's rows the tables and their figures need."""
 
 Append = Callable[[pl.DataFrame], None]
+Decisions = tuple[pl.DataFrame, Scores, Drawn]
+"""Rows of the pool, in its order, with what was decided about them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The rows of one part."""
+
+    decisions: pl.DataFrame
+    batch: pl.DataFrame
+    tally: pl.DataFrame
+    threshold: float
+
+    @classmethod
+    def of(cls, part: Decisions) -> _Made:
+        rows, scores, drawn = part
+        decided = decision_rows(rows["doc_id"], scores, drawn)
+        tally = _tally(rows.with_columns(decided["drawn"], decided["weight"]))
+        return cls(decided, batch_rows(rows["doc_id"], rows["n_tokens"], drawn), tally, float(drawn.threshold))
 
 
 class DrawTables:
@@ -30,20 +51,24 @@ class DrawTables:
         self._batch = batch
         self._tallies: list[pl.DataFrame] = []
 
-    def add(self, rows: pl.DataFrame, scores: Scores, drawn: Drawn) -> None:
-        """Append one part.
+    def extend(self, parts: Iterable[Decisions]) -> float:
+        """Append parts; each is read and made into rows in threads while the one before is written.
 
         Args:
-            rows: of the pool, with ``COLUMNS``, in the order of the scores.
-            scores: of these rows.
-            drawn: who of them is drawn.
+            parts: rows of the pool with ``COLUMNS``, the scores of these rows, and who of them is drawn.
+
+        Returns:
+            The threshold of the draw, -1 without any part.
         """
-        decided = decision_rows(rows["doc_id"], scores, drawn)
-        # Small row groups, so that a lookup by doc_id reads few rows (see ``lake.keyed``).
-        for start in range(0, decided.height, ROW_GROUP):
-            self._decisions(decided.slice(start, ROW_GROUP))
-        self._batch(batch_rows(rows["doc_id"], rows["n_tokens"], drawn))
-        self._tallies.append(_tally(rows.with_columns(decided["drawn"], decided["weight"])))
+        threshold = -1.0
+        for made in ahead(map(_Made.of, ahead(iter(parts)))):
+            # Small row groups, so that a lookup by doc_id reads few rows (see ``lake.keyed``).
+            for start in range(0, made.decisions.height, ROW_GROUP):
+                self._decisions(made.decisions.slice(start, ROW_GROUP))
+            self._batch(made.batch)
+            self._tallies.append(made.tally)
+            threshold = made.threshold
+        return threshold
 
     def summary(self, budget: int) -> dict[str, object]:
         """Figures of the batch for people: size, effective size, token shares before and after the draw."""

@@ -195,7 +195,7 @@ def candidate_pool(ctx: Context, chain: str, ordinal: int) -> Manifest:
         frame = admitted(frame, gate.max_p_harm)
         if frame.is_empty():
             raise DataError(f"curriculum stage {gate.stage['name']!r} lets no document in: raise its `max_p_harm`")
-        draft.keyed(frame)
+        draft.keyed(frame, compression="lz4")
         tokens = frame["n_tokens"].sum()
         by_bin = frame.group_by("toxicity_bin").agg(pl.col("n_tokens").sum()).sort("toxicity_bin")
         draft.summary.update(

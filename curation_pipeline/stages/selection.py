@@ -19,12 +19,12 @@ from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.selection.bad_words import WORD_LIST
 from curation_pipeline.selection.baselines import NEEDS, baseline
-from curation_pipeline.selection.draw import BATCH, DECISIONS, Drawn, draw
+from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
-from curation_pipeline.selection.protocol import Scores, Selector
+from curation_pipeline.selection.protocol import Selector
 from curation_pipeline.selection.stream import decide_pool, shards_of
-from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
+from curation_pipeline.selection.stream_tables import COLUMNS, Decisions, DrawTables
 from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flags, rule_tables
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
@@ -207,21 +207,16 @@ def _draw(
             parts = _at_once(chosen, path, budget, seed)
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
-            threshold = -1.0
-            for rows, scores, drawn in parts:
-                tables.add(rows, scores, drawn)
-                threshold = drawn.threshold
+            threshold = tables.extend(parts)
         draft.summary.update(tables.summary(budget))
-        draft.summary["threshold"] = float(threshold)
+        draft.summary["threshold"] = threshold
 
     return ctx.lake.build(recipe, make)
 
 
-Decisions = Iterator[tuple[pl.DataFrame, Scores, Drawn]]
-"""Rows of the pool, in its order, with what was decided about them."""
-
-
-def _in_shards(ctx: Context, selector: PolicySelector, path: Path, budget: int, seed: int, scratch: Path) -> Decisions:
+def _in_shards(
+    ctx: Context, selector: PolicySelector, path: Path, budget: int, seed: int, scratch: Path
+) -> Iterator[Decisions]:
     """A trained policy decides the pool shard by shard."""
     rule = policy_rule(load_policy(selector.folder))
     objective = with_budget(selector.objective, budget)
@@ -229,7 +224,7 @@ def _in_shards(ctx: Context, selector: PolicySelector, path: Path, budget: int, 
     yield from decided.parts(COLUMNS)
 
 
-def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Decisions:
+def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Iterator[Decisions]:
     """A baseline sees the whole pool, since it ranks or counts over it."""
     frame = pl.read_parquet(path)
     pool = Pool.from_frame(frame)

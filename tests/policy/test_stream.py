@@ -219,8 +219,7 @@ def test_figures_of_a_batch_follow_from_its_tables(
     batch: list[pl.DataFrame] = []
     tables = DrawTables(decisions.append, batch.append)
     decided = decide_pool(shards_of([file], 900), policy_rule(policy), objective(made.budget_tokens), 3, tmp_path)
-    for rows, scores, drawn in decided.parts(COLUMNS):
-        tables.add(rows, scores, drawn)
+    tables.extend(decided.parts(COLUMNS))
     found = tables.summary(made.budget_tokens)
     chosen = pl.concat(decisions).filter("drawn").join(made.frame, on="doc_id", maintain_order="left")
     kept = pl.concat(batch)
