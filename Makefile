@@ -28,7 +28,7 @@ report: $(READY) ## print the results table and the path of the HTML report
 	$(BIN)/curate report
 
 # A worker a core, each with whole files (tests/conftest.py).
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup --durations 12
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder --durations 12
 
 test: $(READY) lint ## check the code and run every test
 	$(PYTEST)

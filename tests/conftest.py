@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -26,12 +26,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-@pytest.hookimpl(tryfirst=True)
+END_TO_END = "tests/e2e/"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file together, and all end-to-end tests, on one worker: they share models and a run that take minutes."""
-    for item in items:
-        ours = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("e2e" if ours.parts[0] == "e2e" else str(ours)))
+    """The end-to-end tests first: they take longest, and begun last would leave one worker alone with them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file together, and all end-to-end tests, on one worker: they share models and a run that take minutes.
+
+    ``--dist loadgroup`` would say so by marks, but pytest-xdist 3.8 does not get them across with pytest 9.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
