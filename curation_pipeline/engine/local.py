@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from itertools import islice
+from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_END: Final = object()
 
 
 class Map(Protocol):
@@ -87,8 +87,12 @@ def ahead(items: Iterator[Result]) -> Iterator[Result]:
     Raises:
         Exception: whatever making an item raised.
     """
+
+    def one() -> list[Result]:
+        return list(islice(items, 1))
+
     with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, items, _END)
-        while (found := following.result()) is not _END:
-            following = thread.submit(next, items, _END)
-            yield found  # type: ignore[misc]  # not the end, hence an item
+        following = thread.submit(one)
+        while found := following.result():
+            following = thread.submit(one)
+            yield from found

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from curation_pipeline.policy.card import policy_card
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.curated_set import Duals, prepare
 from curation_pipeline.policy.environment import CandidateLanes, Episode
-from curation_pipeline.policy.ppo import _load, _model, train_policy
+from curation_pipeline.policy.ppo import TrainingSummary, _load, _model, train_policy
 from curation_pipeline.policy.recorder import settled
 from curation_pipeline.policy.scoring import load_policy, policy_state, score_pool, state_observations
 from curation_pipeline.policy.set_value import random_value, set_value
@@ -25,6 +27,8 @@ from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Selector
 
 from .conftest import SMALL, Trained, objective
+
+Trainings = Callable[[float, int], tuple[TrainingSummary, float]]
 
 
 def drawn_weights(selector: Selector, pool: SyntheticPool) -> np.ndarray:
@@ -62,24 +66,60 @@ def test_training_is_healthy(trained: Trained) -> None:
     assert np.mean(gains[-2:]) > np.mean(gains[:2]), "the reward itself falls while the market tightens"
 
 
+HALF = 196_608
+"""Half of the default number of candidates."""
+# Not strict: which of the trainings it is depends on the processor's last bits.
+LOSES_BY_WEIGHTS = pytest.mark.xfail(
+    reason="three full trainings of sixty lose value by their loss weights (benchmarks/policy_training.json), and this "
+    "one does: .92 of the closed form's value above random, where half of the training has 1.11",
+    strict=False,
+)
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
+    """A training for a share of the pool's tokens with a number of candidates, and its value above random."""
+
+    @cache
+    def run(share: float, candidates: int) -> tuple[TrainingSummary, float]:
+        pool = synthetic_pool(101)
+        goal = objective(int(share * pool.pool.total_tokens))
+        settings = PolicySettings(cold_start_candidates=candidates)
+        folder = tmp_path_factory.mktemp("training")
+        summary = train_policy(pool.pool, goal, settings, 1, None, folder)
+        policy = load_policy(folder)
+        ready = prepare(pool.pool, goal, policy.normaliser, settings)
+        found = score_pool(policy, pool.pool, goal, goal.budget_tokens)
+        best = closed_form_scores(pool.pool, goal, settings, goal.budget_tokens, 1)
+        value, control = (set_value(ready, x.probability, x.weight).value for x in (found, best))
+        chance = random_value(ready).value
+        assert value > 0.98 * control
+        return summary, (value - chance) / (control - chance)
+
+    return run
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("candidates", [PolicySettings().cold_start_candidates, HALF])
 @pytest.mark.parametrize("share", [0.2, 0.13])
-def test_the_full_training_meets_its_budget(tmp_path: Path, share: float) -> None:
-    pool = synthetic_pool(101)
-    goal = objective(int(share * pool.pool.total_tokens))
-    summary = train_policy(pool.pool, goal, PolicySettings(), 1, None, tmp_path)
-    uses = [episode.budget_use for episode in summary.episodes]
+def test_a_training_meets_its_budget(trainings: Trainings, share: float, candidates: int) -> None:
+    uses = [episode.budget_use for episode in trainings(share, candidates)[0].episodes]
     assert np.mean(uses[-5:]) == pytest.approx(1, abs=0.05)
     assert min(uses[1:]) > 0.3, "no episode selects nothing"
-    policy = load_policy(tmp_path)
-    ready = prepare(pool.pool, goal, policy.normaliser, PolicySettings())
-    found = score_pool(policy, pool.pool, goal, goal.budget_tokens)
-    best = closed_form_scores(pool.pool, goal, PolicySettings(), goal.budget_tokens, 1)
-    value, control = (set_value(ready, x.probability, x.weight).value for x in (found, best))
-    chance = random_value(ready).value
-    assert value > 0.98 * control
-    # Above a draw at random the spread over trainings is wider: benchmarks/policy_training.json has it.
-    assert value - chance > 0.8 * (control - chance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("share", "candidates"),
+    [
+        (0.2, HALF),
+        (0.13, HALF),
+        (0.2, PolicySettings().cold_start_candidates),
+        pytest.param(0.13, PolicySettings().cold_start_candidates, marks=LOSES_BY_WEIGHTS),
+    ],
+)
+def test_a_training_reaches_the_value_of_the_closed_form(trainings: Trainings, share: float, candidates: int) -> None:
+    assert trainings(share, candidates)[1] > 0.98
 
 
 @pytest.mark.slow
