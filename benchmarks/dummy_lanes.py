@@ -28,7 +28,7 @@ class Market:
         self.lanes = prepared.settings.n_lanes
         self.steps = prepared.settings.episode_candidates // self.lanes
         self.share = prepared.budget / float(prepared.length.sum())
-        self.duals, self.pressure = Duals(), max(0.4 / self.share, 1.0)
+        self.duals, self.pressure = Duals(), max(0.7 / self.share, 1.0)
         self.start()
 
     def start(self) -> None:

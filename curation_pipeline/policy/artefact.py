@@ -20,6 +20,8 @@ from curation_pipeline.policy.settings import PolicySettings
 _WEIGHTS = "policy.safetensors"
 _RECORD = "policy.json"
 _NETWORK = "network."
+VERSION = 2
+"""Of the inputs: 2 shows what is paid and charged in the unit of the reward."""
 _ROWS = 4096
 """Observations that go through the network at once: few enough that its layers stay in the cache."""
 
@@ -88,6 +90,7 @@ def save_policy(
     (folder / _WEIGHTS).write_bytes(save(arrays))
     record = {
         "architecture": {
+            "version": VERSION,
             "inputs": list(observation_names),
             "hidden": list(settings.net_arch),
             "activation": "relu",
@@ -107,13 +110,15 @@ def load_policy(folder: Path) -> ScoringPolicy:
 
     Raises:
         MissingModelError: the folder lacks one of its two files.
-        ConfigError: the two files do not belong together.
+        ConfigError: the two files do not belong together, or an earlier version of this package wrote them.
     """
     for name in (_WEIGHTS, _RECORD):
         if not (folder / name).is_file():
             raise MissingModelError(f"no {name} in {folder}; train a policy or name another parent")
     arrays = load_file(folder / _WEIGHTS)
     record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    if record["architecture"].get("version") != VERSION:
+        raise ConfigError(f"{folder}: an earlier version trained this policy on other inputs; start the loop anew")
     inputs = tuple(record["architecture"]["inputs"])
     network = {name.removeprefix(_NETWORK): value for name, value in arrays.items() if name.startswith(_NETWORK)}
     if network["mlp_extractor.policy_net.0.weight"].shape[1] != len(inputs):

@@ -246,22 +246,28 @@ class CuratedSet:
         return Worth(gain, penalty, relative)
 
     def observe(self, rows: Rows | slice, worth: Worth, price: float, duals: Duals, progress: float) -> F32:
-        """Observations (m, f + 15) in the order of ``Prepared.observation_names``."""
+        """Observations (m, f + 15) in the order of ``Prepared.observation_names``.
+
+        What is paid or charged at this state is seen in the unit of the reward: novelty less that of the pool's mean,
+        the ratio of the cell, credit, bonus, price and lambda_T. In units of their own they differ by a factor of a
+        hundred, and Adam learns what is small slowly: twice as many updates reached less.
+        """
         prepared, objective = self.prepared, self.prepared.objective
+        population, unit = prepared.population, prepared.reward_unit
         smoothed = self.mass + self.prior
         observation = np.empty((len(worth.gain), len(prepared.observation_names)), np.float32)
         first = prepared.features.shape[1]
         second = first + len(STATE_FEATURES)
         observation[:, :first] = prepared.features[rows]
-        observation[:, first:second] = worth.relative
+        observation[:, first:second] = (worth.relative - population.relative_centre) * population.relative_scale
         observation[:, second:] = (
             progress,
             self.drawn / self.budget,
             (self.totals[2] + self.prior * prepared.population.mean_harm) / smoothed,
             (self.totals[3] + self.prior * prepared.population.mean_alignment) / smoothed,
             smoothed / (self.drawn + self.prior),
-            price,
-            duals.toxicity,
+            price / unit,
+            duals.toxicity / unit,
             objective.last_safety - 0.5,
             objective.last_capability - 0.5,
             objective.curriculum_stage,
@@ -314,7 +320,9 @@ class CuratedSet:
     def _group_bonus(self, rows: Rows | slice, duals: Duals) -> F64:
         prepared = self.prepared
         multiplier = np.array([duals.groups.get(name, 0.0) for name in prepared.floor_names])
-        bonus: F64 = (prepared.benign[rows] - prepared.floor) @ multiplier
+        benign = prepared.benign[rows]
+        # Between the rare violations no group has a multiplier, and this is asked for every candidate.
+        bonus: F64 = (benign - prepared.floor) @ multiplier if multiplier.any() else np.zeros(len(benign))
         return bonus
 
 

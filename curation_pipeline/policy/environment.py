@@ -27,9 +27,13 @@ _CORRECTION = 2.0
 power of it. With 1 the budget use of an episode spread by .06, with 2 by .04 (six trainings)."""
 _MOST_PRESSURE = 5.0
 """Bound on what best responses are asked for over what is wanted, both ways."""
-_TIGHTENING = 0.6
-"""An untrained policy's share of the candidates falls to the budget's at this rate an episode. Faster, it was punished
-for nearly everything at once and spent nothing in the second episode."""
+_MOST_WANTED = 0.9
+"""Best responses are asked for no more than this share of a row. The price that sells the last document of a row too is
+that of an outlier: it paid for everything tenfold, and spoiled what the value network had learned."""
+_TIGHTENING = 0.7
+"""What the market wants of an untrained policy falls to the budget at this rate an episode, while rows pay at least
+nothing. By the clock alone, or from a share at which random choices lose, the policy was punished for nearly everything
+at once, spent nothing in the second or third episode, and one training of ten on a small pool never came back."""
 _AIM_RATE, _MISSED, _MOST_AIM = 0.3, 0.05, 1.25
 """Integral control over episodes: its rate, the most that one episode may count, and the bound on the aim."""
 
@@ -66,8 +70,9 @@ class CandidateLanes(VecEnv):
         rng: shuffles the pool.
         duals: where the slow duals start (a parent's end).
         keep: the share of candidates that the policy keeps at the start, if it is more than the budget's: the market
-            then begins there and tightens until the budget is met. An untrained policy that meets the final price at
-            once loses more than it gains with any document and learns to select nothing.
+            then begins there and tightens, as fast as the policy learns to gain, until the budget is met. An untrained
+            policy that meets the final price at once loses more than it gains with any document and learns to select
+            nothing.
         terminal: P of the whole set, paid with ``terminal_weight``. With gamma above 0 each lane is paid at the end of
             the episode what its documents added to P. With gamma = 0 that would reach the last action only, so each
             candidate is paid at once what it would add to the set that the last episode ended with.
@@ -165,9 +170,10 @@ class CandidateLanes(VecEnv):
         # a small excess would otherwise throw the price far outside of what the policy has learned.
         nominal = self.prepared.budget / float(self.prepared.length.sum())
         left = (self.aim - self.curated.drawn / self.curated.budget) / (self._tokens_left / self._tokens) / self.aim
+        share = float(np.clip(left, 1.0 / _SLACK, _SLACK))
         wanted = self.aim * nominal * float(length.sum())
-        self._asked = float(np.clip(left, 1.0 / _SLACK, _SLACK)) * wanted
-        target = float(np.clip(left, 1.0 / _SLACK, _SLACK)) ** _CORRECTION * wanted * self.pressure
+        self._asked = share * wanted
+        target = min(share**_CORRECTION * wanted * self.pressure, _MOST_WANTED * float(length.sum()))
         cleared = clearing_price(self.curated.critical_price(self._rows, self._worth), length, target)
         # The price of a full set says nothing about an empty one, so an episode starts at its own.
         rate = self.prepared.settings.price_rate
@@ -198,9 +204,11 @@ class CandidateLanes(VecEnv):
         length = self.prepared.length[self._rows]
         taken = float(length[weighted > 0].sum())
         pressure = self.pressure * np.exp(self.prepared.settings.pressure_rate * (1.0 - min(taken / self._asked, 2.0)))
-        self.pressure = float(np.clip(pressure, 1.0 / _MOST_PRESSURE, _MOST_PRESSURE))
+        # What the market cannot ask for is not added up either, or it would have to be unlearned.
+        most = max(_MOST_WANTED * float(length.sum()) / self._asked, 1.0)
+        self.pressure = float(np.clip(pressure, 1.0 / _MOST_PRESSURE, min(most, _MOST_PRESSURE)))
         self._tokens_left -= float(length.sum())
-        if not self._tight:
+        if not self._tight and paid.mean() >= 0.0:
             self.aim = max(self.aim * float(np.exp(-_TIGHTENING / self._steps)), 1.0)
             self._tight = self.aim == 1.0
         self._counts += np.bincount(self._actions, minlength=len(self.weights))

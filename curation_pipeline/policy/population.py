@@ -111,6 +111,18 @@ class Population:
         """The budget in normalised tokens, at most the whole pool."""
         return min(self.objective.budget_tokens / self.tokens, 1.0) * self.documents
 
+    @property
+    def relative_centre(self) -> F64:
+        """(5,) of the state-relative features: the novelty of the mean document beside the whole pool, else 0."""
+        return np.array([0.0, 0.0, 1.0 - float(self.mean_phi @ self.mean_phi), 0.0, 0.0])
+
+    @property
+    def relative_scale(self) -> F64:
+        """(5,) what a unit of each state-relative feature moves the reward by; the stratum's ratio enters none: 1."""
+        objective, part = self.objective, self.settings.novelty_share
+        paid = np.array([objective.gamma * (1.0 - part), objective.gamma * part, objective.eta, 1.0])
+        return np.array([1.0, *(paid / self.reward_unit)])
+
     @classmethod
     def of(
         cls,

@@ -22,7 +22,7 @@ from torch.distributions import Distribution
 
 from curation_pipeline.errors import ConfigError, TrainingDivergedError
 from curation_pipeline.policy.artefact import load_policy, save_policy
-from curation_pipeline.policy.curated_set import Prepared, prepare
+from curation_pipeline.policy.curated_set import prepare
 from curation_pipeline.policy.environment import CandidateLanes, Episode
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
@@ -33,8 +33,9 @@ from curation_pipeline.policy.terminal import Terminal, surrogate_terminal
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import derive, generator
 
-_FIRST_KEEP = 0.4
-"""Share of candidates that an untrained policy keeps, unless the budget asks for more."""
+_FIRST_KEEP = 0.7
+"""Share of candidates that an untrained policy keeps, unless the budget asks for more: at the price that clears the
+market there, choices at random neither gain nor lose."""
 
 _COLLAPSED = 0.1
 """A policy that uses less than this share of its budget in training has learned to select nothing."""
@@ -117,11 +118,10 @@ def train_policy(
     """
     started = time.perf_counter()
     earlier = load_policy(parent) if parent is not None else None
-    if earlier is not None and (earlier.settings.net_arch, earlier.settings.weights) != (
-        settings.net_arch,
-        settings.weights,
-    ):
-        raise ConfigError(f"net_arch or weights differ from those of the parent {parent}; start cold to change them")
+    fixed = ("net_arch", "value_arch", "weights")
+    changed = [name for name in fixed if earlier and getattr(earlier.settings, name) != getattr(settings, name)]
+    if changed:
+        raise ConfigError(f"{', '.join(changed)} differ from the parent's ({parent}); start cold to change them")
     normaliser = (
         earlier.normaliser
         if earlier is not None
@@ -150,7 +150,6 @@ def train_policy(
             _load(model, earlier.network)
         else:
             _expect(model, keep)
-            _scale_price(model, prepared)
         recorder = Recorder(settings, total, progress or silent, environment, scratch, save_seconds)
         done = recorder.resume(model)
         model.learn(total_timesteps=total - done, callback=recorder, log_interval=2**31, reset_num_timesteps=not done)
@@ -197,7 +196,6 @@ def train_policy(
 
 
 def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> PPO:
-    units = list(settings.net_arch)
     return PPO(
         "MlpPolicy",
         environment,
@@ -213,7 +211,7 @@ def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> 
         max_grad_norm=settings.max_grad_norm,
         policy_kwargs={
             "activation_fn": torch.nn.ReLU,
-            "net_arch": {"pi": units, "vf": units},
+            "net_arch": {"pi": list(settings.net_arch), "vf": list(settings.value_arch)},
             # One kernel for the whole step instead of ten a parameter; a tenth of the training's time.
             "optimizer_kwargs": {"fused": True},
         },
@@ -228,15 +226,6 @@ def _expect(model: PPO, keep: float) -> None:
     assert isinstance(layer, torch.nn.Linear)
     with torch.no_grad():
         layer.bias[0] = float(np.log((1.0 - keep) / keep * (layer.out_features - 1)))
-
-
-def _scale_price(model: PPO, prepared: Prepared) -> None:
-    """Let an untrained network see the price in the unit of the rewards; what it sees otherwise moves by hundredths."""
-    place = prepared.observation_names.index("price")
-    parameters = dict(model.policy.named_parameters())
-    with torch.no_grad():
-        for net in ("policy_net", "value_net"):
-            parameters[f"mlp_extractor.{net}.0.weight"][:, place] /= prepared.reward_unit
 
 
 def _load(model: PPO, network: Any) -> None:

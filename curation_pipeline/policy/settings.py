@@ -91,7 +91,7 @@ class PolicySettings(Settings):
         ),
     )
     pressure_rate: float = Field(
-        default=0.1,
+        default=0.15,
         ge=0,
         description=(
             "Rate at which the market asks best responses for more while the policy takes less of a row than it "
@@ -138,9 +138,9 @@ class PolicySettings(Settings):
         default=131_072, ge=2, description="Candidates seen in training from a parent's weights."
     )
     rollout_steps: int = Field(default=2, ge=1, description="Environment steps in one rollout (n_steps).")
-    batch_size: int = Field(default=512, ge=2, description="Rows of one minibatch.")
+    batch_size: int = Field(default=1024, ge=2, description="Rows of one minibatch.")
     n_epochs: int = Field(default=1, ge=1, description="Passes over a rollout.")
-    learning_rate: float = Field(default=3e-3, gt=0, description="Constant step size of Adam; never a schedule.")
+    learning_rate: float = Field(default=5e-3, gt=0, description="Constant step size of Adam; never a schedule.")
     clip_range: float = Field(default=0.2, gt=0, lt=1, description="epsilon of the clipped surrogate.")
     vf_coef: float = Field(default=0.5, ge=0, description="c1: weight of the value loss.")
     ent_coef: float = Field(default=0.001, ge=0, description="c2: weight of the entropy bonus.")
@@ -152,8 +152,11 @@ class PolicySettings(Settings):
     )
     gae_lambda: float = Field(default=1.0, ge=0, le=1, description="lambda of generalised advantage estimation.")
     max_grad_norm: float = Field(default=0.5, gt=0, description="Largest norm of a gradient.")
-    net_arch: tuple[int, ...] = Field(
-        default=(64, 64), min_length=1, description="Hidden units of policy and value network."
+    net_arch: tuple[int, ...] = Field(default=(64, 64), min_length=1, description="Hidden units of the policy network.")
+    value_arch: tuple[int, ...] = Field(
+        default=(64,),
+        min_length=1,
+        description="Hidden units of the value network: with gamma = 0 it has one reward to predict, not a future.",
     )
     converged_kl: float = Field(
         default=0.0, ge=0, description="Training stops once approx_kl stays below this; 0 never stops early."

@@ -32,7 +32,7 @@ from curation_pipeline.stages.policy_report import write_policy_report
 from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.state import State
 
-POLICY_VERSION = "4"
+POLICY_VERSION = "5"
 BATCH_VERSION = "4"
 
 

@@ -44,7 +44,7 @@ def small() -> SyntheticPool:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A short training with the demo's settings, on a pool that no test draws from."""
     pool = synthetic_pool(100)
-    settings = PolicySettings(cold_start_candidates=81_920)
+    settings = PolicySettings(cold_start_candidates=131_072)
     folder: Path = tmp_path_factory.mktemp("policy")
     goal = objective(pool.budget_tokens)
     return Trained(settings, goal, train_policy(pool.pool, goal, settings, 0, None, folder))

@@ -175,10 +175,10 @@ def test_a_policy_that_hardly_follows_the_price_still_meets_the_budget(share: fl
     """It sees the price through a lag and takes more than the best response would, as networks do."""
     pool = synthetic_pool(5, 6_000)
     ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
-    env = CandidateLanes(ready, np.random.default_rng(0), keep=0.4)
+    env = CandidateLanes(ready, np.random.default_rng(0), keep=0.7)
     rng = np.random.default_rng(1)
     seen = env.price
-    while len(env.episodes) < 12:
+    while len(env.episodes) < 14:
         seen += 0.5 * (env.price - seen)
         noise = 0.1 * ready.reward_unit * rng.standard_normal((env.num_envs, len(env.weights)))
         values = env.curated.values(env._rows, env._worth, seen) / ready.length[env._rows, None] + noise
