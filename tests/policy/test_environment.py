@@ -132,6 +132,42 @@ def test_state_round_trip(small: SyntheticPool) -> None:
     assert first.duals == second.duals
 
 
+def test_what_is_seen_and_paid_has_one_unit(small: SyntheticPool) -> None:
+    """The same preferences in a unit four times as large: a policy sees the same, and earns the same."""
+    k = len(set(small.frame["stratum"]))
+    credit = DownstreamCredit(
+        tuple(sorted(set(small.frame["stratum"]))), np.linspace(-1, 1, k), np.zeros(k), np.full(k, 1 / k), r2=0.5
+    )
+    fixed = SMALL.model_copy(update={"toxicity_dual_rate": 0.0, "group_dual_rate": 0.0})
+    once, more = (
+        environment(prepared(small, fixed, alpha=0.4 * x, beta=0.1 * x, gamma=0.5 * x, eta=0.1 * x, credit=credit))
+        for x in (1.0, 4.0)
+    )
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        actions = rng.integers(0, 4, SMALL.n_lanes)
+        (seen, paid, *_), (seen_more, paid_more, *_) = once.step(actions), more.step(actions)
+        np.testing.assert_allclose(seen, seen_more, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(paid, paid_more, rtol=1e-5, atol=1e-6)
+    assert more.price == pytest.approx(4.0 * once.price)
+
+
+def test_the_market_waits_for_a_policy_that_loses(small: SyntheticPool) -> None:
+    """It tightens with what the policy gains, and asks for no more than nine tenths of a row."""
+    losing, gaining = (CandidateLanes(prepared(small), np.random.default_rng(0), keep=0.7) for _ in range(2))
+    begun = losing.aim
+    for env, best in ((losing, False), (gaining, True)):
+        for _ in range(2 * SMALL.episode_candidates // SMALL.n_lanes):
+            values = env.curated.values(env._rows, env._worth, env.price)
+            # The worst way to keep, or the best response.
+            env.step(values.argmax(axis=1) if best else values[:, 1:].argmin(axis=1) + 1)
+            sold = env.curated.critical_price(env._rows, env._worth) > env.price
+            length = env.prepared.length[env._rows]
+            assert length[sold].sum() <= 0.9 * length.sum()
+    assert begun == losing.aim > 3.0
+    assert gaining.aim < 0.5 * begun
+
+
 def test_an_episode_sees_every_candidate_once(small: SyntheticPool) -> None:
     env = environment(prepared(small))
     seen = []

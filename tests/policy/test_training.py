@@ -172,6 +172,10 @@ def test_warm_start_goes_on_learning(small: SyntheticPool, tmp_path: Path) -> No
         train_policy(other.pool, goal, settings, 8, tmp_path / "a", tmp_path / "c")
     with pytest.raises(MissingModelError, match=r"policy\.safetensors"):
         load_policy(tmp_path / "nowhere")
+    written = tmp_path / "a" / "policy.json"
+    written.write_text(written.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(ConfigError, match="earlier version"):
+        train_policy(other.pool, goal, SMALL, 8, tmp_path / "a", tmp_path / "c")
 
 
 def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) -> None:
