@@ -8,8 +8,10 @@ have been paid: deciding at once is worth exactly 0, and the return of a questio
 (A policy that picked the weights as well had to find a gain of a few hundredths under the noise of its own decisions.)
 
 Two prices clear: tokens by the market of best responses, answers by a price that rises while more is asked than the
-query budget allows. Each lane sees that price times a random factor, so that the policy learns an order and not one
-threshold only, and can be told the price of another query budget.
+query budget allows, and answers earn what they cost. It starts low: at a price that questions at random do not earn, a
+policy may stop asking before it knows what to ask, and learns nothing any more. Each lane sees that price times a
+random factor, so that the policy learns an order and not one threshold only, and can be told the price of another
+query budget.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ from curation_pipeline.policy.query_views import Views
 _SLACK = 2.0
 """The market for tokens asks for at most this factor more, or less, than the budget's share."""
 _MEMORY = 0.8
-"""Share of the demand for answers that is remembered from step to step."""
-_PRICE_RANGE = 10.0
-"""The query price stays within this factor of its first value."""
+"""Share of the demand for answers, and of what they earn, that is remembered from step to step."""
+_PRICE_RANGE = 100.0
+"""The query price rises to at most this factor of its first value, and never falls below that."""
 _JITTER = 0.5
 """Standard deviation of the logarithm of a lane's query price around the market's."""
 _CLIP = 4.0
@@ -95,6 +97,7 @@ class QueryLanes(CandidateLanes):
         self._share = prepared.budget / float(prepared.length.sum())
         self.query_price = views.settings.first_price
         self._demand = self._supply
+        self._earned = 0.0
         self.price = 0.0
         self._start_episode()
 
@@ -174,13 +177,15 @@ class QueryLanes(CandidateLanes):
         true = self.curated.values(true_rows, self.curated.worth(true_rows, self.duals), self.price)
         gain = (true[lanes, choice] - true[lanes, blind]) / self.prepared.reward_unit
         cost = self.views.cost[bit]
-        rewards = np.where(asking, -self.query_price * self._lane_price * cost, gain).astype(np.float32)
+        paid = np.where(asking, self.query_price * self._lane_price * cost, 0.0)
+        rewards = np.where(asking, -paid, gain).astype(np.float32)
 
         decided = ~asking
         self._take(self._rows[decided], choice[decided])
         self._take(*self._known)
         self.duals = self.curated.update_duals(self.duals)
-        self._follow(float(cost[asking].sum()), int(self._fresh.sum()))
+        earned = float(gain[decided & (self._view > 0)].sum() - paid.sum())
+        self._follow(float(cost[asking].sum()), earned, int(self._fresh.sum()))
         self._gained += float(gain[decided].sum())
         self._view = np.where(asking, self._view | (1 << bit), self._view)
         self._fresh = decided
@@ -194,15 +199,17 @@ class QueryLanes(CandidateLanes):
             self._look()
         return self._observation.copy(), rewards, done, self._infos
 
-    def _follow(self, spent: float, new: int) -> None:
-        """Move the query price after what this step's new candidates could have spent and what was spent."""
+    def _follow(self, spent: float, earned: float, new: int) -> None:
+        """Move the query price after what this step's new candidates could have spent, and what they did and earned."""
         self._spent += spent
         self._demand = _MEMORY * self._demand + (1.0 - _MEMORY) * spent / max(new, 1)
-        use = min(self._demand / self._supply, 2.0)
+        self._earned = _MEMORY * self._earned + (1.0 - _MEMORY) * earned / max(new, 1)
+        # Answers that do not earn what they cost are too dear for this policy already.
+        use = min(self._demand / self._supply, 2.0 if self._earned >= 0.0 else 1.0)
         moved = self.query_price * float(np.exp(self.views.settings.price_rate * (use - 1.0)))
         # While answers seem worth nothing, a price that followed the demand to nothing would be long in coming back.
         first = self.views.settings.first_price
-        self.query_price = float(np.clip(moved, first / _PRICE_RANGE, first * _PRICE_RANGE))
+        self.query_price = float(np.clip(moved, first, first * _PRICE_RANGE))
 
     def _finished_episode(self) -> QueryEpisode:
         return QueryEpisode(

@@ -48,7 +48,12 @@ class QuerySettings(Settings):
 
     # Learning to ask.
     first_price: float = Field(
-        default=0.05, gt=0, description="Price of a unit of cost at the start of training, in units of reward_unit."
+        default=0.005,
+        gt=0,
+        description=(
+            "Price of a unit of cost at the start of training, in units of reward_unit, and the least: no more than "
+            "what a question at random earns."
+        ),
     )
     price_rate: float = Field(
         default=0.1, ge=0, description="Rate at which the query price follows demand over supply; 0 leaves it."

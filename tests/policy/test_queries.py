@@ -158,14 +158,18 @@ def run(lanes: QueryLanes, ask: float, steps: int = 40) -> None:
 
 def test_the_price_rises_while_too_much_is_asked_and_falls_while_too_little_is(world: World) -> None:
     ready = views(world)
-    prices = {}
+    moved = {}
     for ask in (0.0, 0.14, 0.8):
-        lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
-        run(lanes, ask)
-        prices[ask] = lanes.query_price
-    assert prices[0.0] < 0.5 * QUERIES.first_price
-    assert prices[0.14] == pytest.approx(QUERIES.first_price, rel=0.5)
-    assert prices[0.8] > 2 * QUERIES.first_price
+        for begun in (QUERIES.first_price, 10.0 * QUERIES.first_price, 60.0 * QUERIES.first_price):
+            lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
+            lanes.query_price = begun
+            run(lanes, ask)
+            moved[ask, round(begun / QUERIES.first_price)] = lanes.query_price / begun
+    assert moved[0.0, 10] < 0.5
+    assert moved[0.0, 1] == 1.0, "never below the first"
+    assert moved[0.14, 10] == pytest.approx(1.0, rel=0.5)
+    assert moved[0.8, 1] > 2
+    assert moved[0.8, 60] < 1.1, "questions at random that do not earn their price make it no dearer"
 
 
 def test_a_question_is_paid_when_it_is_asked_and_pays_when_it_changes_the_decision(world: World) -> None:
