@@ -190,7 +190,16 @@ def decision_cost(seed: int, n: int) -> dict[str, float]:
             call()
             calls += 1
         rates[name] = round(calls * n / (time.process_time() - start))
-    return rates
+    return {**rates, **whole(rates)}
+
+
+def whole(rates: dict[str, float]) -> dict[str, float]:
+    """The same with the belief that a rule needs: PPO its means and the formula for a normal, VOI its samples."""
+    needs = {
+        "policy_whole": ("forest_without_samples", "voi_normal", "policy"),
+        "voi_whole": ("forest_with_samples", "voi"),
+    }
+    return {name: round(1.0 / sum(1.0 / rates[part] for part in parts)) for name, parts in needs.items()}
 
 
 def paired(rows: pl.DataFrame, arm: str, control: str, column: str) -> dict[str, float]:

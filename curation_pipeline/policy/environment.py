@@ -28,8 +28,9 @@ power of it. With 1 the budget use of an episode spread by .06, with 2 by .04 (s
 _MOST_PRESSURE = 5.0
 """Bound on what best responses are asked for over what is wanted, both ways."""
 _MOST_WANTED = 0.9
-"""Best responses are asked for no more than this share of a row. The price that sells the last document of a row too is
-that of an outlier: it paid for everything tenfold, and spoiled what the value network had learned."""
+"""Best responses are asked for no more than this share of a row, unless the budget is larger. The price that sells the
+last document of a row too is that of an outlier: it paid for everything tenfold, and spoiled what the value network had
+learned."""
 _TIGHTENING = 0.7
 """What the market wants of an untrained policy falls to the budget at this rate an episode, while rows pay at least
 nothing. By the clock alone, or from a share at which random choices lose, the policy was punished for nearly everything
@@ -173,7 +174,8 @@ class CandidateLanes(VecEnv):
         share = float(np.clip(left, 1.0 / _SLACK, _SLACK))
         wanted = self.aim * nominal * float(length.sum())
         self._asked = share * wanted
-        target = min(share**_CORRECTION * wanted * self.pressure, _MOST_WANTED * float(length.sum()))
+        most = max(_MOST_WANTED * float(length.sum()), wanted)
+        target = min(share**_CORRECTION * wanted * self.pressure, most)
         cleared = clearing_price(self.curated.critical_price(self._rows, self._worth), length, target)
         # The price of a full set says nothing about an empty one, so an episode starts at its own.
         rate = self.prepared.settings.price_rate
