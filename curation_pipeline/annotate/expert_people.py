@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from curation_pipeline.annotate.expert import ANSWERS
+from curation_pipeline.datasets.tables import read_csv
 from curation_pipeline.errors import DataError
 from curation_pipeline.seeds import derive, unit_hash
 
@@ -100,36 +101,22 @@ def read_people(path: Path | Sequence[Path], chosen: pl.DataFrame | None = None)
 
 
 def filled_rows(path: Path) -> list[tuple[int, str, float, str, str | None]]:
-    """Line, id, label, rater and rationale of every labelled row."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as CSV UTF-8") from None
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    # A document may be longer than the 131,072 characters that the reader takes by default; the limit is the module's.
-    before = csv.field_size_limit(len(text) + 1)
-    try:
-        return _labelled(reader, path)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
-    finally:
-        csv.field_size_limit(before)
+    """Line, id, label, rater and rationale of every labelled row.
 
-
-def _labelled(reader: csv.DictReader[str], path: Path) -> list[tuple[int, str, float, str, str | None]]:
-    names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+    Raises:
+        ConfigError: there is no such file.
+        DataError: the file or one of its rows cannot be read; names the line.
+    """
+    columns, records = read_csv(path, ("doc_id", "label"))
+    names = [name.lower() for name in columns]
     if missing := [name for name in ("doc_id", "label") if name not in names]:
         raise DataError(f"{path} has no column {' and '.join(missing)}; its first line must name doc_id and label")
     found = []
-    for row in reader:
-        fields = {name: (row.get(column) or "").strip() for name, column in names.items()}
+    for line, record in records:
+        fields = {name: value.strip() for name, value in zip(names, record, strict=True)}
         if not fields["label"]:
             continue
-        where = f"{path}, line {reader.line_num}"
+        where = f"{path}, line {line}"
         if not fields["doc_id"]:
             raise DataError(f"{where}: a label without a doc_id")
         try:
@@ -140,5 +127,5 @@ def _labelled(reader: csv.DictReader[str], path: Path) -> list[tuple[int, str, f
         if not 0.0 <= label <= 1.0:
             raise DataError(f"{where}: the label {label:g} is not in [0, 1]")
         rater = fields.get("rater") or path.stem
-        found.append((reader.line_num, fields["doc_id"], label, rater, fields.get("rationale") or None))
+        found.append((line, fields["doc_id"], label, rater, fields.get("rationale") or None))
     return found

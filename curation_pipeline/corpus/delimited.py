@@ -1,4 +1,4 @@
-"""CSV and TSV with a header row, by the quoting rules of RFC 4180, taken up again after stray quotation marks."""
+"""CSV and TSV with a header row, in the dialect of the file, taken up again after stray quotation marks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Iterable, Iterator
 
 from curation_pipeline.corpus.lines import Block, Gap, blocks
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.streams import Piece
+from curation_pipeline.datasets.dialect import HEAD_CHARS, Dialect, column_names, find_dialect
 
 KEEP_LINES = 4_096
 """Lines already read are let go in runs of at least this many."""
 
 SHORT_SPAN = 64 * 1024
 """Characters that one record may span once a file has made the reader go back too often."""
+
+LOOK_AHEAD_CHARS = 1024 * 1024
+"""Characters behind a broken record in which the next quotation mark is looked for."""
 
 FREE_REREAD = 64 * 1024 * 1024
 REREAD_RATIO = 8
@@ -27,20 +32,26 @@ class _TooWideError(Exception):
 def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions) -> Iterator[Batch]:
     """Batches of a CSV stream whose first row names the columns; positions number its records.
 
-    Damaged bytes stay in their row. A stray quotation mark, which would swallow the rows up to the next one, costs only
-    its own line: a record over several lines that does not fit the header is given up, and reading resumes at its
-    second line.
+    Damaged bytes stay in their row. A quotation mark in the wrong place costs its own line, and with it those lines of
+    which nobody can tell whether they are records or lie inside a field: each becomes a failure.
+
+    Args:
+        stream: the file's bytes.
+        delimiter: the one that goes with the file's suffix.
+        options: names of the columns, and the dialect as far as it is given.
     """
     # A process-wide setting of the csv module. The span of a record is bounded here, so raising it changes no result.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     rows = RowBuilder(options)
     feed = _Feed(blocks(stream, options.max_document_bytes), options.max_document_bytes)
+    dialect = find_dialect(feed.head(), options.csv, delimiter, (options.text_column,))
     header: list[str] | None = None
     position = 0
-    reader = csv.reader(feed.hand_out(), delimiter=delimiter, strict=True)
+    reader = dialect.reader(feed.hand_out())
     while True:
         start = feed.begin()
-        problem = ""
+        fields: list[str] = []
+        problem, broken = "", False
         try:
             fields = next(reader)
         except StopIteration:
@@ -50,18 +61,19 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
             rows.fail(position, gap.offset, gap.excerpt, gap.reason)
             # Without the names of the columns no row behind the damage can be read.
             header, position = header or [], position + 1
-            reader = csv.reader(feed.hand_out(), delimiter=delimiter, strict=True)
+            reader = dialect.reader(feed.hand_out())
             continue
         except (_TooWideError, csv.Error) as error:
-            fields, problem = [], "a quotation mark is not closed" if feed.ended else f"not valid CSV: {error}"
-            reader = csv.reader(feed.hand_out(), delimiter=delimiter, strict=True)
-            if feed.index == start + 1 and not feed.ended:
-                # One line quoted more loosely than the rules say, such as `"a" b,c`: most programs read it.
-                fields, problem = _loosely(feed.lines[start], delimiter, problem)
+            loose = None if feed.ended or feed.index > start + 1 else dialect.loosely(feed.lines[start])
+            broken = loose is None
+            fields = loose or []
+            if broken:
+                problem = "a quotation mark is not closed" if feed.ended else f"not valid CSV: {error}"
+            reader = dialect.reader(feed.hand_out())
         if not problem and not feed.is_unicode(start):
             problem = "not valid UTF-8"
         if header is None and not problem:
-            header = [name.strip() for name in fields]
+            header = column_names(fields)
             continue
         if not problem and not fields:
             continue
@@ -69,24 +81,63 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
             header, problem = [], f"the header is damaged: {problem}"
         elif not problem and len(fields) != len(header):
             problem = f"{len(fields)} fields where the header has {len(header)}"
+            broken = feed.index > start + 1 or not dialect.opens(feed.lines[start])
+        elif not problem and dialect.escape and dialect.is_ambiguous(feed.text(start)):
+            problem = f"{dialect.escape} in a field without quotes can mean two things; set csv.escape of the source"
         problem = problem or rows.record(position, dict(zip(header, fields, strict=True)))
-        if problem:
-            # Only what fits the header may have been meant to stand on several lines.
-            several = len(fields) != len(header)
-            rows.fail(position, feed.offset(start), feed.raw(start, 1 if several else None), problem)
-            if several:
-                feed.back_to(start + 1)
-        position += 1
+        if broken:
+            stop = _resume(feed, start, dialect, len(header))
+            for line in range(start, stop):
+                place = feed.offset(line)
+                rows.fail(position, place, feed.lines[line], problem)
+                if line == start:
+                    problem = f"may be part of the record that begins at byte {place}: {problem}"[:EXCERPT_CHARS]
+                position += 1
+            feed.go_to(stop)
+        else:
+            if problem:
+                rows.fail(position, feed.offset(start), feed.text(start), problem)
+            position += 1
         if rows.full:
             yield rows.take()
     yield from rows.drain()
 
 
-def _loosely(line: str, delimiter: str, problem: str) -> tuple[list[str], str]:
+def _resume(feed: _Feed, start: int, dialect: Dialect, width: int) -> int:
+    """The index of the line at which records begin again behind a broken one.
+
+    The next quotation mark decides: if it opens a field, the lines before it are records, or else they are the rest of
+    the broken record's field. Lines that do not fit the header are not taken for records either way.
+
+    Args:
+        feed: the lines.
+        start: index of the line at which the broken record begins.
+        dialect: how records are read.
+        width: number of columns; 0 where the header is unknown.
+    """
+    if not width or not dialect.quote or (feed.index == start + 1 and dialect.quote not in feed.lines[start]):
+        return start + 1
+    line = begin = start + 1
+    span = 0
+    while True:
+        while (has_line := feed.has(line)) and dialect.quote not in feed.lines[line] and span < LOOK_AHEAD_CHARS:
+            span += len(feed.lines[line])
+            line += 1
+        fit = all(_fits(feed.lines[index], dialect, width) for index in range(begin, line))
+        if not has_line:
+            # With one column every line fits.
+            return begin if fit and width > 1 else line
+        if span >= LOOK_AHEAD_CHARS or dialect.opens(feed.lines[line]):
+            return begin if fit else line
+        line = begin = line + 1
+        span = 0
+
+
+def _fits(line: str, dialect: Dialect, width: int) -> bool:
     try:
-        return next(csv.reader([line], delimiter=delimiter)), ""
+        return len(next(dialect.reader([line]))) == width
     except csv.Error:
-        return [], problem
+        return False
 
 
 class _Feed:
@@ -171,8 +222,21 @@ class _Feed:
         gap, self._gap = self._gap, None
         return gap
 
-    def back_to(self, index: int) -> None:
-        """Hand the lines from ``index`` on out once more."""
+    def head(self) -> list[str]:
+        """The first lines, up to about ``HEAD_CHARS`` characters, before any is handed out."""
+        while self._read < HEAD_CHARS and self._fill():
+            pass
+        return self.lines
+
+    def has(self, index: int) -> bool:
+        """Whether there is a line of this index before the next gap."""
+        while index >= len(self.lines):
+            if not self._fill():
+                return False
+        return True
+
+    def go_to(self, index: int) -> None:
+        """Hand out the lines from ``index`` on, once more where they were handed out before."""
         self._reread += sum(len(line) for line in self.lines[index : self.index])
         self.index = index
         if self._reread > FREE_REREAD + REREAD_RATIO * self._read:
@@ -196,7 +260,7 @@ class _Feed:
         self._known = (index, offset)
         return offset
 
-    def raw(self, start: int, count: int | None) -> str:
-        """The beginning of a record as it stands in the file: of ``count`` lines, or of all handed out."""
-        stop = self.index if count is None else start + count
-        return "".join(self.lines[start : min(stop, start + 200)])
+    def text(self, start: int) -> str:
+        """The record in the making as it is in the file: the lines handed out from ``start`` on."""
+        lines = self.lines[start : self.index]
+        return lines[0] if len(lines) == 1 else "".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -13,6 +13,7 @@ import polars as pl
 
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.settings import TextSplit
+from curation_pipeline.datasets.dialect import CsvDialect
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -49,6 +50,7 @@ class ReadOptions:
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
     max_expansion: float = 250
     max_unpacked_bytes: int = 1024**4
+    csv: CsvDialect = field(default_factory=CsvDialect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from curation_pipeline.datasets.dialect import CsvDialect
 from curation_pipeline.settings import Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -64,6 +65,7 @@ class FolderSource(ReadSettings):
         description="the regular expression between documents, for text_split = 'regex'; "
         "matched against bytes, so that \\s and \\w mean ASCII, and no longer than 4096 of them",
     )
+    csv: CsvDialect = Field(default=CsvDialect(), description="how .csv and .tsv files separate and quote their fields")
     extractor: Literal["resiliparse", "trafilatura"] = Field(
         default="resiliparse", description="what takes the main text out of a web page; trafilatura is an extra install"
     )

@@ -109,7 +109,7 @@ def _with_roles(file: LabelledFile, rows: pl.DataFrame) -> pl.DataFrame:
 def _table(file: LabelledFile) -> pl.DataFrame:
     named = (file.text_column, file.label_column, file.group_column, file.split_column)
     columns = list(dict.fromkeys(name for name in named if name is not None))
-    frame = read_columns(file.path, columns)
+    frame = read_columns(file.path, columns, dialect=file.csv)
     text = frame[file.text_column]
     optional = {"group": file.group_column, "split": file.split_column}
     return pl.DataFrame(

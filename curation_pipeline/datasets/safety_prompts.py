@@ -17,7 +17,7 @@ from curation_pipeline.datasets.packages import fetch, file_sha256, members, rea
 from curation_pipeline.datasets.plain_requests import ACTS, ALARMING, INSTRUCTIONS, QUESTIONS
 from curation_pipeline.datasets.registry import roles_by_hash
 from curation_pipeline.datasets.settings import BenchmarkSizes
-from curation_pipeline.datasets.tables import read_text
+from curation_pipeline.datasets.tables import read_csv, read_text
 from curation_pipeline.datasets.text import normalised_keys, text_ids
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.seeds import unit_hash
@@ -159,13 +159,10 @@ def _subfolder(folder: Path | None, name: str) -> Path:
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(reader.fieldnames or ())}"
-        )
-    return list(reader)
+    names, records = read_csv(path, columns)
+    if missing := set(columns) - set(names):
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(names)}")
+    return [dict(zip(names, fields, strict=True)) for _, fields in records]
 
 
 def _harmbench(folder: Path) -> Iterator[_Row]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from curation_pipeline.datasets.dialect import CsvDialect
 from curation_pipeline.settings import Settings
 
 Axis = Literal["toxicity", "bias", "subtle", "refusal"]
@@ -87,6 +88,7 @@ class LabelledFile(Settings):
         default_factory=dict,
         description="table: role of each split; without split_column texts are divided by hash, 60/20/20",
     )
+    csv: CsvDialect = Field(default=CsvDialect(), description="table: how a CSV or TSV file quotes its fields")
     meaning: str = Field(default="", description="what a label of 1 means, in words, for those who read the results")
 
     @model_validator(mode="after")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 
+from curation_pipeline.datasets.dialect import HEAD_CHARS, CsvDialect, column_names, find_dialect
 from curation_pipeline.errors import ConfigError, DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -36,13 +39,16 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not a whole gzip file ({error}); get it again") from error
 
 
-def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
+def read_columns(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), dialect: CsvDialect | None = None
+) -> pl.DataFrame:
     """Some columns of a file as text; a value that is missing is null.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, each plain or with ``.gz``, or ``.parquet``.
         columns: the columns that must be there.
         optional: columns that are taken where they are there.
+        dialect: of a CSV or TSV file, as far as its owner says it.
 
     Returns:
         Utf8 columns, in the order asked for; row i is the i-th row of the file, its header not counted.
@@ -55,7 +61,7 @@ def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = (
     if kind == ".parquet":
         frame = _parquet(path)
     elif kind in (".csv", ".tsv"):
-        frame = _separated(path, "\t" if kind == ".tsv" else ",")
+        frame = _csv_frame(path, columns, dialect)
     elif kind in (".jsonl", ".ndjson"):
         return _json_lines(path, (*columns, *optional), frozenset(columns))
     else:
@@ -78,17 +84,68 @@ def select(frame: pl.DataFrame, path: Path, columns: Sequence[str], optional: Se
         raise DataError(f"{path}: columns {', '.join(wanted)} do not hold plain values ({error})") from error
 
 
-def _separated(path: Path, separator: str) -> pl.DataFrame:
-    text = read_text(path)
+def read_csv(
+    path: Path, columns: Sequence[str], given: CsvDialect | None = None
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The records of a CSV or TSV file, each read in the one way that its writer can have meant.
+
+    Args:
+        path: the file, plain or with ``.gz``.
+        columns: names that the header should hold, by which the file's delimiter is found.
+        given: the file's dialect as far as its owner says it.
+
+    Returns:
+        The names of the columns; and for each record the number of its last line, from 1, and its fields.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: the file cannot be read, or one of its records cannot; names the line.
+    """
+    lines = [line + "\n" for line in read_text(path).split("\n")]
+    lines[-1] = lines[-1].removesuffix("\n")
+    sizes = accumulate(map(len, lines))
+    head = [line for line, size in zip(lines, sizes, strict=True) if size <= HEAD_CHARS] or lines[:1]
+    dialect = find_dialect(head, given or CsvDialect(), "\t" if ".tsv" in path.suffixes else ",", columns)
+    names: list[str] | None = None
+    records = []
+    begin = end = 0
+    # A process-wide setting of the csv module: a text may be longer than the 131,072 characters it takes by default.
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+
+    def counted() -> Iterator[str]:
+        nonlocal end
+        for end, line in enumerate(lines, start=1):  # noqa: B007
+            yield line
+
+    def damaged(reason: str) -> DataError:
+        return DataError(
+            f"{path}, line {end}: {reason}; quote fields that hold separators or line ends and double the quotes "
+            "inside them, or correct the file's csv dialect in the profile"
+        )
+
     try:
-        # Everything is text at first: an id, a flag or a score is what its reader says, not what it looks like.
-        return pl.read_csv(text.encode(), separator=separator, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        said = str(error).splitlines()[0]
-        raise DataError(
-            f"{path} is no {'TSV' if separator == chr(9) else 'CSV'} that can be read ({said}); quote fields that hold "
-            "separators or line ends, and double the quotes inside them"
-        ) from error
+        for fields in dialect.reader(counted()):
+            if names is None:
+                names = column_names(fields)
+            elif fields and len(fields) != len(names):
+                raise damaged(f"{len(fields)} fields where the header has {len(names)}")
+            elif dialect.escape and dialect.is_ambiguous("".join(lines[begin:end])):
+                raise damaged(f"a {dialect.escape} in a field without quotes can mean two things")
+            elif fields:
+                records.append((end, fields))
+            begin = end
+    except csv.Error as error:
+        raise damaged(f"not valid CSV: {error}") from error
+    return names or [], records
+
+
+def _csv_frame(path: Path, columns: Sequence[str], given: CsvDialect | None) -> pl.DataFrame:
+    # Everything is text at first: an id, a flag or a score is what its reader says, not what it looks like.
+    names, records = read_csv(path, columns, given)
+    if twice := sorted({name for name in names if names.count(name) > 1} & set(columns)):
+        raise DataError(f"{path} has the column {', '.join(map(repr, twice))} more than once; rename one")
+    values = {name: [fields[index] or None for _, fields in records] for index, name in enumerate(names)}
+    return pl.DataFrame(values, dict.fromkeys(values, pl.Utf8))
 
 
 def _parquet(path: Path) -> pl.DataFrame:

@@ -49,7 +49,7 @@ def labels(ctx: Context) -> Manifest:
     if files:
         parameters["files"] = [file.model_dump(mode="json", exclude={"path"}) for file in files]
         parameters["content"] = fingerprints(files)
-    recipe = Recipe("labels", {}, (), parameters, 0, "2")
+    recipe = Recipe("labels", {}, (), parameters, 0, "3")
 
     def make(draft: Draft) -> None:
         frame = labelled_sets(ctx.cache, frozenset(opt_in), files)
