@@ -65,9 +65,9 @@ def link(text: str, address: str) -> Markdown:
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Markdown:
     """A table in Markdown. Numbers with a point get four digits, None is empty, other cells are shown as they are."""
-    body = [[markdown(_shown(cell)) for cell in row] for row in rows]
-    head = [markdown(column) for column in columns]
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)))
+    lines: list[list[str]] = [[markdown(column) for column in columns], ["---"] * len(columns)]
+    lines += ([markdown(_shown(cell)) for cell in row] for row in rows)
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _shown(cell: object) -> object:
