@@ -5,6 +5,7 @@ import polars as pl
 
 from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import corpus_partitions
+from curation_pipeline.escaping import code
 from curation_pipeline.stages import references
 from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition
 from resources.project import ProjectResource
@@ -84,6 +85,6 @@ def documents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
     extra = {
         "registers": markdown_table(["register", "documents", "bytes"], registers.sort("domain").iter_rows()),
         "quarantine_reasons": markdown_table(["reason", "rows"], reasons.iter_rows()),
-        "input_files": markdown_table(["file", "sha256"], [[name, f"`{digest}`"] for name, digest in files][:100]),
+        "input_files": markdown_table(["file", "sha256"], [[name, code(digest)] for name, digest in files][:100]),
     }
     return result(manifest, extra, [check])

@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.metadata import asset_link, markdown_table
 from assets.partitions import window_of
+from curation_pipeline.escaping import code, link
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
@@ -29,7 +30,7 @@ def corpus_links(lake: Lake, identities: dict[str, str]) -> dg.MetadataValue:
     for key, identity in sorted(identities.items()):
         manifest = lake.get(identity)
         rows.append(
-            [f"[{key}]({asset_link('documents', key)})", manifest.n_rows, f"`{manifest.content_hash[:16]}`", identity]
+            [link(key, asset_link("documents", key)), manifest.n_rows, code(manifest.content_hash[:16]), identity]
         )
     return markdown_table(["raw partition", "rows", "content hash", "manifest"], rows)
 
@@ -39,8 +40,8 @@ def used_partitions(ctx: Context, checkpoint: Manifest) -> dg.MetadataValue:
     lineage = checkpoint_lineage(ctx.lake, checkpoint)
     rows = [
         [
-            f"[{row['partition']}]({asset_link('documents', row['partition'])})", row["rows"], row["documents_used"],
-            row["tokens_used"], f"`{row['content_hash'][:16]}`",
+            link(row['partition'], asset_link('documents', row['partition'])), row["rows"], row["documents_used"],
+            row["tokens_used"], code(row['content_hash'][:16]),
         ]
         for row in lineage.partitions.iter_rows(named=True)
     ]  # fmt: skip
@@ -55,9 +56,7 @@ def input_links(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
         asset, partition = ASSET_OF.get(found.table, found.table), None
         if found.partition.get("chain") == MAIN and int(found.partition["iteration"]) >= 1:
             partition = window_of(int(found.partition["iteration"]))
-        rows.append(
-            [f"[{asset}]({asset_link(asset, partition)})", found.id, found.n_rows, f"`{found.content_hash[:16]}`"]
-        )
+        rows.append([link(asset, asset_link(asset, partition)), found.id, found.n_rows, code(found.content_hash[:16])])
     return markdown_table(["input", "manifest", "rows", "content hash"], rows)
 
 

@@ -21,6 +21,7 @@ from assets.partitions import iteration_partitions, ordinal_of, window_of
 from assets.references import cold_start, initial_reward, loss_plot, metrics_table
 from assets.tracked import track_checkpoint, track_policy
 from curation_pipeline.errors import GateClosedError
+from curation_pipeline.escaping import link
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.audit import audit_batch
 from curation_pipeline.stages.commit import commit_iteration
@@ -107,10 +108,10 @@ def iteration_gate(context: dg.AssetExecutionContext, project: ProjectResource) 
         raise dg.Failure(str(error), allow_retries=False) from error
     frozen = ctx.lake.json(manifest, "gate")["corpus"]
     parent_link = "cold_start" if ordinal == 1 else "committed_state"
-    link = asset_link(parent_link, None if ordinal == 1 else window_of(ordinal - 1))
+    address = asset_link(parent_link, None if ordinal == 1 else window_of(ordinal - 1))
     extra = {
         "iteration": dg.MetadataValue.int(ordinal),
-        "parent": dg.MetadataValue.md(f"[{parent_link} {ordinal - 1}]({link}), {parent.status}"),
+        "parent": dg.MetadataValue.md(f"{link(f'{parent_link} {ordinal - 1}', address)}, {parent.status}"),
         "frozen_inputs": corpus_links(ctx.lake, {key: ids["documents"] for key, ids in frozen.items()}),
     }
     return result(manifest, extra)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import dagster as dg
 
+from curation_pipeline import escaping
 from curation_pipeline.lake.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -65,11 +66,9 @@ def asset_link(asset: str, partition: str | None = None) -> str:
     return f"/assets/{asset}" + (f"?partition={quote(partition)}" if partition else "")
 
 
-def markdown_table(columns: list[str], rows: Iterable[Iterable[Any]]) -> dg.MetadataValue:
+def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> dg.MetadataValue:
     """A table in Markdown, which the UI renders with its links."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
+    return dg.MetadataValue.md(escaping.markdown_table(columns, rows))
 
 
 def plot(draw: Callable[[Axes], None], width: float = 6.0, height: float = 3.0) -> dg.MetadataValue:

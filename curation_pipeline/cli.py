@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
+from curation_pipeline.cli_screen import screen
 from curation_pipeline.errors import CurationError
+from curation_pipeline.escaping import visible
 
 if TYPE_CHECKING:
     from curation_pipeline.stages.context import Context
@@ -36,7 +38,7 @@ state in the Dagster web UI. Every command takes `--profile` (a shipped name, or
 folder where everything is kept).
 """,
 )
-console = Console()
+console = screen()
 
 ProfileOption = Annotated[
     str | None,
@@ -98,7 +100,7 @@ def run(
     run_dagster(console, ["run", *options, *keys])
     if only_prepare:
         return
-    report_results(console)
+    report_results()
 
 
 @app.command()
@@ -192,7 +194,7 @@ def pool(
     rows = query.sample(sample, by, where) if sample else query.where(where)
     if out is not None:
         write_frame(rows, out)
-        console.print(f"{rows.height:,} documents written to {out}", highlight=False)
+        console.print(f"{rows.height:,} documents written to {out}")
         return
     shown = rows.head(limit).select("doc_id", "source", "n_tokens", "stratum", "p_harm", "quality", "n_drawn")
     print_frame(console, f"{rows.height:,} of {query.rows:,} documents of {pools[-1].partition_text}", shown)
@@ -215,14 +217,14 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
     shown = flagged.select("rule", "group", "n", *(pl.col(name).round(3) for name in ("rate", "average_rate", "ratio")))
     print_frame(console, "Groups that a rule or detector removes too often", shown)
     path = write_page(ctx, manifest, state_folder() / "corpus.html")
-    console.print(f"Page     {path}", highlight=False, soft_wrap=True)
+    console.print(f"Page     {path}", soft_wrap=True)
 
 
 @app.command()
 def report(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Print the results table and write the HTML report."""
     _environment(profile, state)
-    report_results(console)
+    report_results()
 
 
 @app.command()
@@ -236,7 +238,7 @@ def card(
     from curation_pipeline.stages.lineage import resolve_checkpoint
     from curation_pipeline.stages.model_card import checkpoint_card
 
-    print(checkpoint_card(ctx, resolve_checkpoint(ctx.lake, name)))
+    console.print(checkpoint_card(ctx, resolve_checkpoint(ctx.lake, name)), soft_wrap=True)
 
 
 @app.command()
@@ -298,7 +300,7 @@ def gc(
 
     garbage = find_garbage(ctx.lake, older_than_hours * 3600)
     for path in garbage.paths:
-        console.print(path, highlight=False)
+        console.print(path)
     if remove:
         console.print(f"{collect(ctx.lake, garbage)} files removed")
     else:
@@ -344,7 +346,7 @@ def _context(profile: str | None, state: Path | None) -> Context:
     return open_context(active_profile())
 
 
-def report_results(console: Console) -> None:
+def report_results() -> None:
     """Print the results table, and write the HTML report and say where it is."""
     from curation_pipeline.config import active_profile, state_folder
     from curation_pipeline.experiment.report import terminal_table
@@ -355,8 +357,10 @@ def report_results(console: Console) -> None:
     data = gather(ctx)
     console.print(terminal_table(data))
     path = write_report(ctx, state_folder() / "report.html", data)
-    console.print(f"Report   {path}", highlight=False, soft_wrap=True)
-    console.print("Web UI   make ui   (or: curate ui)", highlight=False)
+    console.print(f"Report   {path}", soft_wrap=True)
+    console.print("Next     curate ui             the graph, runs and lineage in the web UI")
+    console.print("         curate why URL        everything about one document")
+    console.print("         curate lineage last   the data behind the last checkpoint")
 
 
 def main() -> None:
@@ -364,7 +368,6 @@ def main() -> None:
     try:
         app()
     except CurationError as error:
-        Console(stderr=True).print(
-            f"[bold red]{type(error).__name__}[/bold red]: {error}", soft_wrap=True, highlight=False
-        )
+        named = Text.assemble((type(error).__name__, "bold red"), ": ", visible(str(error), lines=True))
+        screen(stderr=True).print(named, soft_wrap=True)
         raise SystemExit(1) from None

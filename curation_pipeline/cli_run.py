@@ -1,4 +1,4 @@
-"""Running Dagster jobs for the command line: a process of its own, and a bar for each job that it tells of."""
+"""Running Dagster jobs for the command line, in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from curation_pipeline.cli_screen import progress_of
 from curation_pipeline.errors import CurationError
 
 PROJECT_ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ PROJECT_ROOT = Path(__file__).parents[1]
 
 
 def run_dagster(console: Console, arguments: list[str]) -> None:
-    """Run `assets.runner` in a process of its own and draw a bar for each job that it tells of.
+    """Run `assets.runner` in a process of its own and show how far each of its jobs is.
 
     It is started by module name: this package is below the assets and does not import them.
 
@@ -28,11 +28,8 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
     log = Path(os.environ["CURATION_STATE"]) / "logs" / f"{arguments[0]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"}
-    columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
     message = ""
-    with Progress(*columns, console=console, refresh_per_second=4) as progress, log.open("w") as errors:
-        tasks: dict[str, TaskID] = {}
+    with progress_of(console) as tell, log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "assets.runner", *arguments],
             stdout=subprocess.PIPE, stderr=errors, text=True, cwd=PROJECT_ROOT, env=environment,
@@ -47,9 +44,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
                 if "error" in said:
                     message = said["error"]
                     continue
-                if said["job"] not in tasks:
-                    tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
-                progress.update(tasks[said["job"]], completed=said["fraction"], description=said["step"])
+                tell(said["job"], said["step"], said["fraction"])
         finally:
             if process.poll() is None and sys.exc_info()[0] is not None:
                 process.terminate()

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.stages.explain import Explanation
@@ -15,11 +16,11 @@ from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
 
 def print_checkpoint(console: Console, found: CheckpointLineage) -> None:
     """Show a checkpoint's lineage."""
-    console.print(f"[bold]{found.checkpoint.id}[/bold]  content {found.checkpoint.content_hash[:16]}")
+    console.print(Text(found.checkpoint.id, "bold"), f" content {found.checkpoint.content_hash[:16]}")
     for checkpoint, batch in found.chain:
         where = checkpoint.partition_text or "cold start"
         data = "an uncurated random draw" if batch is None else f"{batch.id} ({batch.n_rows:,} documents)"
-        console.print(f"  {where:<16} {checkpoint.id} <- {data}", highlight=False, soft_wrap=True)
+        console.print(f"  {where:<16} {checkpoint.id} <- {data}", soft_wrap=True)
     print_frame(console, "Raw partitions behind it", found.partitions)
 
 
@@ -57,8 +58,8 @@ def _cell(value: object) -> str:
 
 def print_explanation(console: Console, found: Explanation) -> None:
     """Show everything about a document."""
-    console.print(f"[bold]{found.doc_id}[/bold]")
-    console.print(found.excerpt, highlight=False, markup=False)
+    console.print(found.doc_id, style="bold")
+    console.print(found.excerpt)
     print_frame(console, "Where it stands", found.copies)
     facts = Table("annotation", "column", "value", title="Annotations", title_justify="left")
     for table, values in found.annotations.items():
@@ -66,7 +67,7 @@ def print_explanation(console: Console, found: Explanation) -> None:
             shown = f"{value:.4g}" if isinstance(value, float) else str(value)
             facts.add_row(table if index == 0 else "", column, shown)
     console.print(facts)
-    console.print(f"Quality rules not passed: {', '.join(found.failed_rules) or 'none'}", highlight=False)
+    console.print(f"Quality rules not passed: {', '.join(found.failed_rules) or 'none'}")
     print_frame(console, "Duplicates", found.duplicates)
     if found.held_out:
         console.print("Held out: no pool ever holds it; models are evaluated on such documents.")

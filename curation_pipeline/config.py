@@ -7,6 +7,7 @@ Shipped profiles are named by their stem (``demo``, ``local``); any other value 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -23,18 +24,20 @@ from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.curriculum_settings import CurriculumStage, check_stages
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.selection.settings import BaselineSettings
-from curation_pipeline.settings import Settings
+from curation_pipeline.settings import Address, Settings
 from curation_pipeline.training.settings import TrainingSettings
 
 PROFILES = Path(__file__).parent / "profiles"
 DEFAULT_STATE = Path("state")
+_SECRET_NAME = re.compile(r"(?:^|[._])(?:key|token|secret|passw(?:or)?d|credentials?|auth)(?:$|[._])", re.IGNORECASE)
+_KEY_LIKE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+/=.:-]{16,}")
 
 
 class LakeSettings(Settings):
     """Where artefacts are kept."""
 
-    root: str | None = Field(default=None, description="local folder or s3://bucket/prefix; <state>/lake if absent")
-    endpoint_url: str | None = Field(default=None, description="URL of an S3 service other than AWS")
+    root: Address | None = Field(default=None, description="local folder or s3://bucket/prefix; <state>/lake if absent")
+    endpoint_url: Address | None = Field(default=None, description="URL of an S3 service other than AWS")
 
 
 class CorpusSettings(Settings):
@@ -218,10 +221,19 @@ def validate_profile(raw: dict[str, Any], where: str) -> Profile:
         lines = []
         for problem in error.errors():
             path = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-            given = problem["input"]
-            shown = f", given {given!r}" if isinstance(given, str | int | float | bool | None) else ""
-            lines.append(f"  {path}: {problem['msg']}{shown}")
+            lines.append(f"  {path}: {problem['msg']}{_given(path, problem['type'], problem['input'])}")
         raise ConfigError(f"{where} has {len(lines)} wrong value(s):\n" + "\n".join(lines)) from error
+
+
+def _given(path: str, problem: str, value: object) -> str:
+    """What was given, for a message; nothing of a text that may be a pasted key."""
+    if not isinstance(value, str | int | float | bool | None):
+        return ""
+    if isinstance(value, str):
+        secret = problem == "extra_forbidden" or _SECRET_NAME.search(path) or "@" in value
+        if secret or (_KEY_LIKE.fullmatch(value) and not value.startswith(("/", ".", "~"))):
+            return f", given a text of {len(value)} characters"
+    return f", given {value!r}"
 
 
 def state_folder() -> Path:

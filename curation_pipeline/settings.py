@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
     """Frozen, and a key that does not exist is an error rather than a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _without_credentials(address: str) -> str:
+    # Settings are written into manifests and logs. The address is not quoted: it holds a secret.
+    if "@" in urlsplit(address).netloc:
+        raise ValueError("the address holds a user or a password; give it without, and credentials by the environment")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_credentials)]
+"""A URL, or a path, without user and password."""

@@ -73,3 +73,30 @@ def test_what_is_removed_must_be_looked_for() -> None:
     raw["removal"] = {"semantic_duplicates": True}
     with pytest.raises(ConfigError, match=r"needs annotate\.duplicates\.semantic = true"):
         validate_profile(raw, "test")
+
+
+def test_no_pasted_key_or_password_is_repeated() -> None:
+    key = "sk-proj-4f9aB77c0123456789"
+    raw = {
+        "name": "mine",
+        "api_key": "hunter2",
+        "seed": "many",
+        "loop": {"token_budget": key},
+        "lake": {"root": f"s3://AKIA:{key}@bucket/prefix"},
+        "corpus": {
+            "sources": [
+                {**SOURCE, "endpoint_url": f"https://user:{key}@host"},
+                {**SOURCE, "name": "b", "path": f"s3://AKIA:{key}@bucket"},
+                {**SOURCE, "name": key + "!"},
+                {**SOURCE, "name": "c", "path": "/data/crawl-2026-01-01/v2", "limit": "/data/crawl-2026-01-01"},
+            ]
+        },
+    }
+    with pytest.raises(ConfigError) as caught:
+        validate_profile(raw, "mine.toml")
+    message = str(caught.value)
+    assert "hunter2" not in message
+    assert message.count(key) == 1  # as part of a name, which is no secret
+    assert "given 'many'" in message
+    assert "given '/data/crawl-2026-01-01'" in message
+    assert message.count("credentials by the environment") >= 3

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from curation_pipeline.datasets.dialect import CsvDialect
-from curation_pipeline.settings import Settings
+from curation_pipeline.settings import Address, Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -48,8 +47,8 @@ class FolderSource(ReadSettings):
 
     kind: Literal["folder"] = "folder"
     name: str = Field(pattern=NAME, description="name of the source; first half of its partition keys")
-    path: Annotated[str | Path, BeforeValidator(os.fspath)] = Field(description="the folder, or s3://bucket/prefix")
-    endpoint_url: str | None = Field(
+    path: Annotated[Address, BeforeValidator(os.fspath)] = Field(description="the folder, or s3://bucket/prefix")
+    endpoint_url: Address | None = Field(
         default=None, pattern=r"^https?://", description="address of an S3 service other than AWS"
     )
     anonymous: bool = Field(default=False, description="read a public bucket without credentials")

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curation_pipeline.escaping import one_line
 from curation_pipeline.experiment.report_figures import bars, histogram
 from curation_pipeline.experiment.report_text import DASH, count, number, percent, size
-from curation_pipeline.experiment.svg import Plot, clean, csv_link
+from curation_pipeline.experiment.svg import Plot, csv_link
 
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "count": count,
     "share": percent,
     "number": number,
     "bytes": size,
-    "text": lambda value: clean(DASH if value is None else str(value), 160),
+    "text": lambda value: one_line(DASH if value is None else str(value), 160),
     "mark": lambda value: "flagged" if value else "",
 }
 
@@ -144,7 +145,7 @@ def render_corpus(profile: CorpusProfile) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clean": clean, "num": number}
+    environment.filters |= {"clean": one_line, "num": number}
     sections = [
         _section(name, table, profile.tables[name])
         for name, table in TABLES.items()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation_pipeline.experiment.svg import clean
+from curation_pipeline.escaping import markdown, markdown_table, one_line
 
 CONTEXT: Mapping[str, Any] = {
     "@language": "en",
@@ -138,35 +138,38 @@ def dataset_card(facts: DatasetFacts) -> str:
     """
     head = [
         "---",
-        f"pretty_name: {json.dumps(clean(facts.name))}",
+        f"pretty_name: {json.dumps(one_line(facts.name))}",
         "license: other",
         "license_name: per-source",
-        f"language: [{', '.join(json.dumps(clean(code)) for code in facts.languages)}]",
+        f"language: [{', '.join(json.dumps(one_line(code)) for code in facts.languages)}]",
         f"size_categories: [{_SIZE_NAMES[sum(facts.documents >= edge for edge in _SIZES)]}]",
         "task_categories: [text-generation]",
         "tags: [data-curation, safety, data-selection]",
         "configs:",
         "- config_name: default",
-        f"  data_files: {json.dumps(clean(facts.file))}",
+        f"  data_files: {json.dumps(one_line(facts.file))}",
         "---",
     ]
     parts = [
         "\n".join(head),
-        f"# {_cell(facts.name)}",
-        description(facts),
+        f"# {markdown(facts.name)}",
+        markdown(description(facts)),
         "## Columns",
-        _table(("column", "holds"), [(column.name, column.words) for column in facts.columns]),
+        markdown_table(("column", "holds"), [(column.name, column.words) for column in facts.columns]),
         "## Where the documents come from",
         "The rows say which documents; each document keeps the licence of its source.",
-        _table(("source", "licence"), sorted(facts.sources.items())),
+        markdown_table(("source", "licence"), sorted(facts.sources.items())),
     ]
     if facts.shares:
         parts.append("## Composition\n\nShares of tokens, of the pool that could be drawn from and of this batch.")
     for axis, names in facts.shares.items():
         rows = [(name, f"{pool:.1%}", f"{batch:.1%}") for name, (pool, batch) in names.items()]
-        parts.append(_table((axis.replace("_", " "), "pool", "batch"), rows))
+        parts.append(markdown_table((axis.replace("_", " "), "pool", "batch"), rows))
     if facts.figures:
-        parts += ["## Figures", _table(("figure", "value"), [(n, _figure(v)) for n, v in facts.figures.items()])]
+        parts += [
+            "## Figures",
+            markdown_table(("figure", "value"), [(n, _figure(v)) for n, v in facts.figures.items()]),
+        ]
     parts += [
         "## Limits",
         "- Detectors of harm err more on dialect, on quoted and on reclaimed speech; a low P(harm) is an estimate and "
@@ -240,19 +243,6 @@ def croissant(facts: DatasetFacts) -> dict[str, Any]:
         ],
     }
     return found
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(str(value)) for value in line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """One line that Markdown shows as it is: a source's name must not end a cell, start a tag or link anywhere."""
-    kept = clean(text, 200).replace("\\", "\\\\")
-    for mark in "|<>[]`":
-        kept = kept.replace(mark, f"\\{mark}")
-    return kept
 
 
 def _figure(value: float | int | str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from curation_pipeline.escaping import one_line
 from curation_pipeline.experiment import report_figures as figures
 from curation_pipeline.experiment.report_claims import claims_part, front_part, looks_part
 from curation_pipeline.experiment.report_data import AXES, ReportData
@@ -24,7 +25,7 @@ from curation_pipeline.experiment.report_text import (
     size,
     verdicts,
 )
-from curation_pipeline.experiment.svg import Plot, clean, csv_link
+from curation_pipeline.experiment.svg import Plot, csv_link
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +65,7 @@ def render_report(data: ReportData) -> str:
         "num": number,
         "pct": percent,
         "points": points,
-        "clean": clean,
+        "clean": one_line,
         "count": count,
         "size": size,
     }
@@ -108,24 +109,28 @@ def render_report(data: ReportData) -> str:
 
 
 def terminal_table(data: ReportData) -> Table:
-    """The headline as a table for the terminal: one row for each arm and iteration, intervals in brackets."""
+    """The headline as a table for a terminal of 80 columns: one row for each arm, at its last iteration."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title=Text(clean(data.title)), caption="95% intervals in brackets. Higher is better, except harm.")
+    table = Table(title=data.title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
     table.add_column("arm")
-    table.add_column("iteration", justify="right")
-    for axis in AXES:
-        table.add_column("P" if axis == "performance" else axis, justify="right")
+    for name in ("iteration", *(axis[0].upper() for axis in AXES)):
+        table.add_column(name, justify="right")
     versus = f"harm vs {data.baselines[0]}" if data.baselines else "harm"
     table.add_column(versus, justify="right")
     for row in _headline(data, data.arms()):
-        cells = [f"{number(cell['value'])}{interval(cell)}" if cell else DASH for cell in row["cells"]]
+        if not row["last"]:
+            continue
+        cells = [number(cell["value"]) if cell else DASH for cell in row["cells"]]
         harm = row["harm"]
         change = f"{percent(-harm['reduction'], signed=True)}{interval(harm, flip=True)}" if harm else DASH
         iteration = f"{row['ordinal']}{' rejected' if row['status'] == 'rejected' else ''}"
-        style = "bold" if row["arm"] == data.arm else ""
-        table.add_row(Text(clean(row["arm"], 24)), iteration, *cells, change, style=style, end_section=row["last"])
+        table.add_row(row["arm"], iteration, *cells, change, style="bold" if row["arm"] == data.arm else "")
+    table.caption = (
+        "The last iteration of each arm; the report has all. Safety, alignment, capability, "
+        "performance P = (S + C) / 2: higher is better. Harm: change and its 95% interval."
+    )
     return table
 
 
@@ -257,8 +262,8 @@ def _samples(data: ReportData) -> list[dict[str, Any]]:
     return [
         {
             **row,
-            "prompt": clean(row["prompt"] or "", MAX_SAMPLE_CHARS),
-            "text": clean(row["text"] or "", MAX_SAMPLE_CHARS),
+            "prompt": one_line(row["prompt"] or "", MAX_SAMPLE_CHARS),
+            "text": one_line(row["text"] or "", MAX_SAMPLE_CHARS),
         }
         for row in picked.sort("arm", maintain_order=True).iter_rows(named=True)
     ]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.experiment.svg import INK, MARKERS, MUTED, PAPER, Plot, clean, colour, plot_axes
+from curation_pipeline.escaping import one_line
+from curation_pipeline.experiment.svg import INK, MARKERS, MUTED, PAPER, Plot, colour, plot_axes
 
 
 def trend(
@@ -64,7 +65,7 @@ def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
         axes.hlines(y, pool, batch, color=colour(0), alpha=0.4, linewidth=2.4)
         axes.scatter(pool, y, s=30, facecolor=PAPER, edgecolor=MUTED, linewidth=1.3, zorder=3)
         axes.scatter(batch, y, s=34, color=colour(0), zorder=4)
-        axes.set_yticks(y, [clean(value, 26) for value in frame["value"]])
+        axes.set_yticks(y, [one_line(value, 26) for value in frame["value"]])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlim(left=min(0, *axes.get_xlim()))
         axes.set_ylim(-0.7, frame.height - 0.3)
@@ -93,7 +94,7 @@ def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, labe
             low, high = frame["low"].to_numpy()[known], frame["high"].to_numpy()[known]
             axes.hlines(y[known], low, high, color=colour(0), alpha=0.45, linewidth=2.2)
         axes.scatter(frame["value"], y, s=32, color=colour(0), zorder=4)
-        axes.set_yticks(y, [clean(value, 26) for value in frame["name"]])
+        axes.set_yticks(y, [one_line(value, 26) for value in frame["name"]])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_ylim(-0.7, frame.height - 0.3)
         axes.set_xlabel(label)
@@ -117,7 +118,7 @@ def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
         values = frame["value"].to_numpy()
         axes.barh(y, values, height=0.62, color=[colour(0 if value >= 0 else 2) for value in values])
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        axes.set_yticks(y, [clean(value, 34) for value in frame["name"]])
+        axes.set_yticks(y, [one_line(value, 34) for value in frame["name"]])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_ylim(-0.7, frame.height - 0.3)
         axes.set_xlabel(label)
@@ -178,7 +179,7 @@ def curves(
             axes.plot(
                 rows[x], rows["value"], color=colour(index), marker="o" if rows.height < 12 else None, markersize=3.5
             )
-        axes.set_title(clean(title, 40))
+        axes.set_title(one_line(title, 40))
         if x == "ordinal":
             _ordinals(axes, frame["ordinal"].to_list())
         else:

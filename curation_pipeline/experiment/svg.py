@@ -49,8 +49,6 @@ _STYLE: Mapping[str, Any] = {
     "lines.markersize": 4.5,
 }
 _FORMULA_HEADS = ["=", "+", "-", "@", "\t", "\r"]
-# Control characters are not allowed in XML; overrides of the writing direction could reorder the page around a text.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,6 @@ class Plot:
     label: str
     csv: str
     name: str
-
-
-def clean(text: str, limit: int = 0) -> str:
-    """One line of text without control and direction-override characters, of at most `limit` characters (0: any)."""
-    kept = _CONTROL.sub("", re.sub(r"\s", " ", text))
-    return kept[: limit - 1] + "…" if limit and len(kept) > limit else kept
 
 
 def csv_link(frame: pl.DataFrame) -> str:

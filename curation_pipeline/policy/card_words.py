@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curation_pipeline.escaping import markdown, markdown_table
+
 if TYPE_CHECKING:
     from curation_pipeline.policy.card import Origin
     from curation_pipeline.policy.report import Control
@@ -70,7 +72,7 @@ def _preferences(effects: pl.DataFrame, group_effects: pl.DataFrame, share: floa
     for feature, effect in told.head(_TOLD).iter_rows():
         verb = "raises" if effect > 0 else "lowers"
         lines.append(
-            f"- More of {meaning(feature)} {verb} the chance by {100 * abs(effect):.1f}"
+            f"- More of {markdown(meaning(feature))} {verb} the chance by {100 * abs(effect):.1f}"
             f"{_where(feature, group_effects)}."
         )
     if told.is_empty():
@@ -82,17 +84,13 @@ def _preferences(effects: pl.DataFrame, group_effects: pl.DataFrame, share: floa
             f"- What the text is about: {meaning(name)} counts most among {vectors.height}, {100 * effect:+.1f}."
         )
     bins = group_effects.filter(pl.col("axis") == "toxicity_bin")["name"].unique().sort().to_list()
-    lines += [
-        "",
-        "| feature | everywhere |" + "".join(f" toxicity bin {name} |" for name in bins),
-        "|---|---|" + "---|" * len(bins),
-    ]
+    rows = []
     for feature, effect in effects.head(_SHOWN).iter_rows():
         own = group_effects.filter((pl.col("feature") == feature) & (pl.col("axis") == "toxicity_bin"))
         inside = dict(own.select("name", "effect").iter_rows())
-        cells = "".join(f" {100 * inside[name]:+.1f} |" for name in bins)
-        lines.append(f"| {meaning(feature)} | {100 * effect:+.1f} |{cells}")
-    return [*lines, ""]
+        rows.append([meaning(feature), f"{100 * effect:+.1f}", *(f"{100 * inside[name]:+.1f}" for name in bins)])
+    columns = ["feature", "everywhere", *(f"toxicity bin {name}" for name in bins)]
+    return [*lines, "", markdown_table(columns, rows), ""]
 
 
 def _where(feature: str, group_effects: pl.DataFrame) -> str:
@@ -101,7 +99,7 @@ def _where(feature: str, group_effects: pl.DataFrame) -> str:
     if own.height < 2:
         return ""
     low, high = (
-        f"{100 * row['effect']:+.1f} in {_AXES[row['axis']]} {row['name']}"
+        f"{100 * row['effect']:+.1f} in {_AXES[row['axis']]} {markdown(row['name'])}"
         for row in (own.row(0, named=True), own.row(-1, named=True))
     )
     return f" (from {low} to {high})"
@@ -137,15 +135,13 @@ def _control(control: Control) -> list[str]:
     ):
         arms = [f"{control.figure(arm, measure):.4f}" for arm in ("policy", "closed_form", "random")]
         difference = control.row("difference", measure)
-        rows.append(
-            f"| {label} | {' | '.join(arms)} | {difference['value']:+.4f} "
-            f"({difference['low']:+.4f} to {difference['high']:+.4f}) |"
-        )
+        interval = f"({difference['low']:+.4f} to {difference['high']:+.4f})"
+        rows.append([label, *arms, f"{difference['value']:+.4f} {interval}"])
     groups = control.table.filter((pl.col("arm") == "policy") & pl.col("measure").str.starts_with("parity:"))
     for measure, ratio in groups.select("measure", "value").iter_rows():
         other = control.figure("closed_form", measure)
         group = measure.removeprefix("parity:")
-        rows.append(f"| parity of {group} | {ratio:.3f} | {other:.3f} | 1.000 | {ratio - other:+.3f} |")
+        rows.append([f"parity of {group}", f"{ratio:.3f}", f"{other:.3f}", "1.000", f"{ratio - other:+.3f}"])
     correlation = (
         ""
         if control.correlation is None
@@ -159,9 +155,7 @@ def _control(control: Control) -> list[str]:
         f"With the same random numbers both would draw {control.overlap:.0%} of the budget alike (the closed form and "
         f"a random draw: {control.chance:.0%}).{correlation}",
         "",
-        "| measure | policy | closed form | random | policy minus closed form (95%) |",
-        "|---|---|---|---|---|",
-        *rows,
+        markdown_table(["measure", "policy", "closed form", "random", "policy minus closed form (95%)"], rows),
         "",
         "Parity is the selection rate of clean text that mentions the group, over that of clean text of the same "
         "sources that mentions none.",
@@ -170,16 +164,18 @@ def _control(control: Control) -> list[str]:
 
 
 def _selected(rates: pl.DataFrame) -> list[str]:
-    lines = [
-        "## Who is selected",
-        "",
-        "| axis | name | documents | share of the pool | share of the batch | selected | closed form | mean weight |",
-        "|---|---|---|---|---|---|---|---|",
+    columns = [
+        "axis", "name", "documents", "share of the pool", "share of the batch", "selected", "closed form", "mean weight"
+    ]  # fmt: skip
+    rows = [
+        [
+            _AXES[row["axis"]],
+            row["name"],
+            f"{row['documents']:,}",
+            *(f"{row[share]:.1%}" for share in ("share_before", "share_after", "selected")),
+            "" if row["control_selected"] is None else f"{row['control_selected']:.1%}",
+            f"{row['mean_weight']:.2f}",
+        ]
+        for row in rates.iter_rows(named=True)
     ]
-    for row in rates.iter_rows(named=True):
-        other = "" if row["control_selected"] is None else f"{row['control_selected']:.1%}"
-        lines.append(
-            f"| {_AXES[row['axis']]} | {row['name']} | {row['documents']:,} | {row['share_before']:.1%} | "
-            f"{row['share_after']:.1%} | {row['selected']:.1%} | {other} | {row['mean_weight']:.2f} |"
-        )
-    return lines
+    return ["## Who is selected", "", markdown_table(columns, rows)]

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from curation_pipeline.escaping import code, markdown, markdown_table
+
 LIMITS = (
     "It was trained to measure data curation, not to be used by people.",
     "It has read toxic text and can repeat it; nothing filters what it writes.",
@@ -93,8 +95,8 @@ def model_card(facts: CardFacts) -> str:
     blocks = [
         _front_matter(facts),
         f"# {facts.identity}",
-        f"A language model made by the data curation loop, profile `{facts.profile}`: arm `{facts.arm}`, iteration "
-        f"{facts.iteration}, seed {facts.arm_seed}. It started from {facts.start}"
+        f"A language model made by the data curation loop, profile {code(facts.profile)}: arm {code(facts.arm)}, "
+        f"iteration {facts.iteration}, seed {facts.arm_seed}. It started from {markdown(facts.start)}"
         + (f" (`{facts.started_from}`)." if facts.started_from else "."),
         "## Data",
         f"Trained on the batch `{facts.batch}`." if facts.batch else "Trained on a random draw of the raw corpus.",
@@ -141,26 +143,20 @@ def _front_matter(facts: CardFacts) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    body = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    if not body:
-        return ""
-    return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body])
+    listed = list(rows)
+    return markdown_table(header, listed) if listed else ""
 
 
 def _composition(name: str, shares: Mapping[str, float]) -> str:
-    return f"Share of the batch's tokens by {name}:\n\n" + _table((name, "share"), shares.items()) if shares else ""
+    table = _table((name, "share"), shares.items())
+    return f"Share of the batch's tokens by {markdown(name)}:\n\n{table}" if shares else ""
 
 
 def _partitions(partitions: Sequence[RawPartition]) -> str:
     counted = any(partition.used is not None for partition in partitions)
     header = ("partition", "artefact", "documents", *(("trained on", "tokens trained on") if counted else ()))
-    rows = [(p.key, f"`{p.artefact}`", p.rows, *((p.used, p.tokens) if counted else ())) for p in partitions]
+    rows = [(p.key, code(p.artefact), p.rows, *((p.used, p.tokens) if counted else ())) for p in partitions]
     return _table(header, rows)
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from curation_pipeline.cli_screen import Screen
 from curation_pipeline.errors import DataError
 from curation_pipeline.experiment.claims import COMPARISONS_SCHEMA
 from curation_pipeline.experiment.report import ReportData, render_report, terminal_table, verdicts
@@ -202,9 +203,19 @@ def test_a_part_with_other_columns_is_refused() -> None:
         ReportData(timings=pl.DataFrame({"ordinal": [1]}))
 
 
-def test_the_terminal_table_has_a_row_for_each_arm_and_iteration(make_report: MakeReport) -> None:
-    table = terminal_table(make_report())
-    assert table.row_count == 16
-    out = io.StringIO()
-    Console(file=out, width=160).print(table)
-    assert "2 rejected" in out.getvalue()
+def test_the_terminal_table_has_a_row_for_each_arm_and_whole_names_in_80_columns(make_report: MakeReport) -> None:
+    data = make_report()
+    long = {"main": "threshold_within_each_source", "random": "threshold_within_each_stratum"}
+    renamed = dataclasses.replace(
+        data, summary=data.summary.with_columns(pl.col("chain").str.replace_many(list(long), list(long.values())))
+    )
+    for report in (data, renamed):
+        table = terminal_table(report)
+        assert table.row_count == len(report.arms())
+        out = io.StringIO()
+        Screen(file=out, width=80).print(table)
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= 80
+        first = "".join(line.split(" ")[0] for line in lines)
+        for arm in report.arms():
+            assert arm in first, first
