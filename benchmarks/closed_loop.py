@@ -5,8 +5,8 @@
 Pools have seeds on which nothing was tuned; the settings of the loop and of one shot were chosen on pools 100 to 102.
 All arms have one token budget and may weigh. The loop's reward is 0.3 R_s + 0.1 R_a + 0.6 R_d + 0.15 c, and without
 feedback the same less c; one shot has its own weights, 0.4, 0.1, 0.5 and 0.06; the baselines have 0.4 and 0.1 for
-safety and alignment, as in benchmarks/baselines.py. The truth of a batch (``research/synthetic_pool.py``) takes the place
-of a trained and evaluated model.
+safety and alignment, as in benchmarks/baselines.py. The truth of a batch (``research/synthetic_pool.py``) takes the
+place of a trained and evaluated model.
 
 - no feedback: the policy for that reward alone. One shot: 36 random mixtures of the whole pool and one ridge of their
   truth on strata (RegMix's way), then a policy. One shot, 84 local: as many evaluations as the loop has, around the

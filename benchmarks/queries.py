@@ -7,8 +7,8 @@ answer reveals all three. Every arm has the same 30%, the same imputation and th
 it draws from the whole pool is judged by two things that no arm sees: the set's value with the true scores
 (``research/set_value.py``), as the share of the way from asking nothing to knowing everything that the closed form
 goes; and the pool's downstream truth P. Weights are 0 and 1, so that the closed form is the best response and nothing
-but what is known and asked differs. Pools are drawn with seeds that nothing was tuned on; a seed is another choice of the
-30% and another training. Intervals are paired bootstraps over pools and seeds.
+but what is known and asked differs. Pools are drawn with seeds that nothing was tuned on; a seed is another choice of
+the 30% and another training. Intervals are paired bootstraps over pools and seeds.
 
 Two beliefs: `forest` (leaves of randomised trees: heteroscedastic, close to calibrated) and `ridge` with one Gaussian
 residual, a usual and wrong posterior. They were stated before the report's pools were seen.
