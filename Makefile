@@ -66,6 +66,7 @@ bench-detectors: $(READY) ## measure detectors and the ensemble on human labels 
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --out $(BENCH_OUT)/detectors.json $(BENCH)
 
+bench-baselines bench-policy bench-loop bench-decisions: export PYTHONPATH := $(CURDIR)
 bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on the synthetic pool, and DSIR beside its package
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/baselines.py --out $(BENCH_OUT)/baselines.json $(BENCH)

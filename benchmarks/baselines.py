@@ -4,8 +4,8 @@
 
 Each seed draws from each pool with a fifth of its tokens; the pools are drawn with seeds that nothing was tuned on. All
 arms see the same reward 0.4 R_s + 0.1 R_a (and 0.5 R_d where they look at sets). "Weighted" is the same choice with
-weights 0.5, 1 and 2. The truth of a batch stands in for a trained model (``policy/synthetic.py``), so that P is exact
-and the standard error is that of the arms' chance and of the pools.
+weights 0.5, 1 and 2. The truth of a batch (``research/synthetic_pool.py``) takes the place of a trained model, so that
+P is exact and the standard error is that of the arms' chance and of the pools.
 
 - Arms with feedback get it once, from 36 probes: random mixtures of the pool whose truth is fitted by ridge. `regmix`
   and `exp3` see the fit; `closed_form` is without any, `closed_form (one shot)` with it. Nothing here closes the loop.
@@ -30,13 +30,13 @@ from curation_pipeline.credit.mixtures import composition, probe_mixtures
 from curation_pipeline.credit.mixtures import draw as draw_mixture
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import fit_credit
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.selection.baselines import BASELINES, NEEDS, baseline
 from curation_pipeline.selection.draw import draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
 from curation_pipeline.selection.weights import fractional
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 PROBES = 36
 UNSEEN = 9_000

@@ -5,14 +5,14 @@
 Pools have seeds on which nothing was tuned; the settings of the loop and of one shot were chosen on pools 100 to 102.
 All arms have one token budget and may weigh. The loop's reward is 0.3 R_s + 0.1 R_a + 0.6 R_d + 0.15 c, and without
 feedback the same less c; one shot has its own weights, 0.4, 0.1, 0.5 and 0.06; the baselines have 0.4 and 0.1 for
-safety and alignment, as in benchmarks/baselines.py. The truth of a batch (``policy/synthetic.py``) stands for a trained
-and evaluated model.
+safety and alignment, as in benchmarks/baselines.py. The truth of a batch (``research/synthetic_pool.py``) takes the
+place of a trained and evaluated model.
 
 - no feedback: the policy for that reward alone. One shot: 36 random mixtures of the whole pool and one ridge of their
   truth on strata (RegMix's way), then a policy. One shot, 84 local: as many evaluations as the loop has, around the
   policy without feedback, with traits, but no iteration. Loop: 36, then 4 times 12, around the current policy.
 - The oracle knows the hidden harm and information of each document; the reader knows the form of the truth and the mean
-  information of topics, but of a document only P(harm) (``policy/synthetic_oracle.py``).
+  information of topics, but of a document only P(harm) (``research/oracle.py``).
 - Drift (--drift): every night is another sample of a corpus that moves. Frozen is the policy of night 1, scored on
   later pools without training; "frozen credit" lets the closed form answer anew, but with the credit of night 1.
 
@@ -35,7 +35,11 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.engine.local import map_tasks
-from curation_pipeline.experiment.loop_synthetic import (
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.selection.baselines import baseline
+from curation_pipeline.selection.settings import BaselineSettings
+from curation_pipeline.selection.weights import fractional
+from research.closed_loop import (
     ClosedFormLearner,
     Iteration,
     LoopSettings,
@@ -43,12 +47,8 @@ from curation_pipeline.experiment.loop_synthetic import (
     batch_truth,
     run_loop,
 )
-from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
-from curation_pipeline.policy.synthetic_oracle import oracle_weights, reader_weights
-from curation_pipeline.selection.baselines import baseline
-from curation_pipeline.selection.settings import BaselineSettings
-from curation_pipeline.selection.weights import fractional
+from research.oracle import oracle_weights, reader_weights
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 UNSEEN = 9_010
 """Seed of the first unseen pool."""

@@ -39,10 +39,10 @@ from curation_pipeline.policy.population import composition_of
 from curation_pipeline.policy.scoring import load_policy, policy_rule, policy_state, score_pool, state_observations
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.stream_sample import SAMPLE, key_columns, sample_rows
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
 from curation_pipeline.selection.stream import decide_pool, shards_of
 from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 UNSEEN, TRAINED = 9_000, 100
 BASE = 20_000

@@ -4,7 +4,7 @@
 
 Every run trains on a synthetic pool of a seed on which nothing was tuned: with 196,608 candidates for a budget of 20%
 of the pool's tokens, and with the default number for 20% and for 13%. The set is then scored as in production; its
-value (``policy/set_value``) is compared with the closed form's, which solves the same objective at the same budget
+value (``research/set_value.py``) is compared with the closed form's, which solves the same objective at the same budget
 without learning:
 
 - raw ratio: V / V_closed;
@@ -43,11 +43,11 @@ from curation_pipeline.policy.pool import F64
 from curation_pipeline.policy.ppo import train_policy
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import score_pool
-from curation_pipeline.policy.set_value import random_value, set_value
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import BUDGET_SHARE, COUNTER, N_TOPICS, SyntheticPool, synthetic_pool
 from curation_pipeline.policy.terminal import Terminal
 from curation_pipeline.selection.draw import draw
+from research.set_value import random_value, set_value
+from research.synthetic_pool import BUDGET_SHARE, COUNTER, N_TOPICS, SyntheticPool, synthetic_pool
 
 UNSEEN = 9_010
 """Seed of the first unseen pool; 9,000 to 9,002 were looked at while the environment was mended."""
@@ -68,7 +68,7 @@ def objective(pool: SyntheticPool, share: float) -> Objective:
 
 
 def truth_terminal(pool: SyntheticPool) -> Terminal:
-    """The hidden truth P of ``policy/synthetic`` as a function of sums, at the scale of the whole pool's budget."""
+    """The hidden truth P of ``research/synthetic_pool.py`` as a function of sums, for the whole pool's budget."""
     size = np.bincount(pool.topic, minlength=N_TOPICS)
     importance = np.sqrt(size) / np.sqrt(size).sum()
     n = len(pool.pool)

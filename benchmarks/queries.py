@@ -5,10 +5,10 @@
 P(harm), alignment and the second detector are known for 30% of a synthetic pool and hidden for the rest, where an
 answer reveals all three. Every arm has the same 30%, the same imputation and the same number of answers, exactly. What
 it draws from the whole pool is judged by two things that no arm sees: the set's value with the true scores
-(``policy/set_value.py``), as the share of the way from asking nothing to knowing everything that the closed form goes;
-and the pool's downstream truth P. Weights are 0 and 1, so that the closed form is the best response and nothing but
-what is known and asked differs. Pools are drawn with seeds that nothing was tuned on; a seed is another choice of the
-30% and another training. Intervals are paired bootstraps over pools and seeds.
+(``research/set_value.py``), as the share of the way from asking nothing to knowing everything that the closed form
+goes; and the pool's downstream truth P. Weights are 0 and 1, so that the closed form is the best response and nothing
+but what is known and asked differs. Pools are drawn with seeds that nothing was tuned on; a seed is another choice of
+the 30% and another training. Intervals are paired bootstraps over pools and seeds.
 
 Two beliefs: `forest` (leaves of randomised trees: heteroscedastic, close to calibrated) and `ridge` with one Gaussian
 residual, a usual and wrong posterior. They were stated before the report's pools were seen.
@@ -38,10 +38,15 @@ from curation_pipeline.policy.artefact import load_policy
 from curation_pipeline.policy.curated_set import Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
-from curation_pipeline.policy.query_belief import Belief
-from curation_pipeline.policy.query_controls import margin, settled, value_of_information
-from curation_pipeline.policy.query_environment import normal_gain
-from curation_pipeline.policy.query_scoring import (
+from curation_pipeline.policy.scores import Scores
+from curation_pipeline.policy.scoring import scores_at
+from curation_pipeline.policy.settings import PolicySettings
+from curation_pipeline.seeds import derive, generator
+from curation_pipeline.selection.draw import draw
+from research.queries.belief import Belief
+from research.queries.controls import margin, settled, value_of_information
+from research.queries.environment import normal_gain
+from research.queries.scoring import (
     Knowledge,
     Rule,
     Task,
@@ -52,15 +57,10 @@ from curation_pipeline.policy.query_scoring import (
     know,
     spend,
 )
-from curation_pipeline.policy.query_settings import QuerySettings
-from curation_pipeline.policy.query_training import train_query_policy
-from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import scores_at
-from curation_pipeline.policy.set_value import set_value
-from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
-from curation_pipeline.seeds import derive, generator
-from curation_pipeline.selection.draw import draw
+from research.queries.settings import QuerySettings
+from research.queries.training import train_query_policy
+from research.set_value import set_value
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 UNSEEN = 9_020
 """Seed of the first unseen pool; 9,000 to 9,012 were looked at before the price of answers was mended."""

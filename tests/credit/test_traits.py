@@ -19,12 +19,12 @@ from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.scoring import scores_by
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.policy.traits import trait_credit, trait_frame, trait_scale, traits_of
 from curation_pipeline.reward.credit import CLIP, DownstreamCredit
 from curation_pipeline.reward.traits import TraitScale
 from curation_pipeline.selection.draw import decision_rows
 from curation_pipeline.selection.stream import decide_pool, shards_of
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from curation_pipeline.policy import resume
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.ppo import train_policy
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import synthetic_pool
+from research.synthetic_pool import synthetic_pool
 
 pytestmark = [pytest.mark.slow]
 

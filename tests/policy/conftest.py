@@ -8,7 +8,7 @@ import pytest
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.ppo import TrainingSummary, train_policy
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 SMALL = PolicySettings(
     n_lanes=64,

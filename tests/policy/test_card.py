@@ -18,11 +18,11 @@ from curation_pipeline.policy.report import compare, control_at, identity_parity
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import policy_state, scores_at
-from curation_pipeline.policy.set_value import set_value
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
+from research.set_value import set_value
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from .conftest import objective
 

@@ -25,8 +25,8 @@ from curation_pipeline.policy.projection import project, sigmoid
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import load_policy, score_pool
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import BLAND, DIALECT, N_TOPICS, SyntheticPool, synthetic_pool
 from curation_pipeline.selection.draw import draw
+from research.synthetic_pool import BLAND, DIALECT, N_TOPICS, SyntheticPool, synthetic_pool
 
 SETTINGS = PolicySettings()
 FREE = PolicySettings(group_floor=0.0)

@@ -11,8 +11,8 @@ from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, cl
 from curation_pipeline.policy.environment import CandidateLanes
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.credit import DownstreamCredit
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from .conftest import SMALL, objective
 

@@ -24,7 +24,6 @@ from curation_pipeline.policy.ppo import train_policy
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import load_policy, score_pool
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import COUNTER, SyntheticPool, synthetic_pool
 from curation_pipeline.reward.calibration import safe_logit
 from curation_pipeline.reward.composite import RewardWeights
 from curation_pipeline.reward.corrections import Corrections
@@ -33,6 +32,7 @@ from curation_pipeline.reward.evidence import Evidence
 from curation_pipeline.reward.refine import refine
 from curation_pipeline.reward.refinement_settings import RefinementSettings
 from curation_pipeline.reward.settings import RewardSettings
+from research.synthetic_pool import COUNTER, SyntheticPool, synthetic_pool
 
 REWARD = RewardSettings(alpha=0.4, beta=0.1, gamma=0.5, eta=0.0)
 REFINEMENT = RefinementSettings()

@@ -7,7 +7,7 @@ import pytest
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.synthetic import SyntheticPool
+from research.synthetic_pool import SyntheticPool
 
 
 def test_arrays_follow_the_frame(small: SyntheticPool) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from curation_pipeline.policy.ppo import train_policy
 from curation_pipeline.policy.resume import FILE
-from curation_pipeline.policy.synthetic import SyntheticPool
+from research.synthetic_pool import SyntheticPool
 
 from .conftest import SMALL, objective
 

@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.projection import project
 from curation_pipeline.policy.scoring import keep_and_weight, load_policy, probabilities, score_pool
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.credit import DownstreamCredit
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from .conftest import SMALL, Trained, objective
 

@@ -26,10 +26,10 @@ from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.population import composition_of, merged
 from curation_pipeline.policy.scoring import Rule, frozen_state, policy_rule, score_pool, scores_at, scores_by
 from curation_pipeline.policy.stream_keep import Cut, KeepHistogram, Kept
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.selection.draw import decision_rows, draw
 from curation_pipeline.selection.stream import Decided, Shard, decide_pool, shards_of
 from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from .conftest import SMALL, objective
 

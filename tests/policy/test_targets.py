@@ -13,8 +13,8 @@ from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Codes
 from curation_pipeline.policy.scoring import scores_at
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool
 from curation_pipeline.reward.targets import divergence
+from research.synthetic_pool import SyntheticPool
 
 SETTINGS = PolicySettings(random_features=16)
 GOAL = Objective(0.3, 0.1, 0.6, 0.0, None, 1)

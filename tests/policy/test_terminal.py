@@ -14,9 +14,9 @@ from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.pool import F64
 from curation_pipeline.policy.ppo import train_policy
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool
 from curation_pipeline.policy.terminal import Tally, Terminal, lost_without, surrogate_terminal, value_of, won_with
 from curation_pipeline.reward.credit import DownstreamCredit
+from research.synthetic_pool import SyntheticPool
 
 from .conftest import SMALL, objective
 

@@ -18,13 +18,13 @@ from curation_pipeline.policy.environment import CandidateLanes, Episode
 from curation_pipeline.policy.ppo import TrainingSummary, _load, _model, train_policy
 from curation_pipeline.policy.recorder import settled
 from curation_pipeline.policy.scoring import load_policy, policy_state, score_pool, state_observations
-from curation_pipeline.policy.set_value import random_value, set_value
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import DIALECT, SyntheticPool, synthetic_pool
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.draw import draw
 from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Selector
+from research.set_value import random_value, set_value
+from research.synthetic_pool import DIALECT, SyntheticPool, synthetic_pool
 
 from .conftest import SMALL, Trained, objective
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.synthetic import SyntheticPool
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.draw import Drawn, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
+from research.synthetic_pool import SyntheticPool
 
 QUICK = BaselineSettings(
     mixtures=128,

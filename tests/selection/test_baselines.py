@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.selection.baselines import BASELINES, NEEDS, baseline
 from curation_pipeline.selection.draw import decisions, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from .arms import QUICK, drawn_by, flags_of, inputs_of, value
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.synthetic import synthetic_pool
 from curation_pipeline.selection.draw import (
     apply,
     batch,
@@ -20,6 +19,7 @@ from curation_pipeline.selection.draw import (
     ranks,
     threshold,
 )
+from research.synthetic_pool import synthetic_pool
 
 
 def ids(n: int) -> list[str]:

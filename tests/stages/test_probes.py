@@ -15,13 +15,13 @@ from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.policy.artefact import save_policy
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.synthetic import SyntheticPool
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.stages import probes
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import MAIN, state_partition
+from research.synthetic_pool import SyntheticPool
 
 from ..policy.test_stream import untrained
 from .test_pool import ctx, open_arm, synthetic  # noqa: F401 - fixtures

@@ -6,8 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
-from curation_pipeline.policy.synthetic_oracle import oracle_weights, reader_weights
+from research.oracle import oracle_weights, reader_weights
+from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])

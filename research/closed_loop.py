@@ -24,11 +24,11 @@ from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.synthetic import SyntheticPool
 from curation_pipeline.policy.traits import trait_frame, trait_scale
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.selection.draw import draw
+from research.synthetic_pool import SyntheticPool
 
 
 @dataclass(frozen=True, slots=True)

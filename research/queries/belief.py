@@ -18,8 +18,8 @@ import polars as pl
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.pool import F64, Rows
-from curation_pipeline.policy.query_settings import QuerySettings
 from curation_pipeline.seeds import derive, generator
+from research.queries.settings import QuerySettings
 
 TARGETS = ("p_harm", "alignment")
 """What the reward needs of a document."""

@@ -19,13 +19,13 @@ from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool, Rows
 from curation_pipeline.policy.projection import sigmoid
-from curation_pipeline.policy.query_belief import Belief, Posterior
-from curation_pipeline.policy.query_controls import choose, margin, settled, value_of_information
-from curation_pipeline.policy.query_environment import normal_gain, observed, tell_price
-from curation_pipeline.policy.query_settings import QuerySettings
-from curation_pipeline.policy.query_views import believed_frame
 from curation_pipeline.policy.scoring import FrozenState, frozen_state
 from curation_pipeline.policy.settings import PolicySettings
+from research.queries.belief import Belief, Posterior
+from research.queries.controls import choose, margin, settled, value_of_information
+from research.queries.environment import normal_gain, observed, tell_price
+from research.queries.settings import QuerySettings
+from research.queries.views import believed_frame
 
 _HALFWAY = 0.5
 """Progress that a policy is told at a frozen state, as in ``scoring``."""

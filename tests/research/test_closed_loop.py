@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from curation_pipeline.experiment.loop_synthetic import ClosedFormLearner, LoopSettings, run_loop
-from curation_pipeline.policy.synthetic import synthetic_pool
+from research.closed_loop import ClosedFormLearner, LoopSettings, run_loop
+from research.synthetic_pool import synthetic_pool
 
 
 @pytest.mark.parametrize("seed", [0, 1])

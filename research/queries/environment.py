@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, Worth, clearing_price
 from curation_pipeline.policy.environment import CandidateLanes
 from curation_pipeline.policy.pool import F32, F64, Rows
-from curation_pipeline.policy.query_views import Views
+from research.queries.views import Views
 
 _SLACK = 2.0
 """The market for tokens asks for at most this factor more, or less, than the budget's share."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curation_pipeline.policy.synthetic import COUNTER, DIALECT, FORUM, SyntheticPool, synthetic_pool
+from research.synthetic_pool import COUNTER, DIALECT, FORUM, SyntheticPool, synthetic_pool
 
 
 def test_seeded_and_as_described() -> None:

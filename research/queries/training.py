@@ -15,11 +15,11 @@ from curation_pipeline.errors import DataError, TrainingDivergedError
 from curation_pipeline.policy.artefact import save_policy
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.ppo import own_surroundings
-from curation_pipeline.policy.query_environment import QueryEpisode, QueryLanes, observed_names
-from curation_pipeline.policy.query_settings import QuerySettings
-from curation_pipeline.policy.query_views import training_views
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.seeds import derive, generator
+from research.queries.environment import QueryEpisode, QueryLanes, observed_names
+from research.queries.settings import QuerySettings
+from research.queries.views import training_views
 
 _FIRST_ASK = 0.2
 """Share of candidates that an untrained policy asks about."""

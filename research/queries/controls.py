@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from curation_pipeline.policy.curated_set import Worth, clearing_price, utility
 from curation_pipeline.policy.pool import F64, Rows
-from curation_pipeline.policy.query_belief import Posterior
 from curation_pipeline.policy.scoring import FrozenState
+from research.queries.belief import Posterior
 
 _SETTLING = 4
 """Rounds in which the price after the answers is found."""

@@ -16,7 +16,7 @@ import heapq
 import numpy as np
 
 from curation_pipeline.policy.pool import F64
-from curation_pipeline.policy.synthetic import COUNTER, SyntheticPool
+from research.synthetic_pool import COUNTER, SyntheticPool
 
 _STEPS = (1.0, 0.4, 0.1)
 _SHARES = np.linspace(0.0, 1.0, 11)

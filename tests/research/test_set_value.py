@@ -5,10 +5,9 @@ import pytest
 
 from curation_pipeline.policy.curated_set import Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
-from curation_pipeline.policy.set_value import random_value, set_value
-from curation_pipeline.policy.synthetic import SyntheticPool
-
-from .conftest import SMALL, objective
+from research.set_value import random_value, set_value
+from research.synthetic_pool import SyntheticPool
+from tests.policy.conftest import SMALL, objective
 
 
 @pytest.fixture(scope="module")

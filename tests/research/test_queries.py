@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.artefact import ScoringPolicy, load_policy
 from curation_pipeline.policy.features import Normaliser
-from curation_pipeline.policy.query_belief import Belief, Posterior
-from curation_pipeline.policy.query_controls import choose, value_of_information
-from curation_pipeline.policy.query_environment import QueryLanes, normal_gain
-from curation_pipeline.policy.query_scoring import (
+from research.queries.belief import Belief, Posterior
+from research.queries.controls import choose, value_of_information
+from research.queries.environment import QueryLanes, normal_gain
+from research.queries.scoring import (
     Knowledge,
     Rule,
     Task,
@@ -31,12 +31,11 @@ from curation_pipeline.policy.query_scoring import (
     know,
     spend,
 )
-from curation_pipeline.policy.query_settings import QuerySettings, Question
-from curation_pipeline.policy.query_training import train_query_policy
-from curation_pipeline.policy.query_views import Views, training_views
-from curation_pipeline.policy.synthetic import SyntheticPool, synthetic_pool
-
-from .conftest import SMALL, objective
+from research.queries.settings import QuerySettings, Question
+from research.queries.training import train_query_policy
+from research.queries.views import Views, training_views
+from research.synthetic_pool import SyntheticPool, synthetic_pool
+from tests.policy.conftest import SMALL, objective
 
 SETTINGS = SMALL.model_copy(update={"weights": (0.0, 1.0), "n_lanes": 64, "episode_candidates": 1_024})
 QUERIES = QuerySettings(trees=8, candidates=4_096, batch_size=128, budget_share=0.1)

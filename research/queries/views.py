@@ -15,9 +15,9 @@ from curation_pipeline.policy.curated_set import Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool, Rows
-from curation_pipeline.policy.query_belief import TARGETS, Posterior, cross_fitted
-from curation_pipeline.policy.query_settings import QuerySettings
 from curation_pipeline.policy.settings import PolicySettings
+from research.queries.belief import TARGETS, Posterior, cross_fitted
+from research.queries.settings import QuerySettings
 
 BINS = (0.05, 0.2, 0.5)
 """Edges of the toxicity bins of believed P(harm)."""

@@ -1,0 +1,1 @@
+"""Simulators and methods that the loop does not run; README.md says what each showed."""
