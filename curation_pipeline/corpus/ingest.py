@@ -33,7 +33,7 @@ from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.text import starts_with_key
 from curation_pipeline.errors import ConfigError
 
-INGEST_VERSION = "2"
+INGEST_VERSION = "3"
 """Raised when the same files would give other documents; part of the recipe key of an ingest."""
 
 AnySource = FolderSource | HubSource | PackageSource

@@ -31,21 +31,6 @@ def nesting(html: str) -> int:
     return deepest
 
 
-def decode(body: bytes, declared: str | None) -> str:
-    """A page's bytes as text: by the encoding that HTTP declares where it fits, else by the one detected.
-
-    Bytes that the encoding does not know become U+FFFD, as in a browser.
-    """
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-
-    if declared:
-        try:
-            return body.decode(declared)
-        except (UnicodeDecodeError, LookupError):
-            pass  # Servers often declare an encoding that the page does not have.
-    return str(bytes_to_str(body, detect_encoding(body, from_html_meta=True) or "utf-8", errors="replace"))
-
-
 def main_text(html: str, extractor: Literal["resiliparse", "trafilatura"]) -> str:
     """The main text of a page without navigation, headers and footers.
 

@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 
+from curation_pipeline.corpus.charsets import LEGIBLE
 from curation_pipeline.corpus.lines import Gap, blocks
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.streams import Damage, Piece
@@ -40,7 +41,8 @@ def read_plain(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]
             else:
                 if not text:
                     continue
-                problem = rows.text(position, text)
+                zeros = text.count("\0") * LEGIBLE > len(text)
+                problem = "zero bytes: binary, or UTF-16 without its mark" if zeros else rows.text(position, text)
         if problem:
             rows.fail(position, offset, raw, problem)
         position += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from curation_pipeline.corpus.arrow import read_arrow
+from curation_pipeline.corpus.charsets import as_utf8
 from curation_pipeline.corpus.delimited import read_delimited
 from curation_pipeline.corpus.jsonl import read_jsonl
 from curation_pipeline.corpus.parquet import read_parquet
@@ -20,15 +21,15 @@ Reader = Callable[[BinaryIO, str, ReadOptions], Iterator[Batch]]
 
 
 def _jsonl(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Batch]:
-    return read_jsonl(pieces(stream, name, options), options)
+    return read_jsonl(as_utf8(pieces(stream, name, options)), options)
 
 
 def _delimited(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Batch]:
-    return read_delimited(pieces(stream, name, options), "\t" if ".tsv" in name.lower() else ",", options)
+    return read_delimited(as_utf8(pieces(stream, name, options)), "\t" if ".tsv" in name.lower() else ",", options)
 
 
 def _plain(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Batch]:
-    return read_plain(pieces(stream, name, options), options)
+    return read_plain(as_utf8(pieces(stream, name, options)), options)
 
 
 def _warc(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Batch]:

@@ -34,8 +34,8 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "excerpt": pl.Utf8(),
     "reason": pl.Utf8(),
 }
-"""offset: of the row's first byte in its file (after decompression), -1 where the format has none. excerpt: at most 200
-characters of what stood there."""
+"""offset: of the row's first byte in its file (decompressed, and in UTF-8), -1 where the format has none. excerpt: at
+most 200 characters of what stood there."""
 
 EXCERPT_CHARS = 200
 

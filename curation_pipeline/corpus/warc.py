@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
-import io
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import orjson
 
-from curation_pipeline.corpus.pages import MAX_DEPTH, decode, main_text, nesting
+from curation_pipeline.corpus.charsets import UnreadableError, charset_of, decode_page, decode_strictly
+from curation_pipeline.corpus.pages import MAX_DEPTH, main_text, nesting
+from curation_pipeline.corpus.payload import (
+    HTML_TYPES,
+    content_type,
+    decoded_body,
+    fields,
+    http_message,
+    sniffed_type,
+)
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder, excerpt
 from curation_pipeline.corpus.streams import Damage, Piece
 
 MAX_HEADER_BYTES = 64 * 1024
 
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,15})[ \t]*\r?$")
-_START = re.compile(rb"WARC/1\.\d\r?\n[A-Za-z]")
+# Where the blank line is missing, an HTTP status line cannot be a field.
+_HEADER_END = re.compile(rb"\r?\n(?:[ \t]*\r?\n|(?=HTTP/\d))")
+_LENGTH = re.compile(r"\d{1,15}\b")
+_START = re.compile(rb"WARC/\d{1,2}\.\d{1,2}[ \t]*\r?\n[A-Za-z]")
 _START_REACH = 32
 
-HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_DOCUMENTS = ("response", "resource", "conversion")
+_ABOUT_THE_CRAWL = ("warcinfo", "request", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The bytes of one record.
+    """One record, or bytes between records.
 
     Attributes:
         offset: of its first byte in the decompressed stream.
-        raw: header and block; for a record that cannot be read, only its beginning.
+        raw: its block; of what cannot be read, the beginning.
         problem: why it cannot be read; empty where it can.
+        header: its fields by their names in lower case.
     """
 
     offset: int
     raw: bytes
     problem: str = ""
+    header: dict[str, str] = field(default_factory=dict)
 
 
 def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
     """Batches of a WARC or WET stream; positions number its records, of whatever type.
 
     Documents are the pages with status 200 of ``response`` and ``resource`` records and the texts of ``conversion``
-    records. Responses with another status, other types of content and pages without main text are failures with their
-    reason. Records about the crawl (``warcinfo``, ``request``, ``metadata``) are no rows.
+    records. Responses with another status, other types of content, pages without main text and records in several
+    segments are failures with their reason, and so are the bytes passed over where a record cannot be read. Records
+    about the crawl (``warcinfo``, ``request``, ``metadata``) are no rows.
 
-    Each record is parsed by fastwarc; where it begins and ends is found out here, because a reader of whole files loses
-    what follows a damaged length.
+    Nothing is believed that can be checked: a length where the next record begins elsewhere, an encoding that the body
+    is not in, a type that its bytes are not of.
     """
     rows = RowBuilder(options)
     position = 0
@@ -69,60 +83,53 @@ def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
 
 def _add(record: Record, position: int, rows: RowBuilder) -> None:
     """One sound record: a document, a failure, or neither."""
-    from fastwarc.warc import ArchiveIterator
-
-    problem, url = "", ""
+    # Wget puts angle brackets around the address.
+    url = record.header.get("warc-target-uri", "").strip("<>")
     try:
-        found = next(iter(ArchiveIterator(io.BytesIO(record.raw + b"\r\n\r\n"), parse_http=False)), None)
-        if found is None:
-            problem = "fastwarc finds no record here"
-        else:
-            # Wget puts angle brackets around the address.
-            url = (found.headers.get("WARC-Target-URI") or "").strip("<>")
-            problem = _add_parsed(found, url, position, rows)
-    except (ValueError, OSError, RuntimeError, EOFError, LookupError) as error:
+        problem = _add_document(record, url, position, rows)
+    except UnreadableError as error:
+        problem = str(error)
+    except (ValueError, OSError, RuntimeError, LookupError) as error:
         problem = f"not a readable record: {excerpt(str(error))}"
     if problem:
+        if cut := record.header.get("warc-truncated"):
+            problem += f" (the crawler truncated the record: {cut})"
         rows.fail(position, record.offset, url or record.raw, problem)
 
 
-def _add_parsed(found: Any, url: str, position: int, rows: RowBuilder) -> str:
-    kind = (found.headers.get("WARC-Type") or "").strip().lower()
-    if kind not in ("response", "resource", "conversion", "revisit"):
-        return "" if kind in ("warcinfo", "request", "metadata", "continuation") else f"a record of type {kind}"
-    if url.startswith("metadata:"):
-        return ""  # Wget's own log, which it writes as resources.
+def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> str:
+    header, options = record.header, rows.options
+    kind = header.get("warc-type", "").lower()
+    # Wget writes its own log as resources.
+    if kind in _ABOUT_THE_CRAWL or (kind != "continuation" and url.startswith("metadata:")):
+        return ""
     if kind == "revisit":
-        return "a revisit: its content stands in another record"
-    most = rows.options.max_document_bytes
-    status: int | None = None
-    about = found.headers.get("Content-Type") or ""
+        return "a revisit: its content is in another record"
+    if kind == "continuation" or (kind in _DOCUMENTS and "warc-segment-number" in header):
+        number = header.get("warc-segment-number", "?")
+        return f"partial: segment {number} of the record {header.get('warc-segment-origin-id', url)}"
+    if kind not in _DOCUMENTS:
+        return f"a record of type {kind}"
+    body, about, status = record.raw, header.get("content-type", ""), None
     if kind == "response":
-        if not about.lower().startswith("application/http"):
+        if not about.lower().startswith("application/http") and about and not body.startswith(b"HTTP/"):
             return f"a response of type {about!r}, not HTTP"
-        found.parse_http(auto_decode="all")
-        if found.http_headers is None:
-            return "a response without an HTTP header"
-        status = found.http_headers.status_code
+        message = http_message(body)
+        status, about = message.status, message.header.get("content-type", "")
         if status != 200:
             return f"HTTP status {status}"
-        about = found.http_headers.get("Content-Type") or ""
-    mime = about.partition(";")[0].strip().lower()
-    body = found.reader.read(most + 1)
-    if len(body) > most:
-        return f"a page of more than max_document_bytes = {most} bytes"
-    if kind == "conversion":
-        try:
-            text = body.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            return f"not valid UTF-8 at byte {error.start} of the text"
-    elif mime in HTML_TYPES:
-        html = decode(body, found.http_charset if kind == "response" else None)
+        body = decoded_body(message, options.max_document_bytes)
+    mime = sniffed_type(content_type(about), body)
+    charset = charset_of(about)
+    if mime in HTML_TYPES:
+        html = decode_page(body, charset, "html" if mime == "text/html" else "xhtml")
         if (depth := nesting(html)) > MAX_DEPTH:
             return f"a page that nests its elements {depth} deep, more than {MAX_DEPTH}"
-        text = main_text(html, rows.options.extractor)
+        text = main_text(html, options.extractor)
+    elif kind == "conversion":
+        text = decode_strictly(body, charset).strip()
     elif mime == "text/plain":
-        text = decode(body, found.http_charset if kind == "response" else None).strip()
+        text = decode_page(body, charset, "").strip()
     else:
         return f"content of type {mime or 'unknown'}, not text"
     if not text:
@@ -130,11 +137,12 @@ def _add_parsed(found: Any, url: str, position: int, rows: RowBuilder) -> str:
     more = {
         "content_type": mime,
         "http_status": status,
-        "languages": found.headers.get("WARC-Identified-Content-Language"),
-        "record_id": found.headers.get("WARC-Record-ID"),
+        "languages": header.get("warc-identified-content-language"),
+        "record_id": header.get("warc-record-id"),
+        "truncated": header.get("warc-truncated"),
     }
     metadata = orjson.dumps({key: value for key, value in more.items() if value is not None}).decode()
-    return rows.text(position, text, url or None, found.headers.get("WARC-Date") or None, metadata)
+    return rows.text(position, text, url or None, header.get("warc-date") or None, metadata)
 
 
 class _Segment:
@@ -207,38 +215,46 @@ class _Framer:
         begun, place = self._at, self._offset + self._at
         if not _START.match(self._held, begun):
             return self._damaged(place, begun, "no record begins here")
-        end = _HEADER_END.search(self._held, begun, begun + MAX_HEADER_BYTES)
-        length = _LENGTH.search(self._held, begun, end.end()) if end else None
-        if end is None or length is None:
+        found = _header(self._held, begun)
+        if found is None:
             return self._damaged(place, begun + 5, "the record's header is damaged or has no Content-Length")
-        header, size = end.end() - begun, int(length[1])
+        header, end, size = found
+        end -= begun
         if size > self._max:
-            return self._skip(place, header, size)
-        if not self._need(header + size):
+            return self._skip(place, end, size)
+        if not self._need(end + size):
             return self._damaged(place, begun + 5, "the record is cut off, or its Content-Length is wrong")
-        self._need(header + size + 4 + _START_REACH)
+        self._need(end + size + 4 + _START_REACH)
         begun = self._at
-        stop = begun + header + size
+        stop = begun + end + size
         behind = bytes(self._held[stop : stop + 4 + _START_REACH])
-        if behind and not behind.startswith((b"\r\n\r\n", b"\n\n")) and not _START.match(behind, 4):
+        next_one = behind.lstrip(b"\r\n")
+        sure = not next_one or _START.match(next_one)
+        if not sure and not behind.startswith((b"\r\n\r\n", b"\n\n")) and not _START.match(behind, 4):
             return self._damaged(place, begun + 5, "the record does not end where its Content-Length says")
-        raw = bytes(self._held[begun:stop])
+        block = bytes(self._held[begun + end : stop])
+        inner = _swallowed(block) if sure else _next_start(block, 0)
+        if inner is not None and not _has_digest(header, block):
+            return self._damaged(place, begun + end + inner, "the record's Content-Length reaches over other records")
         self._at = stop
-        return Record(place, raw)
+        return Record(place, block, header=header)
 
     def _damaged(self, place: int, search: int, problem: str) -> Record:
         """Goes on at the next record that begins at or behind ``search``."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at = max(search, self._at + 1)
         self._seek(None)
-        return Record(place, raw, problem)
+        return self._passed_over(place, raw, problem)
 
     def _skip(self, place: int, header: int, size: int) -> Record:
         """Passes over a record that is too long to hold, or claims to be."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at += header
         self._seek(size)
-        return Record(place, raw, f"a record of {size} bytes; max_document_bytes is {self._max}")
+        return self._passed_over(place, raw, f"a record of {size} bytes; max_document_bytes is {self._max}")
+
+    def _passed_over(self, place: int, raw: bytes, problem: str) -> Record:
+        return Record(place, raw, f"{problem}; {self._offset + self._at - place} bytes are passed over")
 
     def _seek(self, most: int | None) -> None:
         """Moves to where a record begins, ``most`` bytes on at the latest, or to the end of the segment."""
@@ -262,9 +278,43 @@ class _Framer:
                 return
 
 
-def _next_start(held: bytearray, at: int) -> int | None:
-    """The first place from ``at`` on where a line begins a record."""
+def _next_start(held: bytes | bytearray, at: int) -> int | None:
+    """The first place from ``at`` on where a record begins: a line, or where damage took its beginning, `WARC-...`."""
     for found in _START.finditer(held, at):
-        if found.start() == 0 or held[found.start() - 1] == 10:
+        if found.start() == 0 or held[found.start() - 1] == 10 or held.startswith(b"WARC-", found.end() - 1):
             return found.start()
     return None
+
+
+def _header(held: bytes | bytearray, at: int) -> tuple[dict[str, str], int, int] | None:
+    """The fields of the record that begins at ``at``, where its block begins and how long that is said to be."""
+    end = _HEADER_END.search(held, at, at + MAX_HEADER_BYTES)
+    if end is None:
+        return None
+    header = fields(bytes(held[at : end.start()]))
+    length = _LENGTH.match(header.get("content-length", ""))
+    return (header, end.end(), int(length[0])) if length else None
+
+
+def _swallowed(block: bytes) -> int | None:
+    """Where in a block whole records begin that fill it to its end: they are others', not its content."""
+    found = _next_start(block, 0)
+    at = found
+    while at is not None and (inner := _header(block, at)):
+        at = inner[1] + inner[2]
+        while block[at : at + 1] in (b"\r", b"\n"):
+            at += 1
+        if at >= len(block):
+            return found if at == len(block) else None
+        at = at if _START.match(block, at) else None
+    return None
+
+
+def _has_digest(header: dict[str, str], block: bytes) -> bool:
+    """Whether a block is the one that its record's digest was made of."""
+    name, _, digest = header.get("warc-block-digest", "").partition(":")
+    try:
+        found = hashlib.new(name.replace("-", ""), block, usedforsecurity=False)
+    except ValueError:
+        return False
+    return digest.lower() in (found.hexdigest(), base64.b32encode(found.digest()).decode().lower().rstrip("="))

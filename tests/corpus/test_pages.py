@@ -22,3 +22,11 @@ def test_main_text_leaves_navigation_out(extractor: Literal["resiliparse", "traf
     for noise in ("Shop", "Cookie", "track", "<p>"):
         assert noise not in text
     assert main_text("", extractor) == ""
+
+
+@pytest.mark.parametrize("extractor", ["resiliparse", "trafilatura"])
+def test_numeric_references_mean_what_browsers_mean(extractor: Literal["resiliparse", "trafilatura"]) -> None:
+    page = PAGE.replace("as the archive", "it&#146;s &#150; &#x80;5 &#8217; as the archive")
+    xml = f"<?xml version='1.0' encoding='koi8-r'?>{page}"  # text, whatever the declaration says
+    for html in (page, xml):
+        assert "it’s – €5 ’ as" in main_text(html, extractor)  # noqa: RUF001
