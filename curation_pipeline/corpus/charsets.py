@@ -41,6 +41,9 @@ _MARKS = (
 
 _WIDE = {"gbk", "gb18030", "big5", "euc-jp", "iso-2022-jp", "shift_jis", "euc-kr"}
 
+_REFUSED = {"hz-gb-2312": "hz", "iso-2022-kr": "iso2022_kr"}
+"""Browsers do not read these, since scripts can hide in them; a text that is whole in them is a text here."""
+
 _CODECS = {"gbk": "gb18030", "iso-2022-jp": "iso2022_jp_ext"}
 _GB = str.maketrans(
     "\ue5e5\ue7c7\ue78d\ue78e\ue78f\ue790\ue791\ue792\ue793\ue794\ue795\ue796"
@@ -123,6 +126,10 @@ def decode_page(body: bytes, declared: str | None, markup: Markup) -> str:
     if (utf8 := _as_utf8(body, found[0] if found else UTF8)) is not None:
         return utf8
     if found and found[0].name == "replacement":
+        try:
+            return body.decode(_REFUSED[(declared or "").strip().lower()])
+        except (KeyError, UnicodeDecodeError):
+            pass
         raise UnreadableError("declared to be in an encoding that browsers refuse to read (ISO-2022-KR, HZ or its kin)")
     # UTF-16 without a zero byte has neither markup nor a line feed.
     found = [e for e in found if e.name != "replacement" and (b"\0" in body or e not in (UTF16LE, UTF16BE))]

@@ -129,8 +129,8 @@ def test_a_stray_byte_costs_a_character_and_not_the_page() -> None:
     ("declared", "raw", "reason"),
     [
         ("utf-8", bytes(range(128, 256)) * 4, "'utf-8', not decodable as utf-8"),
-        ("iso-2022-kr", b"\x1b$)C\x0eGQ1[\x0f", "browsers refuse"),
-        ("hz-gb-2312", b"~{VPND~}", "browsers refuse"),
+        ("iso-2022-kr", b"\x1b$)C\x0eGQ1[", "browsers refuse"),
+        ("hz-gb-2312", b"~{VPND\xff~}", "browsers refuse"),
         (None, b"\xff\xfe" + b"\x00\xd8" * 40, "utf-16le"),
         ("x-user-defined", b"\x81\x8d\x8f\x90\x9d", "x-user-defined"),
     ],
@@ -138,6 +138,11 @@ def test_a_stray_byte_costs_a_character_and_not_the_page() -> None:
 def test_what_no_encoding_reads_is_told(declared: str | None, raw: bytes, reason: str) -> None:
     with pytest.raises(UnreadableError, match=reason):
         decode_page(raw, declared, "html")
+
+
+def test_whole_texts_in_what_browsers_refuse_are_read() -> None:
+    assert decode_page(b"~{VPND~}", "HZ-GB-2312", "html") == "中文"
+    assert decode_page("한국".encode("iso2022_kr"), "iso-2022-kr", "html") == "한국"
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
