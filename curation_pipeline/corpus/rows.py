@@ -6,13 +6,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 import polars as pl
 
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.settings import TextSplit
+
+if TYPE_CHECKING:
+    from curation_pipeline.corpus.streams import Meter
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -38,7 +41,11 @@ SIMPLE = frozenset((str, int, float, bool))
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`."""
+    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`.
+
+    Attributes:
+        meter: counts what is unpacked where several readers share the limits, as the members of one archive do.
+    """
 
     text_column: str = "text"
     url_column: str | None = None
@@ -49,6 +56,7 @@ class ReadOptions:
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
     max_expansion: float = 250
     max_unpacked_bytes: int = 1024**4
+    meter: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)
