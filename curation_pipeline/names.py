@@ -16,7 +16,7 @@ KEPT = 160
 """How much of a part that is too long stays readable."""
 
 _REFUSED = re.compile(r"[\x00-\x1f\x7f]|\.\.\.|\|")
-"""What the orchestrator refuses in the key of a partition, what ends a line, and the bar between source and snapshot."""
+"""Control characters and runs of dots, which the orchestrator refuses in a key, and the bar behind a source's name."""
 
 
 def unicode_name(raw: str) -> str:

@@ -169,9 +169,12 @@ class _Values:
         """A value ends at ``_at``, by its brackets."""
         if self._skipped is not None:
             self._tell(self._at)
-        elif not self._pass(self._begun):
+        elif not (self._pass(self._begun) or self._begins_by_line()):
             # What is left of one value may hold this one: it is no document.
-            self._fail(self._last, "what stands before this value is no JSON")
+            self._begun, problem = self._last, "what stands before this value is no JSON"
+            if self._leave(problem):
+                return
+            self._fail(self._begun, problem)
         else:
             raw = bytes(self._held[self._begun : self._at])
             record, problem = parse_object(raw)
@@ -185,9 +188,17 @@ class _Values:
                 self._position += 1
         self._last = self._at
 
+    def _begins_by_line(self) -> bool:
+        """Whether the value in the making begins by its line; what stands before it is a failure then."""
+        feed = self._begun - len(self._line or b"")
+        if not self._line or self._held[feed : self._begun] != self._line or not self._tells(feed):
+            return False
+        self._fail(self._last, "no JSON value")
+        return True
+
     def _leave(self, problem: str) -> bool:
         """Leave the value in the making for one that begins at a line in it; whether there is such a line."""
-        if not self._line or self._line.strip(BLANK):
+        if not self._line:
             return False
         found = self._held.find(self._line + b"{", self._begun)
         while found >= 0 and not self._tells(found):
@@ -204,8 +215,12 @@ class _Values:
         return True
 
     def _tells(self, feed: int) -> bool:
-        """Whether the line behind a line feed follows a value's end, and at the margin, where lines of inner objects
-        may begin, too, is a whole object."""
+        """Whether the line behind a line feed follows the end of a value.
+
+        At the margin, where lines of inner objects may begin, too, it has to be a whole object as well.
+        """
+        if self._line is None or self._line.strip(BLANK):
+            return False  # Values do not begin lines here.
         if not bytes(self._held[max(0, feed - 64) : feed]).rstrip(BLANK).endswith((b",", b"}")):
             return False
         end = self._held.find(b"\n", feed + 1)

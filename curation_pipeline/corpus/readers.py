@@ -84,7 +84,7 @@ READERS: dict[str, Reader] = {
 def format_of(name: str) -> str:
     """The end of a file's name that says what it holds, in lower case; empty where there is none."""
     _, dot, last = name[: len(name) - len(packing_of(name))].rpartition("/")[2].rpartition(".")
-    return (dot + last).lower()
+    return (dot + last).lower() if dot else ""
 
 
 def reader_for(name: str, text_split: TextSplit | None = None) -> Reader | None:

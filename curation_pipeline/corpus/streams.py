@@ -237,8 +237,8 @@ def _zstd_codecs(stream: BinaryIO) -> Callable[[], _Codec]:
                 content = b""
     if not content.startswith(ZSTD_DICTIONARY):
         return lambda: _Zstd(plain.decompressobj())
-    coded = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(content), max_window_size=2**31)
     try:
+        coded = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(content), max_window_size=2**31)
         coded.decompressobj()
     except zstandard.ZstdError:  # A damaged dictionary: every frame that needs it says so.
         coded = plain
@@ -372,7 +372,7 @@ class _Unpacking:
         return None
 
     def _is_sound(self, head: bytes) -> bool:
-        """Whether a member begins here: it unpacks as far as it is at hand, and gives something where that says more."""
+        """Whether a member begins here: it unpacks as far as it is at hand, and gives something where that is proof."""
         codec = self.codec()
         gave = self.packing.sure
         try:
