@@ -6,10 +6,12 @@ import polars as pl
 from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import corpus_partitions
 from curation_pipeline.stages import references
-from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition
+from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition, left_alone
 from resources.project import ProjectResource
 
 COUNTS_ADD_UP = "counts_add_up"
+NAMED_FILES = 100
+"""Most files that a table of metadata names."""
 
 
 @dg.asset(
@@ -81,9 +83,15 @@ def documents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
         .agg(pl.len().alias("documents"), pl.col("n_bytes").sum())
     )
     files = manifest.parameters["files"].items()
+    left = left_alone(ctx, context.partition_key)
+    if left:
+        context.log.warning(f"{len(left)} files are left alone; the metadata of the asset names them with the reason")
     extra = {
+        "left_alone": markdown_table(["file", "reason"], [[entry.name, entry.reason] for entry in left][:NAMED_FILES]),
         "registers": markdown_table(["register", "documents", "bytes"], registers.sort("domain").iter_rows()),
         "quarantine_reasons": markdown_table(["reason", "rows"], reasons.iter_rows()),
-        "input_files": markdown_table(["file", "sha256"], [[name, f"`{digest}`"] for name, digest in files][:100]),
+        "input_files": markdown_table(
+            ["file", "sha256"], [[name, f"`{digest}`"] for name, digest in files][:NAMED_FILES]
+        ),
     }
     return result(manifest, extra, [check])
