@@ -137,7 +137,7 @@ class _Values:
             if self._quoted:
                 found = _INSIDE.match(self._held, self._at)
                 self._at = found.end() if found else self._at
-                if self._held[self._at : self._at + 1] not in (b'"', b"\n"):
+                if bytes(self._held[self._at : self._at + 1]) not in (b'"', b"\n"):
                     return  # Its end is not at hand.
                 self._at, self._quoted = self._at + 1, False
             mark = _MARK.search(self._held, self._at)
