@@ -7,10 +7,12 @@ from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import corpus_partitions
 from curation_pipeline.escaping import code
 from curation_pipeline.stages import references
-from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition
+from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition, left_alone
 from resources.project import ProjectResource
 
 COUNTS_ADD_UP = "counts_add_up"
+NAMED_FILES = 100
+"""Most files that a table of metadata names."""
 
 
 @dg.asset(
@@ -81,10 +83,16 @@ def documents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
         .group_by("domain")
         .agg(pl.len().alias("documents"), pl.col("n_bytes").sum())
     )
-    files = manifest.parameters["files"].items()
+    files = list(manifest.parameters["files"].items())[:NAMED_FILES]
+    left = left_alone(ctx, context.partition_key)
+    if left:
+        context.log.warning(f"{len(left)} files are left alone; the metadata of the asset names them with the reason")
     extra = {
+        "left_alone": markdown_table(["file", "reason"], [[entry.name, entry.reason] for entry in left][:NAMED_FILES]),
         "registers": markdown_table(["register", "documents", "bytes"], registers.sort("domain").iter_rows()),
         "quarantine_reasons": markdown_table(["reason", "rows"], reasons.iter_rows()),
-        "input_files": markdown_table(["file", "sha256"], [[name, code(digest)] for name, digest in files][:100]),
+        "input_files": markdown_table(
+            ["file", "sha256"], [[name, code(digest)] for name, digest in files][:NAMED_FILES]
+        ),
     }
     return result(manifest, extra, [check])

@@ -1,8 +1,8 @@
 """Runs the project's Dagster jobs in this process, on the instance that the web UI shows.
 
 `python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
-output: ``{"job": ..., "step": ..., "fraction": ...}`` as work goes on, ``{"error": ...}`` before it ends with exit
-code 1.
+output: ``{"job": ..., "step": ..., "fraction": ...}`` as work goes on, ``{"note": ...}`` for what a user should know,
+``{"error": ...}`` before it ends with exit code 1.
 
 One process does corpus, loop and serving, because each start would import Dagster and torch anew; the baseline arms run
 in a second one beside the loop, which shares nothing with them but the base.
@@ -37,7 +37,7 @@ from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context, open_context
-from curation_pipeline.stages.corpus import partition_sources
+from curation_pipeline.stages.corpus import partition_sources, told_left_alone
 from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
@@ -138,6 +138,8 @@ class Runner:
     def prepare(self) -> None:
         """Bring corpus, annotations, references and the cold start up to date; nothing is done where they are."""
         sources = partition_sources(self.ctx)
+        for line in told_left_alone(self.ctx):
+            print(json.dumps({"note": line}), flush=True)
         marker = state_folder() / "prepared" / self._fingerprint(sources)
         if marker.is_file() and committed(self.ctx.lake, MAIN, 0) is not None:
             self.tell("corpus and base model are up to date", 1.0)

@@ -44,6 +44,9 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
                 if "error" in said:
                     message = said["error"]
                     continue
+                if "note" in said:
+                    console.print(said["note"], soft_wrap=True)
+                    continue
                 tell(said["job"], said["step"], said["fraction"])
         finally:
             if process.poll() is None and sys.exc_info()[0] is not None:

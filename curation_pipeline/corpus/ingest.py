@@ -7,15 +7,17 @@ sixteen bytes of its id.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
 
 from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.digests import DigestSet
-from curation_pipeline.corpus.files import snapshot_files, snapshots
+from curation_pipeline.corpus.files import SourceFile, opened
+from curation_pipeline.corpus.listing import Listing, listing
 from curation_pipeline.corpus.packaged import PACKAGED, PackagedDataset
+from curation_pipeline.corpus.plain import SeparatorError
 from curation_pipeline.corpus.readers import reader_for
 from curation_pipeline.corpus.rows import (
     BATCH_BYTES,
@@ -29,9 +31,10 @@ from curation_pipeline.corpus.sampling import LimitSketch, before, sample_units
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
 from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource
 from curation_pipeline.corpus.splitting import split_rows
+from curation_pipeline.corpus.streams import Meter
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.text import starts_with_key
-from curation_pipeline.errors import ConfigError
+from curation_pipeline.errors import ConfigError, DataError
 
 INGEST_VERSION = "3"
 """Raised when the same files would give other documents; part of the recipe key of an ingest."""
@@ -53,6 +56,8 @@ class Counts:
         excluded: documents left out because they are, or begin with, a labelled or benchmark text.
         beyond_limit: documents that the source's limit left out; not among those read.
         characters: of the texts of all documents in the table.
+        files_read: files, and members of archives, that were given to a reader.
+        files_left_alone: files, links and other things in the delivery that were not; with those read, all it holds.
     """
 
     read: int
@@ -62,6 +67,8 @@ class Counts:
     excluded: int
     beyond_limit: int = 0
     characters: int = 0
+    files_read: int = 0
+    files_left_alone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,27 @@ def partitions(source: AnySource, cache: Path) -> list[str]:
     if isinstance(source, PackageSource):
         dataset = _packaged(source)
         return sorted(source.snapshots or dataset.snapshots)
-    return hub.splits(source) if isinstance(source, HubSource) else snapshots(source)
+    return hub.splits(source) if isinstance(source, HubSource) else _snapshots(source, listing(source))
+
+
+def _snapshots(source: FolderSource, found: Listing) -> list[str]:
+    if not found.files:
+        wanted = "JSONL, CSV, text, Parquet, JSON, Arrow or WARC file"
+        told = "".join(f"; {line}" for line in found.told())
+        raise DataError(f"source {source.name!r}: no {wanted} lies in {source.path}{told}")
+    return found.snapshots
+
+
+def everything(source: AnySource, snapshot: str | None = None) -> Listing:
+    """What lies in a source, or in one delivery of it, read or left alone; nothing but for folders and buckets.
+
+    Raises:
+        DataError: the folder does not exist, or a bucket cannot be read.
+    """
+    if not isinstance(source, FolderSource):
+        return Listing((), ())
+    found = listing(source)
+    return found if snapshot is None else found.of(snapshot)
 
 
 def fingerprint(source: AnySource, snapshot: str, cache: Path) -> dict[str, str]:
@@ -102,7 +129,8 @@ def fingerprint(source: AnySource, snapshot: str, cache: Path) -> dict[str, str]
         return {dataset.archive.filename: dataset.archive.sha256, f"reader:{dataset.name}": str(dataset.version)}
     if isinstance(source, HubSource):
         return {f"hub:{source.dataset}": hub.revision(source)}
-    return {file.name: file.sha256(cache) for file in snapshot_files(source, snapshot)}
+    files = {file.delivered: file for file in everything(source, snapshot).files}
+    return {name: file.sha256(cache) for name, file in files.items()}
 
 
 def ingest(source: AnySource, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
@@ -136,9 +164,12 @@ def ingest_into(
         DataError: the source's folder is missing, or a bucket cannot be read.
         DownloadError: the hub or a package index cannot be reached.
     """
-    if snapshot not in (names := partitions(source, cache)):
+    found = everything(source)
+    names = _snapshots(source, found) if isinstance(source, FolderSource) else partitions(source, cache)
+    if snapshot not in names:
         raise ConfigError(f"source {source.name!r} has no snapshot {snapshot!r}: {', '.join(names)}")
-    reading = _Reading(source, snapshot, cache, exclude_keys)
+    found = found.of(snapshot)
+    reading = _Reading(source, snapshot, cache, exclude_keys, found.files)
     cut = None
     if source.limit is not None:
         sketch = LimitSketch(source.limit)
@@ -165,6 +196,7 @@ def ingest_into(
         if failures.height:
             place = {"source": pl.lit(source.name), "snapshot": pl.lit(snapshot)}
             quarantine(failures.with_columns(**place).select(list(QUARANTINE_SCHEMA)))
+    total["files_read"], total["files_left_alone"] = len(found.files), len(found.left)
     total["read"] = sum(total[name] for name in ("kept", "duplicate", "quarantined", "excluded"))
     return Counts(**total)
 
@@ -172,8 +204,16 @@ def ingest_into(
 class _Reading:
     """One way through a partition, which can be gone again."""
 
-    def __init__(self, source: AnySource, snapshot: str, cache: Path, exclude_keys: frozenset[str]) -> None:
+    def __init__(
+        self,
+        source: AnySource,
+        snapshot: str,
+        cache: Path,
+        exclude_keys: frozenset[str],
+        files: tuple[SourceFile, ...],
+    ) -> None:
         self.source, self.snapshot, self.cache, self.exclude_keys = source, snapshot, cache, exclude_keys
+        self.files = files
         self._packaged_rows: pl.DataFrame | None = None
 
     def constants(self) -> dict[str, pl.Expr]:
@@ -218,18 +258,24 @@ class _Reading:
             for batch in hub.read_hub(source, self.snapshot, hub.revision(source), options):
                 yield f"hub:{source.dataset}", batch
             return
-        for file in snapshot_files(source, self.snapshot):
+        meters: dict[str, Meter] = {}
+        for file, stream, problem in opened(self.files):
             reader = reader_for(file.name, source.text_split)
-            assert reader is not None  # snapshot_files gives no other
-            try:
-                stream = file.open()
-            except OSError as error:
-                problem = {"position": 0, "offset": 0, "excerpt": "", "reason": f"the file cannot be opened: {error}"}
-                yield file.name, Batch(pl.DataFrame(), pl.DataFrame([problem], schema=FAILURES_SCHEMA))
+            if stream is None or reader is None:
+                row = {"position": 0, "offset": 0, "excerpt": "", "reason": problem}
+                yield file.name, Batch(pl.DataFrame(), pl.DataFrame([row], schema=FAILURES_SCHEMA))
                 continue
-            with stream:
-                for batch in reader(stream, file.name, options):
+            own = options
+            if file.member is not None:
+                # One archive has one limit, however many members it spreads its bytes over.
+                meter = meters.setdefault(file.place, Meter(options.max_expansion, options.max_unpacked_bytes))
+                meter.share = min(1.0, file.member.compress_size / max(1, file.member.file_size))
+                own = replace(options, meter=meter)
+            try:
+                for batch in reader(stream, file.name, own):
                     yield file.name, batch
+            except SeparatorError as error:
+                raise DataError(f"source {source.name!r}, file {file.name!r}: {error}") from error
 
     def _packaged_batches(self, source: PackageSource) -> Iterator[tuple[str, Batch]]:
         dataset = _packaged(source)

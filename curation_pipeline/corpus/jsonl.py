@@ -51,24 +51,25 @@ def _imprecise(record: dict[str, Any]) -> bool:
 
 
 def _read_line(line: bytes, block: Block, index: int, rows: RowBuilder) -> None:
-    """One line by the standard library, which accepts more than orjson and says what is wrong with the rest."""
     position = block.position + index
     line = (line.removeprefix(codecs.BOM_UTF8) if position == 0 else line).strip()
     if not line:
         return
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        problem = f"not valid UTF-8 at byte {error.start} of the line"
-    except (ValueError, RecursionError) as error:
-        problem = f"not valid JSON: {excerpt(str(error))}"
-    else:
-        problem = (
-            rows.record(position, record) if isinstance(record, dict) else f"a JSON {_kind(record)}, not an object"
-        )
-    if problem:
+    record, problem = parse_object(line)
+    if problem := problem or rows.record(position, record):
         rows.fail(position, block.offset_of(index), line, problem)
 
 
-def _kind(value: object) -> str:
-    return type(value).__name__
+def parse_object(raw: bytes) -> tuple[dict[str, Any], str]:
+    """An object by the standard library, which accepts more than orjson and says what is wrong with the rest.
+
+    Returns:
+        The object, and why there is none; empty where there is one.
+    """
+    try:
+        record = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return {}, f"not valid UTF-8 at byte {error.start} of the value"
+    except (ValueError, RecursionError) as error:
+        return {}, f"not valid JSON: {excerpt(str(error))}"
+    return (record, "") if isinstance(record, dict) else ({}, f"a JSON {type(record).__name__}, not an object")

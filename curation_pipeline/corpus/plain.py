@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterable, Iterator
+
+import regex
 
 from curation_pipeline.corpus.charsets import LEGIBLE
 from curation_pipeline.corpus.lines import Gap, blocks
@@ -13,6 +14,14 @@ from curation_pipeline.corpus.streams import Damage, Piece
 
 SEPARATOR_REACH = 4 * 1024
 """A separator is looked for only this far from the end of what has been read: more text could make it longer."""
+
+MATCH_SECONDS = 10.0
+"""CPU seconds that looking for a separator may take, and one more for each MB looked through: a thousand times the
+usual. It is a guard against expressions that try every way to part a text, and no result depends on it."""
+
+
+class SeparatorError(Exception):
+    """The separator's expression takes too long; carries where, and what to do."""
 
 
 def read_plain(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
@@ -27,7 +36,7 @@ def read_plain(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]
         case "paragraphs":
             parts = _paragraphs(stream, options)
         case "regex":
-            parts = _separated(stream, re.compile((options.text_separator or "").encode()), options)
+            parts = _separated(stream, regex.compile((options.text_separator or "").encode()), options)
         case _:
             parts = _whole(stream, options)
     position = 0
@@ -110,7 +119,7 @@ def _whole(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
     yield 0, b"".join(held), problem
 
 
-def _separated(stream: Iterable[Piece], separator: re.Pattern[bytes], options: ReadOptions) -> Iterator[Part]:
+def _separated(stream: Iterable[Piece], separator: regex.Pattern[bytes], options: ReadOptions) -> Iterator[Part]:
     """What stands between matches of a regular expression."""
     most = options.max_document_bytes
     held, offset, begun, dropped, scanned = b"", 0, 0, False, 0
@@ -124,12 +133,12 @@ def _separated(stream: Iterable[Piece], separator: re.Pattern[bytes], options: R
             continue
         held += piece
         done = 0
-        for match in separator.finditer(held, scanned):
-            if match.end() > len(held) - SEPARATOR_REACH:
+        for start, end in _matches(separator, held, scanned, offset):
+            if end > len(held) - SEPARATOR_REACH:
                 break
-            if match.end() > match.start():
-                yield begun, held[done : match.start()], _long(options) if dropped else ""
-                done, dropped = match.end(), False
+            if end > start:
+                yield begun, held[done:start], _long(options) if dropped else ""
+                done, dropped = end, False
                 begun = offset + done
         held, offset = held[done:], offset + done
         if len(held) > most + SEPARATOR_REACH:
@@ -141,17 +150,30 @@ def _separated(stream: Iterable[Piece], separator: re.Pattern[bytes], options: R
 
 
 def _cut(
-    held: bytes, offset: int, begun: int, dropped: bool, separator: re.Pattern[bytes], end: int, options: ReadOptions
+    held: bytes, offset: int, begun: int, dropped: bool, separator: regex.Pattern[bytes], end: int, options: ReadOptions
 ) -> Iterator[Part]:
     """All parts of what is held, the last one included."""
     done = 0
-    for match in separator.finditer(held):
-        if match.end() > match.start():
-            yield begun, held[done : match.start()], _long(options) if dropped else ""
-            done, dropped = match.end(), False
+    for start, stop in _matches(separator, held, 0, offset):
+        if stop > start:
+            yield begun, held[done:start], _long(options) if dropped else ""
+            done, dropped = stop, False
             begun = offset + done
     if done < end or dropped:
         yield begun, held[done:], _long(options) if dropped else ""
+
+
+def _matches(separator: regex.Pattern[bytes], held: bytes, scanned: int, offset: int) -> list[tuple[int, int]]:
+    """Start and end of every match from ``scanned`` on."""
+    try:
+        found = separator.finditer(held, scanned, timeout=MATCH_SECONDS + (len(held) - scanned) / 1e6)
+        return [match.span() for match in found]
+    except TimeoutError:
+        raise SeparatorError(
+            f"text_separator takes more than {MATCH_SECONDS:g} s for the {len(held) - scanned} bytes from byte "
+            f"{offset + scanned} on; write {separator.pattern.decode()!r} without repetitions inside repetitions, and "
+            "give each a most, such as {1,80}"
+        ) from None
 
 
 def _long(options: ReadOptions) -> str:

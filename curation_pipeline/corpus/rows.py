@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 import polars as pl
@@ -14,6 +14,9 @@ import polars as pl
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.settings import TextSplit
 from curation_pipeline.datasets.dialect import CsvDialect
+
+if TYPE_CHECKING:
+    from curation_pipeline.corpus.streams import Meter
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -39,7 +42,11 @@ SIMPLE = frozenset((str, int, float, bool))
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`."""
+    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`.
+
+    Attributes:
+        meter: counts what is unpacked where several readers share the limits, as the members of one archive do.
+    """
 
     text_column: str = "text"
     url_column: str | None = None
@@ -51,6 +58,7 @@ class ReadOptions:
     max_expansion: float = 250
     max_unpacked_bytes: int = 1024**4
     csv: CsvDialect = field(default_factory=CsvDialect)
+    meter: Meter | None = None
 
 
 @dataclass(frozen=True, slots=True)

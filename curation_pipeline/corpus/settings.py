@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Annotated, Literal, Self
 
+import regex
 from pydantic import BeforeValidator, Field, model_validator
 
 from curation_pipeline.datasets.dialect import CsvDialect
@@ -40,9 +40,10 @@ class ReadSettings(Settings):
 class FolderSource(ReadSettings):
     """Files in a folder of this machine or under a prefix of a bucket, their format told by their suffix.
 
-    JSONL, CSV, TSV, plain text (each plain, ``.gz`` or ``.zst``), Parquet, Arrow (what ``save_to_disk`` of Hugging Face
-    ``datasets`` writes), WARC and WET (plain or ``.gz``). Every subfolder is a snapshot of its name; files that lie in
-    the folder itself are the snapshot "all".
+    JSON, JSONL, CSV, TSV, plain text, Parquet, Arrow (what ``save_to_disk`` of Hugging Face ``datasets`` writes), WARC
+    and WET; each of them plain, ``.gz``, ``.zst``, ``.bz2``, ``.xz`` or a member of a ``.zip``. Every subfolder is a
+    snapshot of its name; files that lie in the folder itself are the snapshot "all". What is left alone is counted and
+    named with its reason.
     """
 
     kind: Literal["folder"] = "folder"
@@ -54,6 +55,10 @@ class FolderSource(ReadSettings):
     anonymous: bool = Field(default=False, description="read a public bucket without credentials")
     include: tuple[str, ...] | None = Field(
         default=None, description="only files whose name matches one of these patterns, e.g. ['*.csv']"
+    )
+    outside_links: bool = Field(
+        default=False,
+        description="follow symbolic links that lead out of the folder; those that stay within are always followed",
     )
     text_split: TextSplit | None = Field(
         default=None, description="how .txt files become documents; they are left alone where it is absent"
@@ -84,8 +89,8 @@ class FolderSource(ReadSettings):
             raise ValueError("text_separator belongs to text_split = 'regex', and is needed there")
         if self.text_separator is not None:
             try:
-                empty = re.compile(self.text_separator.encode()).match(b"")
-            except re.error as error:
+                empty = regex.compile(self.text_separator.encode()).match(b"")
+            except regex.error as error:
                 raise ValueError(f"text_separator is not a regular expression: {error}") from error
             if empty:
                 raise ValueError("text_separator matches nothing at all: it would part every character")

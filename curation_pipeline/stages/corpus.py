@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from curation_pipeline.corpus.ingest import INGEST_VERSION, fingerprint, ingest_into, partitions
+from curation_pipeline.corpus.ingest import INGEST_VERSION, everything, fingerprint, ingest_into, partitions
+from curation_pipeline.corpus.listing import LeftAlone
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.datasets.benchmarks import contamination_keys
@@ -45,6 +46,19 @@ def parse_key(ctx: Context, key: str) -> tuple[Source, str]:
     return ctx.profile.source(name), snapshot
 
 
+def left_alone(ctx: Context, key: str) -> tuple[LeftAlone, ...]:
+    """What lies in one delivery now and is not read."""
+    source, snapshot = parse_key(ctx, key)
+    return everything(source, snapshot).left
+
+
+def told_left_alone(ctx: Context) -> list[str]:
+    """What lies in any source and is not read, a line for each source and reason."""
+    return [
+        f"source {source.name}: {line}" for source in ctx.profile.corpus.sources for line in everything(source).told()
+    ]
+
+
 def ingest_partition(ctx: Context, key: str) -> Manifest:
     """Read one delivery into documents and quarantine.
 
@@ -77,6 +91,9 @@ def ingest_partition(ctx: Context, key: str) -> Manifest:
             excluded_labelled_or_benchmark=counts.excluded,
             beyond_limit=counts.beyond_limit,
             characters=counts.characters,
+            files_seen=counts.files_read + counts.files_left_alone,
+            files_read=counts.files_read,
+            files_left_alone=counts.files_left_alone,
         )
 
     return ctx.lake.build(recipe, make)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
+import json
+import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -70,12 +73,32 @@ def by_lines(rows: list[bytes], before: bytes = b"") -> tuple[bytes, list[list[t
 
 
 def jsonl_rows(texts: list[str]) -> list[bytes]:
-    import json
-
     return [
         json.dumps({"text": text, "label": i, "x": 1.5}, ensure_ascii=i % 2 == 0).encode() + b"\n"
         for i, text in enumerate(texts)
     ]
+
+
+def json_array(texts: list[str]) -> tuple[bytes, list[list[tuple[int, int]]]]:
+    """An indented array; a row depends on itself, what parts it from its neighbours, and how the first line begins."""
+    rows = [json.dumps({"text": text, "more": {"text": "inner"}, "label": i}, indent=2) for i, text in enumerate(texts)]
+    raw, spans = b"[\n  ", []
+    for row in rows:
+        own = row.replace("\n", "\n  ").encode()
+        spans.append([(0, 6), (len(raw) - 5, len(raw) + len(own) + 2)])
+        raw += own + b",\n  "
+    return raw[:-4] + b"\n]\n", spans
+
+
+def warc_frames(texts: list[str]) -> tuple[bytes, list[list[tuple[int, int]]]]:
+    """Records in frames of one dictionary, behind the frame that brings it, as crawlers write ``.warc.zst``."""
+    dictionary = zstandard.train_dictionary(4_096, warc_rows([f"{text} {i}" for i in range(40) for text in TEXTS]))
+    content = zstandard.compress(dictionary.as_bytes())
+    head = b"\x5d\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+    frames = zstandard.ZstdCompressor(dict_data=dictionary, write_checksum=True)
+    raw, spans = packed(texts, warc_rows, frames.compress, 1)
+    moved = [[(start + len(head), end + len(head)) for start, end in own] for own in spans]
+    return head + raw, [[(0, len(head)), *own] for own in moved]
 
 
 def packed(
@@ -184,6 +207,9 @@ def samples() -> dict[str, Sample]:
     add("jsonl", "a.jsonl", by_lines(jsonl_rows(TEXTS)))
     add("jsonl.gz", "a.jsonl.gz", packed(TEXTS, jsonl_rows, lambda raw: gzip.compress(raw, mtime=0), 6))
     add("jsonl.zst", "a.jsonl.zst", packed(TEXTS, jsonl_rows, frames.compress, 6))
+    add("jsonl.bz2", "a.jsonl.bz2", packed(TEXTS, jsonl_rows, bz2.compress, 6))
+    add("jsonl.xz", "a.jsonl.xz", packed(TEXTS, jsonl_rows, lzma.compress, 6))
+    add("json", "a.json", json_array(TEXTS))
     add("csv", "a.csv", by_lines(csv_rows(TEXTS), b"text,label\r\n"), quoted=True)
     add("tsv", "a.tsv", by_lines(csv_rows(TEXTS, "excel-tab"), b"text\tlabel\r\n"), quoted=True)
     add("text lines", "a.txt", by_lines([f"{t}\n".encode() for t in TEXTS]), options=ReadOptions(text_split="lines"))
@@ -217,5 +243,6 @@ def samples() -> dict[str, Sample]:
     add("parquet unchecked", "a.parquet", (target.getvalue(), [[(0, len(target.getvalue()))]] * len(TEXTS)))
     add("warc", "a.warc", by_lines(warc_rows(TEXTS[:5])))
     add("warc.gz", "a.warc.gz", packed(TEXTS[:5], warc_rows, lambda raw: gzip.compress(raw, mtime=0), 1))
+    add("warc.zst", "a.warc.zst", warc_frames(TEXTS[:5]))
     add("wet", "a.wet", by_lines(warc_rows(TEXTS[:5], wet=True)))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -70,3 +71,24 @@ def test_a_delivery_is_made_once_for_its_content(lake: Lake, tmp_path: Path) -> 
     assert second.id != first.id
     assert corpus.ingest_partition(ctx, "own|b").id == other.id
     assert second.summary["kept"] == 3
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: Lake, tmp_path: Path) -> None:
+    import dagster as dg
+
+    from assets.corpus import documents
+
+    deliver(tmp_path / "in" / ("\u6570\u636e" * 15), ["one text"])
+    (tmp_path / "in" / "notes|1.docx").write_text("x")
+    ctx = context(lake, tmp_path / "in", tmp_path)
+    (key,) = corpus.partition_sources(ctx)
+    manifest = corpus.ingest_partition(ctx, key)
+    assert [manifest.summary[name] for name in ("files_seen", "files_read", "files_left_alone")] == [2, 1, 1]
+    assert lake.require("documents", manifest.partition).id == manifest.id
+    assert corpus.told_left_alone(ctx) == ["source own: 1 left alone (nothing reads .docx): notes|1.docx"]
+    project = SimpleNamespace(context=lambda log: ctx)
+    found: Any = documents(dg.build_asset_context(partition_key=key), project)
+    shown = found.metadata["left_alone"].value
+    assert "docx" in shown
+    assert "nothing reads" in shown

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -18,12 +21,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation_pipeline.corpus import delimited, jsonl, streams
+from curation_pipeline.corpus import delimited, jsonl, plain, streams
 from curation_pipeline.corpus.ingest import Ingested, ingest
 from curation_pipeline.corpus.lines import Block
 from curation_pipeline.corpus.readers import reader_for
 from curation_pipeline.corpus.rows import ReadOptions, RowBuilder
 from curation_pipeline.corpus.settings import FolderSource
+from curation_pipeline.errors import DataError
 from tests.corpus.formats import read
 
 TEXTS = ["plain words", 'quotes " and, commas', "two\nlines", "caf\u00e9 \u4e2d\u6587", "x" * 5000, "\U0001f600"]
@@ -43,6 +47,12 @@ def comma(rows: list[dict[str, str]], dialect: str = "excel") -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return target.getvalue().encode()
+
+
+def columns(rows: list[dict[str, str]]) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), target)
+    return target.getvalue()
 
 
 def ingest_file(folder: Path, name: str, raw: bytes, **settings: object) -> Ingested:
@@ -66,10 +76,16 @@ def ingest_file(folder: Path, name: str, raw: bytes, **settings: object) -> Inge
         ("a.jsonl.gz", gzip.compress(lines(records(TEXTS[:3]))) + gzip.compress(lines(records(TEXTS)[3:])) + b"\0" * 9),
         ("a.jsonl.zst", zstandard.compress(lines(records(TEXTS)))),
         ("a.jsonl.zst", zstandard.compress(lines(records(TEXTS[:3]))) + zstandard.compress(lines(records(TEXTS)[3:]))),
+        ("a.jl", lines(records(TEXTS))),
+        ("a.NDJSON.BZ2", bz2.compress(lines(records(TEXTS[:3]))) + bz2.compress(lines(records(TEXTS)[3:]))),
+        ("a.jsonl.xz", lzma.compress(lines(records(TEXTS[:3]))) + b"\0" * 4 + lzma.compress(lines(records(TEXTS)[3:]))),
+        ("a.csv.xz", lzma.compress(comma(records(TEXTS)))),
         ("a.csv", comma(records(TEXTS))),
         ("a.csv", b"\xef\xbb\xbf" + comma(records(TEXTS), "unix")),
         ("a.csv.gz", gzip.compress(comma(records(TEXTS)))),
         ("a.tsv", comma(records(TEXTS), "excel-tab")),
+        ("a.parquet.gz", gzip.compress(columns(records(TEXTS)))),
+        ("a.PARQUET.zst", zstandard.compress(columns(records(TEXTS)))),
     ],
 )
 def test_round_trip(tmp_path: Path, name: str, raw: bytes) -> None:
@@ -200,12 +216,20 @@ def test_the_fast_parser_and_the_strict_one_agree(rows: list[str]) -> None:
     assert first.failures.equals(second.failures)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
-def test_truncated_stream_keeps_the_rows_before_the_break(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def blocks_of_bzip2(raw: bytes) -> bytes:
+    return bz2.compress(raw, 1)  # blocks of 100 kB, each of which is read whole or not at all
+
+
+@pytest.mark.parametrize(
+    ("pack", "suffix"),
+    [(gzip.compress, "gz"), (zstandard.compress, "zst"), (blocks_of_bzip2, "bz2"), (lzma.compress, "xz")],
+)
+def test_truncated_stream_keeps_the_rows_before_the_break(
+    tmp_path: Path, pack: Callable[[bytes], bytes], suffix: str
+) -> None:
     texts = [f"row {i} {i * 7919 % 104729}" for i in range(20_000)]
     raw = pack(lines(records(texts)))
-    name = "a.jsonl.gz" if pack is gzip.compress else "a.jsonl.zst"
-    done = ingest_file(tmp_path, name, raw[: len(raw) * 2 // 3])
+    done = ingest_file(tmp_path, f"a.jsonl.{suffix}", raw[: len(raw) * 2 // 3])
     assert done.documents.height > 3_000
     assert done.documents["text"].to_list() == texts[: done.documents.height]
     assert done.quarantine["reason"].str.contains("breaks off here: truncated").to_list() == [True]
@@ -235,11 +259,15 @@ def zeros(size: int) -> Iterator[bytes]:
         yield bytes(2**20)
 
 
-@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.zst"])
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.zst", "a.txt.bz2", "a.txt.xz"])
 def test_decompression_bomb_is_left_and_its_neighbours_kept(tmp_path: Path, name: str) -> None:
     before = b"text\nhello there\n" if ".csv" in name else b'{"text": "hello there"}\n'
-    if name.endswith(".gz"):
-        machine = zlib.compressobj(9, wbits=31)
+    if not name.endswith(".zst"):
+        machine: Any = {
+            "gz": lambda: zlib.compressobj(9, wbits=31),
+            "bz2": bz2.BZ2Compressor,
+            "xz": lzma.LZMACompressor,
+        }[name.rpartition(".")[2]]()
         raw = machine.compress(before) + b"".join(map(machine.compress, zeros(2**28))) + machine.flush()
     else:
         coder = zstandard.ZstdCompressor().compressobj()
@@ -344,6 +372,24 @@ def test_plain_text_is_parted_by_rule(tmp_path: Path, rule: dict[str, str], want
     assert done.quarantine.is_empty()
 
 
+def test_a_separator_that_tries_every_way_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "MATCH_SECONDS", 0.2)
+    (tmp_path / "a.txt").write_text("a" * 5_000 + "c b")
+    for separator in (r"(a+)+b", r"(?:a|a)*b", r"(a|aa)+b"):
+        source = FolderSource(name="s", path=tmp_path, text_split="regex", text_separator=separator)
+        with pytest.raises(DataError, match=r"source 's', file 'a.txt': text_separator takes more than") as failed:
+            ingest(source, "all", tmp_path)
+        assert separator in str(failed.value)
+
+
+def test_an_xz_stream_that_needs_more_memory_than_there_may_be_is_left(tmp_path: Path) -> None:
+    raw = bytearray(lzma.compress(b"text", check=lzma.CHECK_NONE))
+    raw[16] = 40  # a dictionary of 4 GiB
+    raw[20:24] = zlib.crc32(raw[12:20]).to_bytes(4, "little")
+    done = ingest_file(tmp_path, "a.txt.xz", bytes(raw), text_split="file")
+    assert done.quarantine["reason"].str.contains("Memory usage limit").to_list() == [True]
+
+
 @given(
     st.lists(st.text("ab\u00e9 \n", max_size=30), max_size=20),
     st.sampled_from([3, 10, 1_000]),
@@ -366,5 +412,8 @@ def test_reader_is_chosen_by_name() -> None:
     assert reader_for("A.JSONL.GZ") is reader_for("b.ndjson") is not None
     assert reader_for("a.pq") is reader_for("a.parquet") is not None
     assert reader_for("CC-MAIN.warc.wet.gz") is reader_for("x.warc") is not None
+    assert reader_for("a.tsv/b.json.Bz2") is reader_for("c.json") is not None
+    assert reader_for("x.warc.ZST") is reader_for("x.wet.xz") is reader_for("x.warc")
+    assert reader_for("a.jsonl.gz.gz") is reader_for("jsonl") is reader_for("a.jsonl/b") is None
     assert reader_for("notes.txt") is None
     assert reader_for("notes.txt.gz", "lines") is not None

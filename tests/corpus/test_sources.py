@@ -16,7 +16,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.digests import DigestSet
-from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import everything, fingerprint, ingest, partitions
 from curation_pipeline.corpus.pages import MAX_DEPTH, nesting
 from curation_pipeline.corpus.rows import ReadOptions
 from curation_pipeline.corpus.schema import document_ids
@@ -24,6 +24,7 @@ from curation_pipeline.corpus.settings import FolderSource, HubSource
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.seeds import unit_hash
 from tests.corpus.formats import read
+from tests.corpus.test_archives import archive
 
 SHARED = Path(__file__).parents[2] / "../shared/data/corpus"
 
@@ -223,6 +224,9 @@ def test_files_of_a_bucket_are_read_like_files_of_a_folder(bucket: str, tmp_path
         rows = [{"text": f"text {i}", "n": i} for i in range(count)]
         (folder / snapshot / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
         pl.DataFrame(rows).write_parquet(folder / snapshot / "b.parquet")
+        (folder / snapshot / "d.zip").write_bytes(
+            archive({"deep/d.json": json.dumps(rows[:3]).encode(), "e.docx": b"x"})
+        )
         (folder / snapshot / "c.warc.gz").write_bytes(warc([page(HTML.format(i)) for i in range(5)], True))
     client = boto3.client("s3", endpoint_url=bucket)
     client.create_bucket(Bucket="corpus")
@@ -237,7 +241,12 @@ def test_files_of_a_bucket_are_read_like_files_of_a_folder(bucket: str, tmp_path
         assert fingerprint(remote, snapshot, tmp_path / "cache") == fingerprint(local, snapshot, tmp_path)
     # Known content is not fetched again: the hash is found for the ETag.
     files = list((tmp_path / "cache").rglob("*.json"))
-    assert len(files) == 6
+    assert len(files) == 8
+    assert (
+        everything(remote).told()
+        == everything(local).told()
+        == ["2 left alone (nothing reads .docx): 2024-01/d.zip/e.docx, 2024-02/d.zip/e.docx"]
+    )
     with pytest.raises(DataError, match=r"endpoint_url|nothing lies"):
         partitions(FolderSource(name="s", path="s3://missing/web", endpoint_url=bucket), tmp_path)
 
