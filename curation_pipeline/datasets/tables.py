@@ -94,7 +94,7 @@ def _separated(path: Path, separator: str) -> pl.DataFrame:
 def _parquet(path: Path) -> pl.DataFrame:
     require_file(path)
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is no readable Parquet file ({error}); write it again") from error
 
