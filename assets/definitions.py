@@ -33,7 +33,7 @@ def definitions() -> dg.Definitions:
             dbt_executable=serving.DBT,
         ),
         # No asset hands a value to another; Dagster's default would unpickle files of a folder that a launch names.
-        "io_manager": dg.InMemoryIOManager(),
+        "io_manager": dg.InMemoryIOManager(),  # type: ignore[no-untyped-call]
     }
     return dg.Definitions(
         assets=[*dg.load_assets_from_modules(MODULES), loop.committed_state],

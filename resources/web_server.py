@@ -87,7 +87,8 @@ def serve(host: str, port: int, workspace: Path) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[0][4][:2], family=found[0][0])
+        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)  # localhost is 127.0.0.1 first
+        return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise ConfigError(f"nothing can listen on {host!r}, port {port} ({error}); give --host and --port") from error
 

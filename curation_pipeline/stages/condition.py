@@ -49,7 +49,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> No
             f"the query fails: the condition has {len(condition):,} characters; at most {MAX_CHARACTERS:,} are read"
         )
     plain, given = (_parsed(connection, f"select (\n{text}\n) from pool") for text in ("true", condition))
-    expression = next((node["select_list"] for node in _nodes(given) if "select_list" in node), [])
+    expression: list[Any] = next((node["select_list"] for node in _nodes(given) if "select_list" in node), [])
     next(node for node in _nodes(plain) if "select_list" in node)["select_list"] = expression
     if len(expression) != 1 or plain != given:
         raise ConfigError(

@@ -77,8 +77,8 @@ class PoolQuery:
 
         pattern = only(self._path)
         shown = ", ".join(map(quoted, self.columns))
-        shut = {"autoload_known_extensions": False, "python_enable_replacements": False, "temp_directory": ""}
-        with duckdb.connect(config=shut) as connection:
+        with duckdb.connect(config={"autoload_known_extensions": False, "temp_directory": ""}) as connection:
+            connection.execute("set python_enable_replacements = false")
             connection.execute("set allowed_paths = [?, ?]", [str(self._path), pattern])
             connection.execute("set enable_external_access = false")
             connection.execute("set lock_configuration = true")
@@ -90,9 +90,7 @@ class PoolQuery:
                 sql = f"select {shown} from pool where (\n{condition}\n){tail}"
                 frame: pl.DataFrame = connection.sql(sql).pl()
             except duckdb.InterruptException:
-                raise ConfigError(
-                    f"the query takes more than {MAX_SECONDS:.0f} s; make its condition simpler"
-                ) from None
+                raise ConfigError(f"the query fails: it takes more than {MAX_SECONDS:.0f} s") from None
             except duckdb.Error as error:
                 raise ConfigError(f"the query fails: {error}") from error
             finally:
