@@ -98,8 +98,9 @@ class WebGuard:
         else:
             known = name in {*LOCAL, self.host.lower()} and port == self.port
         if not known:
-            shown = f"[{self.host}]" if ":" in self.host else self.host
-            raise RefusedError(403, f"this server does not answer under that address; open http://{shown}:{self.port}/")
+            raise RefusedError(
+                403, f"this server does not answer under that name; open it as {self.host or 'localhost'}"
+            )
 
     def _sign_in(self, scope: Scope, headers: Headers) -> Response | None:
         """Checks the token; the answer that makes a browser keep it where it stands in the address."""
