@@ -70,13 +70,17 @@ def labelled(cache: Path, models: Path, n: int) -> tuple[list[str], np.ndarray]:
 def train(base: Path, texts: list[str], labels: np.ndarray, epochs: int, seed: int) -> tuple[Any, Any, list[float]]:
     """The trained model, its tokenizer, and the mean loss of each epoch."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from curation_pipeline.pretrained import load_pretrained
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    failed = f"{base} is no base to train from"
+    tokenizer = load_pretrained("AutoTokenizer", base, failed, local_files_only=True)
+    model = load_pretrained(
+        "AutoModelForSequenceClassification",
         base,
+        failed,
         num_labels=len(CLASSES),
         problem_type="multi_label_classification",
         id2label=dict(enumerate(CLASSES)),

@@ -310,12 +310,14 @@ def gc(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="port of the web server")] = 3000,
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="address to listen on; one that other machines reach asks for a token, see SECURITY.md")
+    ] = "127.0.0.1",
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
     """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
-    folder = _environment(profile, state)
+    _environment(profile, state)
     dagster = str(Path(sys.executable).with_name("dagster"))
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
     # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
@@ -323,17 +325,8 @@ def ui(
     for pool in ("curation_loop", "curation_experiment", "serving_database"):
         command = [dagster, "instance", "concurrency", "set", pool, "1"]
         subprocess.run(command, check=True, env=environment, capture_output=True)
-    console.print(f"Dagster UI on http://{host}:{port} for {folder} (end with Ctrl-C)")
-    command = [
-        dagster,
-        "dev",
-        "-w",
-        str(PROJECT_ROOT / "workspace.yaml"),
-        "-h",
-        host,
-        "-p",
-        str(port),
-    ]
+    command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
+    command += ["--host", host, "--port", str(port)]
     os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, environment)
 

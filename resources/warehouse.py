@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import Field
 
 from curation_pipeline.errors import DataError
+from curation_pipeline.lake.keyed import only
 
 BUILD = "build.duckdb"
 SERVING = "serving.duckdb"
@@ -186,7 +187,7 @@ class Warehouse:
         with duckdb.connect(str(build)) as connection:
             connection.execute(f"create schema if not exists {RAW_SCHEMA}")
             for table in SOURCE_SCHEMAS:
-                pattern = _literal(str(self.source_folder(table).resolve() / "*.parquet"))
+                pattern = _literal(f"{only(self.source_folder(table).resolve())}/*.parquet")
                 connection.execute(
                     f"create or replace view {RAW_SCHEMA}.{_name(table)} as "
                     f"select * from read_parquet({pattern}, union_by_name = true)"

@@ -16,7 +16,8 @@ import numpy as np
 
 from curation_pipeline.datasets.catalogue import ALL_MINILM_L6_V2
 from curation_pipeline.datasets.packages import fetch, file_sha256, members, read_member
-from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -130,19 +131,14 @@ def load_encoder(settings: HeadSettings, cache: Path) -> SentenceEncoder:
         MissingModelError: the folder or hub id holds no encoder with safetensors weights.
         ConfigError: no encoder is named, or its tokenizer cannot cut windows.
     """
-    from transformers import AutoModel, AutoTokenizer
-
     if settings.encoder is None:
         raise ConfigError("annotate.heads.encoder is not set; name minilm, a local folder or a hub id")
     source = str(unpack_minilm(cache)) if settings.encoder == MINILM else settings.encoder
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.encoder_revision)
-        model = AutoModel.from_pretrained(source, revision=settings.encoder_revision, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise MissingModelError(
-            f"annotate.heads.encoder: {settings.encoder!r} cannot be loaded as a sentence encoder with safetensors "
-            f"weights: {str(error).strip().partition(chr(10))[0]}"
-        ) from error
+    failed = (
+        f"annotate.heads.encoder: {settings.encoder!r} cannot be loaded as a sentence encoder with safetensors weights"
+    )
+    tokenizer = load_pretrained("AutoTokenizer", source, failed, revision=settings.encoder_revision)
+    model = load_pretrained("AutoModel", source, failed, revision=settings.encoder_revision)
     if not tokenizer.is_fast:
         raise ConfigError(f"annotate.heads.encoder: {settings.encoder!r} has no fast tokenizer, which windows need")
     positions = getattr(model.config, "max_position_embeddings", None) or settings.encoder_window

@@ -153,7 +153,7 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         match path.suffix:
             case ".parquet":
-                return pl.read_parquet(path)
+                return pl.read_parquet(path, glob=False)
             case ".jsonl":
                 return pl.read_ndjson(path, infer_schema_length=None)
             case ".csv":

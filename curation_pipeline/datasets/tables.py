@@ -151,7 +151,7 @@ def _csv_frame(path: Path, columns: Sequence[str], given: CsvDialect | None) -> 
 def _parquet(path: Path) -> pl.DataFrame:
     require_file(path)
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is no readable Parquet file ({error}); write it again") from error
 

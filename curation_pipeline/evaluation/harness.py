@@ -21,7 +21,8 @@ from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric, metrics_frame
 from curation_pipeline.evaluation.settings import HarnessSettings
 from curation_pipeline.evaluation.statistics import Interval
-from curation_pipeline.training.runtime import no_progress_bars, resolve_device, torch_runtime
+from curation_pipeline.training.runtime import load_model, no_progress_bars, resolve_device, torch_runtime
+from curation_pipeline.training.tokenizer import load_tokenizer
 
 ITEMS_SCHEMA: dict[str, pl.DataType] = {
     "task": pl.Utf8(),
@@ -90,9 +91,11 @@ def run_harness(
                 f"evaluation.harness.tasks: cannot load {', '.join(names)} ({error}); put the items into the folder "
                 "evaluation.harness.data, or give this machine a hub"
             ) from error
+        # The harness would load a folder its own way: it is given what has been loaded here.
         model = HFLM(
-            pretrained=str(checkpoint), dtype="float32", batch_size=settings.batch_size, device=resolve_device("auto")
-        )
+            pretrained=load_model(checkpoint, resolve_device("auto")), tokenizer=load_tokenizer(checkpoint),
+            batch_size=settings.batch_size,
+        )  # fmt: skip
         size = sum(parameter.numel() for parameter in model.model.parameters())
         refused = _not_applicable(tasks, size, settings)
         run = [name for name in tasks if name not in refused]

@@ -6,6 +6,7 @@ file; `benchmarks/pool_lookup.py` measures it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,11 @@ from curation_pipeline.errors import DataError
 ROW_GROUP = 32_768
 """Rows of a row group of a keyed file: small enough to read one in milliseconds, large enough that the footer of ten
 million rows is read in a few more."""
+
+
+def only(path: Path | str) -> str:
+    """A path as DuckDB takes it for that one file, whatever it holds: unmarked, brackets and stars make a pattern."""
+    return re.sub(r"([\[*?])", r"[\1]", str(path))
 
 
 def write_keyed(
@@ -42,7 +48,7 @@ def lookup(path: Path, keys: Sequence[str], columns: Sequence[str] | None = None
         columns: what to read besides the key; everything by default.
         key: the key's column.
     """
-    rows = pl.scan_parquet(path).filter(pl.col(key).is_in(list(keys)))
+    rows = pl.scan_parquet(path, glob=False).filter(pl.col(key).is_in(list(keys)))
     if columns is not None:
         rows = rows.select(key, *(name for name in columns if name != key))
     return rows.collect()
@@ -54,7 +60,7 @@ def row_at(path: Path, row: int) -> pl.DataFrame:
     Raises:
         DataError: the file has fewer rows.
     """
-    found = pl.scan_parquet(path).slice(row, 1).collect()
+    found = pl.scan_parquet(path, glob=False).slice(row, 1).collect()
     if found.is_empty():
         raise DataError(f"{path} has no row {row}: the index is older than the table; materialise `document_index`")
     return found

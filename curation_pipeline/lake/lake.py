@@ -194,7 +194,11 @@ class Lake:
         entries: list[FileEntry] = []
         for file in sorted(path for path in draft.folder.rglob("*") if path.is_file()):
             name = file.relative_to(draft.folder).as_posix()
-            rows = pl.scan_parquet(file).select(pl.len()).collect().item() if file.suffix == ".parquet" else None
+            rows = (
+                pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+                if file.suffix == ".parquet"
+                else None
+            )
             entries.append(FileEntry(name, f"{base}/{name}", file_sha256(file), file.stat().st_size, rows))
         if not entries:
             raise LakeError(f"{recipe.manifest_id}: the work ended without writing a file; this is a bug in its stage")
@@ -261,7 +265,7 @@ class Lake:
 
     def frame(self, manifest: Manifest, name: str = "data", columns: list[str] | None = None) -> pl.DataFrame:
         """The Parquet file ``<name>.parquet`` of an artefact."""
-        return pl.read_parquet(self.path(manifest, f"{name}.parquet"), columns=columns)
+        return pl.read_parquet(self.path(manifest, f"{name}.parquet"), columns=columns, glob=False)
 
     def json(self, manifest: Manifest, name: str) -> Any:
         """The JSON file ``<name>.json`` of an artefact."""

@@ -52,7 +52,7 @@ class Shard:
 
     def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Its rows; only their row groups are read."""
-        found = pl.scan_parquet(self.path).slice(self.start, self.rows)
+        found = pl.scan_parquet(self.path, glob=False).slice(self.start, self.rows)
         return (found if columns is None else found.select(columns)).collect()
 
 
@@ -65,7 +65,7 @@ def shards_of(paths: Sequence[Path], rows: int = SHARD_ROWS) -> tuple[Shard, ...
     """
     shards: list[Shard] = []
     for path in paths:
-        height = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
         shards.extend(Shard(path, start, min(rows, height - start)) for start in range(0, height, rows))
     return tuple(shards)
 

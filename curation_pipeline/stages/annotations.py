@@ -234,7 +234,7 @@ def annotate_partition(ctx: Context, table: str, source: str, snapshot: str) -> 
             return annotate(pl.concat(parts, how="horizontal"))
 
         columns = ["doc_id", "text", "n_bytes", "domain", "duplicate"]
-        schema = pl.read_parquet_schema(lake.path(documents, "data.parquet"))
+        schema = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False).collect_schema()
         empty = annotated(pl.DataFrame(schema={name: schema[name] for name in columns}))
         numeric = empty.select(pl.selectors.numeric(), pl.selectors.boolean()).columns
         with draft.writer(dict(empty.schema)) as write:

@@ -106,7 +106,7 @@ def manual_flags(ctx: Context, gate: Gate, rules: Sequence[str], doc_ids: pl.Ser
     if columns:
         wanted = doc_ids.unique().implode()
         parts = [
-            pl.scan_parquet(ctx.lake.path(table, "data.parquet"))
+            pl.scan_parquet(ctx.lake.path(table, "data.parquet"), glob=False)
             .filter(pl.col("doc_id").is_in(wanted))
             .select("doc_id", *columns)
             .collect()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_pipeline.lake.keyed import ROW_GROUP, lookup
+from curation_pipeline.lake.keyed import ROW_GROUP, lookup, only
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
@@ -49,7 +49,7 @@ def document_index(ctx: Context) -> Manifest:
     def make(draft: Draft) -> None:
         import duckdb
 
-        paths = [str(lake.path(m, "data.parquet")) for m in documents]
+        paths = [only(lake.path(m, "data.parquet")) for m in documents]
         with duckdb.connect(config={"temp_directory": str(draft.folder / ".spill")}) as connection:
             parts = " union all ".join(
                 "select doc_id, source, snapshot, url, duplicate, file_row_number::bigint as row"
@@ -68,7 +68,7 @@ def document_index(ctx: Context) -> Manifest:
                 ) to '{target}' (format parquet, compression zstd, row_group_size {ROW_GROUP})""",
                 paths,
             )
-        index = pl.scan_parquet(draft.folder / "data.parquet")
+        index = pl.scan_parquet(draft.folder / "data.parquet", glob=False)
         rows, distinct = index.select(pl.len(), pl.col("doc_id").n_unique().alias("n")).collect().row(0)
         draft.summary.update(rows=rows, distinct_documents=distinct, partitions=len(documents))
 
@@ -96,5 +96,5 @@ def ids_of_url(lake: Lake, url: str) -> list[str]:
     Raises:
         LakeError: the index has not been made.
     """
-    index = pl.scan_parquet(lake.path(lake.require(TABLE), "data.parquet"))
+    index = pl.scan_parquet(lake.path(lake.require(TABLE), "data.parquet"), glob=False)
     return index.filter(pl.col("url") == url).select("doc_id").unique().sort("doc_id").collect()["doc_id"].to_list()

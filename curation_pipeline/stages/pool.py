@@ -64,7 +64,7 @@ def read_texts(lake: Lake, corpus: dict[str, dict[str, str]], doc_ids: pl.Series
     wanted = doc_ids.unique().implode()
 
     def rows(identity: str, *columns: str) -> pl.DataFrame:
-        table = pl.scan_parquet(lake.path(lake.get(identity), "data.parquet"))
+        table = pl.scan_parquet(lake.path(lake.get(identity), "data.parquet"), glob=False)
         return table.filter(pl.col("doc_id").is_in(wanted)).select("doc_id", *columns).collect()
 
     found = []

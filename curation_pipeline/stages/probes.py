@@ -125,7 +125,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
             _save(outcome, done[waiting[index].name])
             ctx.progress("probe fine-tunes", (count - len(waiting) + finished) / max(count, 1))
         bits, _ = base_likelihood(base_dir, credit_texts, settings, ctx.profile.training.sequence_length)
-        frames = [pl.read_parquet(done[mixture.name]) for mixture in mixtures]
+        frames = [pl.read_parquet(done[mixture.name], glob=False) for mixture in mixtures]
         outcomes = with_performance(pl.concat(frames) if frames else pl.DataFrame(schema=OUTCOMES_SCHEMA), bits)
         draft.frame(outcomes)
         every, ages = comparable(*_with_earlier(ctx, parent, outcomes), scale.names)

@@ -2,21 +2,28 @@
 
 Tables of the loop are sorted by doc_id, so a lookup reads a few row groups whatever the size of the pool; conditions
 and samples are DuckDB queries over Parquet, which read the columns that they name.
+
+A condition is somebody's text: it is parsed first and must be one expression of known functions, and it runs on a
+connection that reaches the pool's file and nothing else.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import polars as pl
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.lake.keyed import lookup
+from curation_pipeline.lake.keyed import lookup, only
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.condition import check_condition, quoted
 
 UNSHOWN = ("vector",)
 """Columns that a query leaves out unless they are asked for: they are most of a pool's bytes."""
+
+MAX_SECONDS = 600.0
 
 
 class PoolQuery:
@@ -26,7 +33,7 @@ class PoolQuery:
         """Read the schema of the pool's table."""
         self.manifest = manifest
         self._path = lake.path(manifest, "data.parquet")
-        schema = pl.read_parquet_schema(self._path)
+        schema = pl.scan_parquet(self._path, glob=False).collect_schema()
         self.columns = tuple(name for name in schema if name not in UNSHOWN)
 
     @property
@@ -42,10 +49,10 @@ class PoolQuery:
         """Documents that meet an SQL condition over the pool's columns, in order of id.
 
         Raises:
-            ConfigError: the condition is no valid SQL, or names a column that there is not.
+            ConfigError: the condition is not one expression of ``FUNCTIONS``, or names a column that there is not.
         """
         tail = "" if limit is None else f" limit {int(limit)}"
-        return self._query(f"select {self._shown} from pool where {condition} order by doc_id{tail}")
+        return self._query(condition, f" order by doc_id{tail}")
 
     def sample(self, n: int, by: str = "stratum", condition: str = "true", seed: int = 0) -> pl.DataFrame:
         """A stratified random sample: up to ``n`` documents of each value of a column.
@@ -58,25 +65,36 @@ class PoolQuery:
         """
         if by not in self.columns:
             raise ConfigError(f"the pool has no column {by!r}; it has {', '.join(self.columns)}")
+        column = quoted(by)
         return self._query(
-            f"select {self._shown} from pool where {condition} qualify row_number() over"
-            f" (partition by {by} order by hash(doc_id, {int(seed)}), doc_id) <= {int(n)} order by {by}, doc_id"
+            condition,
+            f" qualify row_number() over (partition by {column} order by hash(doc_id, {int(seed)}), doc_id)"
+            f" <= {int(n)} order by {column}, doc_id",
         )
 
-    @property
-    def _shown(self) -> str:
-        return ", ".join(f'"{name}"' for name in self.columns)
-
-    def _query(self, sql: str) -> pl.DataFrame:
+    def _query(self, condition: str, tail: str) -> pl.DataFrame:
         import duckdb
 
-        with duckdb.connect() as connection:
-            path = str(self._path).replace("'", "''")
-            connection.execute(f"create view pool as select * from read_parquet('{path}')")
+        pattern = only(self._path)
+        shown = ", ".join(map(quoted, self.columns))
+        with duckdb.connect(config={"autoload_known_extensions": False, "temp_directory": ""}) as connection:
+            connection.execute("set python_enable_replacements = false")
+            connection.execute("set allowed_paths = [?, ?]", [str(self._path), pattern])
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+            connection.from_parquet(pattern).create_view("pool")
+            check_condition(connection, condition)
+            clock = threading.Timer(MAX_SECONDS, connection.interrupt)
+            clock.start()
             try:
+                sql = f"select {shown} from pool where (\n{condition}\n){tail}"
                 frame: pl.DataFrame = connection.sql(sql).pl()
+            except duckdb.InterruptException:
+                raise ConfigError(f"the query fails: it takes more than {MAX_SECONDS:.0f} s") from None
             except duckdb.Error as error:
                 raise ConfigError(f"the query fails: {error}") from error
+            finally:
+                clock.cancel()
         return frame
 
 

@@ -226,7 +226,7 @@ def _in_shards(
 
 def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Iterator[Decisions]:
     """A baseline sees the whole pool, since it ranks or counts over it."""
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     pool = Pool.from_frame(frame)
     scores = selector.scores(pool, budget, seed)
     yield frame, scores, draw(pool.doc_id, scores.probability, scores.weight, pool.n_tokens, budget, seed)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -95,18 +96,13 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
         MissingModelError: when there is no such folder or the hub cannot be reached.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    try:
-        with no_progress_bars():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                str(source), dtype=torch.float32, attn_implementation="sdpa"
-            )
-    except OSError as error:
-        raise MissingModelError(
-            f"no causal language model at {source}: {error}; give a folder with config.json and model.safetensors, or "
-            "a hub id that this machine can reach"
-        ) from error
+    failed = (
+        f"no causal language model at {source}; give a folder with config.json and model.safetensors, or a hub id that "
+        "this machine can reach"
+    )
+    with no_progress_bars():
+        model = load_pretrained("AutoModelForCausalLM", source, failed, dtype=torch.float32, attn_implementation="sdpa")
     model.to(device).eval()
     return model
 

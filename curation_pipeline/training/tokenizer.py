@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curation_pipeline.errors import DataError, MissingModelError
+from curation_pipeline.pretrained import load_pretrained
 
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -95,12 +96,7 @@ def load_tokenizer(source: Path | str) -> Any:
     Raises:
         MissingModelError: when there is no tokenizer, or it has no end-of-text token or no fast form.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise MissingModelError(f"no tokenizer at {source}: {error}; train one or give its folder") from error
+    tokenizer = load_pretrained("AutoTokenizer", source, f"no tokenizer at {source}; train one or give its folder")
     if not tokenizer.is_fast or tokenizer.eos_token_id is None:
         raise MissingModelError(f"the tokenizer at {source} must be a fast one with an eos token; choose another model")
     return tokenizer

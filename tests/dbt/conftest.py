@@ -143,7 +143,7 @@ def serve(tmp_path: Path) -> Callable[[Tables], Warehouse]:
     """Write tables to a fresh serving folder as the lake does: plain Parquet, here two files a table."""
 
     def write(tables: Tables) -> Warehouse:
-        warehouse = Warehouse(tmp_path / "warehouse")
+        warehouse = Warehouse(tmp_path / "it's [a] ware*house")
         warehouse.prepare()
         for name, frame in tables.items():
             assert name in SOURCE_SCHEMAS

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ import pytest
 
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.state import MAIN, committed, history
-from tests.e2e.conftest import ROOT, TINY, Project
+from tests.e2e.conftest import TINY, Project, serving, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1500)]
 BUDGET = 5
@@ -31,17 +27,6 @@ LOOP = [
     "reward_model", "iteration_commit",
 ]  # fmt: skip
 SELECTOR = {"repositoryLocationName": "curation", "repositoryName": "__repository__", "pipelineName": "iteration"}
-
-
-def wait_for(what: str, true: Callable[[], Any], seconds: float) -> Any:
-    """Poll until something is true, and fail with its name if it never is."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if found := true():
-                return found
-        time.sleep(0.3)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
 @dataclass(frozen=True)
@@ -115,29 +100,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> Ite
     profile.write_text(text.replace("[training]\n", "[training]\nsave_every_seconds = 0.1\n"))
     project = Project(folder / "state", profile)
     project.curate("run", "--only-prepare")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (folder / "ui.log").open("w")
-    command = [str(Path(sys.executable).with_name("curate")), "ui", "--port", str(port)]
-    process = subprocess.Popen(
-        command, env=project.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-    )
-    running = Server(project, f"http://127.0.0.1:{port}")
-
-    def loaded() -> bool:
-        assert process.poll() is None, (folder / "ui.log").read_text()[-3000:]
-        return running.window(1) != ""
-
-    try:
-        wait_for("the web server", loaded, 240)
+    with serving(project) as url:
+        running = Server(project, url)
+        wait_for("the code location", lambda: running.window(1) != "", 240)
         yield running
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_backfill_over_http_runs_three_iterations_in_order(server: Server) -> None:

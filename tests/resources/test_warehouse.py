@@ -54,7 +54,7 @@ def test_readers_keep_what_they_opened_and_newcomers_see_the_new(tmp_path: Path)
 
 
 def test_raw_views_show_every_source_and_unlisted_columns(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path / "with 'quote")
+    warehouse = Warehouse(tmp_path / "with 'quote [1] *")
     warehouse.prepare()
     frame = pl.DataFrame({"doc_id": ["x"], "alt_profanity": [0.5]})
     frame.write_parquet(warehouse.source_folder("toxicity_teacher") / "a.parquet")

@@ -16,8 +16,9 @@ import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.detectors.token_windows import TOKENS_OF_A_TEXT, TokenWindows, window_of
-from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import file_sha256
+from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,19 +67,13 @@ def load(settings: ClassifierSettings) -> SequenceClassifier:
         MissingModelError: the folder or hub id cannot be loaded.
         ConfigError: a harmful label is none of the model's, or the tokenizer cannot cut windows.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     assert settings.model is not None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            settings.model, revision=settings.revision, use_safetensors=True
-        )
-    except (OSError, ValueError) as error:
-        raise MissingModelError(
-            f"annotate.classifier.model: {settings.model!r} cannot be loaded as a sequence classifier with safetensors "
-            f"weights: {str(error).strip().partition(chr(10))[0]}"
-        ) from error
+    failed = (
+        f"annotate.classifier.model: {settings.model!r} cannot be loaded as a sequence classifier with safetensors "
+        "weights"
+    )
+    tokenizer = load_pretrained("AutoTokenizer", settings.model, failed, revision=settings.revision)
+    model = load_pretrained("AutoModelForSequenceClassification", settings.model, failed, revision=settings.revision)
     if not tokenizer.is_fast:
         raise ConfigError(f"annotate.classifier.model: {settings.model!r} has no fast tokenizer, which windows need")
     labels = {str(label).lower(): index for index, label in model.config.id2label.items()}

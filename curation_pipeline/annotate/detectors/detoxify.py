@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,10 @@ def load(
             f"{huggingface_config_path}/config.json describes {labels} labels, but {checkpoint} has {len(classes)} "
             f"classes ({', '.join(classes)}); set its num_labels to {len(classes)}"
         )
+    # The package takes any name from transformers; the automatic classes would run code that the folder names.
+    for name, end in (("model_name", "ForSequenceClassification"), ("tokenizer_name", "Tokenizer")):
+        if not re.fullmatch(rf"(?!Auto)\w+{end}(Fast)?", str(arch.get(name))):
+            raise IntegrityError(f"{checkpoint}: {name} {arch.get(name)!r} is no class of a network that Detoxify uses")
     arch["model_type"] = str(huggingface_config_path)
     local = io.BytesIO()
     torch.save(loaded, local)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curation_pipeline.errors import MissingModelError
+from curation_pipeline.pretrained import load_pretrained
 
 
 def published(variant: str) -> str:
@@ -34,7 +35,6 @@ def fetch_published(variant: str, cache: Path) -> tuple[Path, Path]:
         MissingModelError: something could not be downloaded; says what to do without a network.
     """
     import torch
-    from transformers import AutoConfig, AutoTokenizer
 
     url = _url(variant)
     folder = cache / "detoxify"
@@ -53,8 +53,9 @@ def fetch_published(variant: str, cache: Path) -> tuple[Path, Path]:
                 "args"
             ]
             with tempfile.TemporaryDirectory(dir=folder, prefix=".base-") as name:
-                AutoConfig.from_pretrained(arch["model_type"], num_labels=arch["num_classes"]).save_pretrained(name)
-                AutoTokenizer.from_pretrained(arch["model_type"]).save_pretrained(name)
+                known, labels = str(arch["model_type"]), arch["num_classes"]
+                load_pretrained("AutoConfig", known, "its configuration", num_labels=labels).save_pretrained(name)
+                load_pretrained("AutoTokenizer", known, "its tokenizer").save_pretrained(name)
                 base.mkdir(exist_ok=True)
                 for file in Path(name).iterdir():
                     os.replace(file, base / file.name)

@@ -19,6 +19,7 @@ from curation_pipeline.annotate.encoder import MINILM
 from curation_pipeline.annotate.head_settings import HEADS, HeadSettings
 from curation_pipeline.annotate.hosted_settings import HOSTED, HostedSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.pretrained import unsafe_weights
 
 if TYPE_CHECKING:
     from curation_pipeline.annotate.settings import ClassifierSettings, DetoxifySettings
@@ -190,6 +191,8 @@ def model_problem(model: str, revision: str | None, environ: Mapping[str, str], 
 
 def _folder_problem(folder: Path) -> str | None:
     lacking = [] if (folder / "config.json").is_file() else ["config.json"]
+    if problem := unsafe_weights(folder):
+        return problem
     if not any(folder.glob("*.safetensors")):
         lacking.append("weights as .safetensors")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
