@@ -47,6 +47,9 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
                 if "error" in said:
                     message = said["error"]
                     continue
+                if "note" in said:
+                    progress.console.print(said["note"], markup=False, highlight=False, soft_wrap=True)
+                    continue
                 if said["job"] not in tasks:
                     tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
                 progress.update(tasks[said["job"]], completed=said["fraction"], description=said["step"])
