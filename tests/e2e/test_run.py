@@ -153,7 +153,8 @@ with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
         context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
         found = discover_corpus(context)
         gone = [key for change in found.dynamic_partitions_requests[1:] for key in change.partition_keys]
-        print(*[request.job_name for request in found.run_requests], *gone, "|", *instance.get_dynamic_partitions("corpus"))
+        jobs = [request.job_name for request in found.run_requests]
+        print(*jobs, *gone, "|", *instance.get_dynamic_partitions("corpus"))
 """
 
 
