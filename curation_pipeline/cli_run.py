@@ -48,7 +48,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
                     message = said["error"]
                     continue
                 if "note" in said:
-                    progress.console.print(said["note"], markup=False, highlight=False, soft_wrap=True)
+                    console.print(said["note"], markup=False, highlight=False, soft_wrap=True)
                     continue
                 if said["job"] not in tasks:
                     tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
