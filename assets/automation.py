@@ -3,7 +3,7 @@
 The gate of an iteration guarantees order; what stands here only decides when to try.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -11,8 +11,11 @@ from assets.corpus import documents
 from assets.loop import committed_state, iteration_state
 from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, ordinal_of, window_of
 from curation_pipeline.config import active_profile, load_profile
-from curation_pipeline.corpus.ingest import fingerprint
-from curation_pipeline.stages.corpus import partition_sources
+from curation_pipeline.corpus.settings import Source
+from curation_pipeline.lake.manifest import canonical_json, sha256_text
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.corpus import ingest_parameters
+from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.state import MAIN, committed, history
 from resources.project import ProjectResource
 
@@ -113,41 +116,48 @@ def reconcile_commits(context: dg.SensorEvaluationContext, project: ProjectResou
     return dg.SensorResult(asset_events=events)
 
 
+corpus_wide_job = dg.define_asset_job(
+    "corpus_wide",
+    selection=dg.AssetSelection.groups("corpus_wide"),
+    description="Duplicates, removal requests, the index and the profile, over all raw partitions.",
+)
+
+
 @dg.sensor(
     name="discover_corpus",
-    job=partition_job,
+    jobs=[partition_job, corpus_wide_job],
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Adds a partition for each new delivery of a source, and ingests new or changed ones.",
+    description="Adds a partition for each new delivery of a source, and ingests new or changed ones. What the profile "
+    "no longer declares leaves the partitions, and what spans the corpus is made again without it.",
 )
 def discover_corpus(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult:
     """Compare the sources' deliveries with what the lake holds."""
-    return dg.SensorResult(
-        run_requests=list(_deliveries(project)),
-        dynamic_partitions_requests=[corpus_partitions.build_add_request(sorted(partition_sources(project.context())))],
-    )
-
-
-def _deliveries(project: ProjectResource) -> Iterator[dg.RunRequest]:
     ctx = project.context()
-    for key, (source, snapshot) in sorted(partition_sources(ctx).items()):
+    sources = partition_sources(ctx)
+    runs = list(_deliveries(ctx, sources))
+    changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]
+    changes = [corpus_partitions.build_add_request(sorted(sources))]
+    if gone := set(context.instance.get_dynamic_partitions(str(corpus_partitions.name))) - sources.keys():
+        changes.append(corpus_partitions.build_delete_request(sorted(gone)))
+        runs.append(dg.RunRequest(job_name=corpus_wide_job.name))
+    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=changes)
+
+
+def _deliveries(ctx: Context, sources: Mapping[str, tuple[Source, str]]) -> Iterator[dg.RunRequest]:
+    for key, (source, snapshot) in sorted(sources.items()):
         head = ctx.lake.head("documents", {"source": source.name, "snapshot": snapshot})
-        files = fingerprint(source, snapshot, ctx.cache)
-        if head is None or head.parameters.get("files") != files:
-            version = "-".join(sorted(files.values()))[:64]
-            yield dg.RunRequest(run_key=f"{documents.key.to_user_string()}/{key}/{version}", partition_key=key)
+        wanted = ingest_parameters(ctx, source, snapshot)
+        if head is None or head.parameters != wanted:
+            before = "new" if head is None else head.id  # what comes back is asked for again
+            run_key = f"{documents.key.to_user_string()}/{key}/{before}/{sha256_text(canonical_json(wanted))}"
+            yield dg.RunRequest(run_key=run_key, job_name=partition_job.name, partition_key=key)
 
 
 reference_job = dg.define_asset_job(
     "reference",
     selection=dg.AssetSelection.groups("reference"),
     description="Labels, benchmarks, detectors, embedding, tokenizer, held-out text, base model, cold start.",
-)
-
-corpus_wide_job = dg.define_asset_job(
-    "corpus_wide",
-    selection=dg.AssetSelection.groups("corpus_wide"),
-    description="Duplicates, removal requests, the index and the profile, over all raw partitions.",
 )
 
 follow_corpus = dg.AutomationConditionSensorDefinition(

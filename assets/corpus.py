@@ -8,9 +8,10 @@ from assets.partitions import corpus_partitions
 from curation_pipeline.escaping import code
 from curation_pipeline.stages import references
 from curation_pipeline.stages.corpus import CODE_VERSION, ingest_partition, left_alone
+from curation_pipeline.stages.quarantine import quarantine_line, quarantine_reasons, unreadable
 from resources.project import ProjectResource
 
-COUNTS_ADD_UP = "counts_add_up"
+COUNTS_ADD_UP, READABLE = "counts_add_up", "something_could_be_read"
 NAMED_FILES = 100
 """Most files that a table of metadata names."""
 
@@ -54,7 +55,8 @@ def benchmarks(context: dg.AssetExecutionContext, project: ProjectResource) -> d
             asset="documents",
             blocking=True,
             description="rows read = kept + duplicate + quarantined + excluded as labelled or benchmark text",
-        )
+        ),
+        dg.AssetCheckSpec(READABLE, asset="documents", description="not all rows of the delivery are in quarantine"),
     ],
     description="Raw documents of one delivery (source|snapshot), written once: content-hash ids, exact duplicates "
     "marked, rows that cannot be read in quarantine with file, offset and reason.",
@@ -70,14 +72,14 @@ def documents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
         passed=figures["read"] == sum(figures[part] for part in parts),
         metadata={name: figures[name] for name in ("read", *parts)},
     )
-    # Reasons name bytes, lines and status codes; without their numbers there are few kinds.
-    kind = (
-        pl.when(pl.col("reason").str.starts_with("HTTP status"))
-        .then("reason")
-        .otherwise(pl.col("reason").str.replace_all(r"\d+", "#"))
+    reasons = quarantine_reasons(ctx.lake, manifest)
+    told = quarantine_line(ctx.lake, manifest)
+    readable = dg.AssetCheckResult(
+        check_name=READABLE,
+        passed=not unreadable(manifest),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={} if told is None else {"quarantine": told},
     )
-    quarantine = ctx.lake.frame(manifest, "quarantine", columns=["reason"])
-    reasons = quarantine.group_by(kind.alias("reason")).len().sort("len", "reason", descending=[True, False]).head(10)
     registers = (
         ctx.lake.frame(manifest, columns=["domain", "n_bytes"])
         .group_by("domain")
@@ -90,9 +92,7 @@ def documents(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
     extra = {
         "left_alone": markdown_table(["file", "reason"], [[entry.name, entry.reason] for entry in left][:NAMED_FILES]),
         "registers": markdown_table(["register", "documents", "bytes"], registers.sort("domain").iter_rows()),
-        "quarantine_reasons": markdown_table(["reason", "rows"], reasons.iter_rows()),
-        "input_files": markdown_table(
-            ["file", "sha256"], [[name, code(digest)] for name, digest in files][:NAMED_FILES]
-        ),
+        "quarantine_reasons": markdown_table(["reason", "rows"], reasons.head(10).iter_rows()),
+        "input_files": markdown_table(["file", "sha256"], ([name, code(digest)] for name, digest in files)),
     }
-    return result(manifest, extra, [check])
+    return result(manifest, extra, [check, readable])

@@ -8,6 +8,7 @@ from assets.metadata import OWNERS, markdown_table, result
 from assets.models import detectors
 from curation_pipeline.experiment.corpus_page import TABLES
 from curation_pipeline.stages import corpus_profile as profiles
+from curation_pipeline.stages.declared import standing
 from curation_pipeline.stages.document_index import document_index as build_index
 from curation_pipeline.stages.duplicates import duplicates as find_duplicates
 from curation_pipeline.stages.tombstones import tombstones as read_tombstones
@@ -105,6 +106,7 @@ def corpus_profile(context: dg.AssetExecutionContext, project: ProjectResource) 
         rows = frame.select(columns).head(table.rows).iter_rows()
         shown = [[round(cell, 4) if isinstance(cell, float) else cell for cell in row] for row in rows]
         extra[name] = markdown_table(columns, shown)
+    extra["standing_of_partitions"] = markdown_table(["raw partition", "standing"], standing(ctx)[0].items())
     flagged = ctx.lake.frame(manifest, "parity").filter("flagged")
     check = dg.AssetCheckResult(
         check_name=PARITY,

@@ -6,6 +6,7 @@ state folder on, and the n-th window is iteration n. The first night is written 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
@@ -21,6 +22,18 @@ corpus_partitions = dg.DynamicPartitionsDefinition(name="corpus")
 
 cell_partitions = dg.DynamicPartitionsDefinition(name="experiment_cells")
 """One key ``experiment|arm|seed`` for each chain of an experiment."""
+
+
+def follow_declared(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+    """Make the corpus partitions of an instance those that the profile declares.
+
+    What is retired leaves the partitions, so that no backfill or automation makes it; its events stay in the log, and
+    show again if it comes back.
+    """
+    name, wanted = str(corpus_partitions.name), set(keys)
+    for key in set(instance.get_dynamic_partitions(name)) - wanted:
+        instance.delete_dynamic_partition(name, key)
+    instance.add_dynamic_partitions(name, sorted(wanted))
 
 
 def first_night() -> str:

@@ -20,12 +20,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 
 from assets.automation import iteration_job
 from assets.definitions import defs
-from assets.partitions import cell_partitions, corpus_partitions, window_of
+from assets.partitions import cell_partitions, follow_declared, window_of
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
@@ -35,9 +36,10 @@ from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
-from curation_pipeline.stages.arms import Cell
+from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
-from curation_pipeline.stages.corpus import partition_sources, told_left_alone
+from curation_pipeline.stages.corpus_status import corpus_notes
+from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
@@ -67,6 +69,7 @@ class Runner:
         self.instance = instance
         self._job = ""
         self._last = 0.0
+        self._noted: set[str] = set()
 
     @contextmanager
     def job(self, name: str) -> Iterator[None]:
@@ -83,6 +86,13 @@ class Runner:
             return
         self._last = now
         print(json.dumps({"job": self._job, "step": step, "fraction": round(fraction, 4)}), flush=True)
+
+    def note(self) -> None:
+        """Say what is retired or could not be read, each line once."""
+        for line in corpus_notes(self.ctx):
+            if line not in self._noted:
+                self._noted.add(line)
+                print(json.dumps({"note": line}), flush=True)
 
     def run(self, iterations: int, keys: Sequence[str], only_prepare: bool) -> None:
         """Everything: corpus and base, then the loop with the cells of an experiment beside it, then serving.
@@ -138,25 +148,26 @@ class Runner:
     def prepare(self) -> None:
         """Bring corpus, annotations, references and the cold start up to date; nothing is done where they are."""
         sources = partition_sources(self.ctx)
-        for line in told_left_alone(self.ctx):
-            print(json.dumps({"note": line}), flush=True)
-        marker = state_folder() / "prepared" / self._fingerprint(sources)
-        if marker.is_file() and committed(self.ctx.lake, MAIN, 0) is not None:
+        keys = sorted(sources)
+        follow_declared(self.instance, keys)
+        self.note()
+        # Only the last preparation counts: a profile that comes back must make its own artefacts current again.
+        marker, fingerprint = state_folder() / "prepared" / "last", self._fingerprint(sources)
+        if _reads(marker) == fingerprint and committed(self.ctx.lake, MAIN, 0) is not None:
             self.tell("corpus and base model are up to date", 1.0)
             return
-        keys = sorted(sources)
-        self.instance.add_dynamic_partitions(str(corpus_partitions.name), keys)
+        marker.unlink(missing_ok=True)
         self.materialise(FIRST, None, (0.0, 0.05))
         for index, key in enumerate(keys):
             self.materialise(PER_PARTITION, key, (0.05 + 0.4 * index / len(keys), 0.05 + 0.4 * (index + 1) / len(keys)))
+        self.note()
         self.materialise(FITTED, None, (0.45, 0.55))
         for index, key in enumerate(keys):
             span = (0.55 + 0.13 * index / len(keys), 0.55 + 0.13 * (index + 1) / len(keys))
             self.materialise(PER_PARTITION_FITTED, key, span)
         self.materialise(CORPUS_WIDE, None, (0.68, 0.73))
         self.materialise(START, None, (0.73, 1.0))
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        _write(marker, fingerprint)
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
@@ -199,15 +210,25 @@ class Runner:
             self.materialise(("experiment_cell",), key, span)
 
     def serve(self) -> None:
-        """Rebuild the serving database and the report, where something was committed since."""
-        states = "\n".join(sorted(m.id for m in self.ctx.lake.manifests() if m.table in ("state", "cells")))
-        marker = state_folder() / "served" / hashlib.sha256(states.encode()).hexdigest()[:32]
-        if marker.is_file():
+        """Rebuild the serving database and the report, where something was committed, retired or declared since."""
+        states = sorted(m.id for m in self.ctx.lake.manifests() if m.table in ("state", "cells"))
+        corpus = sorted(m.id for m in declared(self.ctx).documents.values())
+        text = canonical_json([states, corpus, [cell.key for cell in cells(self.ctx)]])
+        marker, fingerprint = state_folder() / "served" / "last", hashlib.sha256(text.encode()).hexdigest()
+        if _reads(marker) == fingerprint:
             self.tell("serving database is up to date", 1.0)
             return
         self.materialise((), None, (0.0, 1.0), "serving")
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        _write(marker, fingerprint)
+
+
+def _reads(marker: Path) -> str | None:
+    return marker.read_text() if marker.is_file() else None
+
+
+def _write(marker: Path, fingerprint: str) -> None:
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(fingerprint)
 
 
 @contextmanager

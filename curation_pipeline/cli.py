@@ -116,21 +116,20 @@ def cell(
 
 @app.command()
 def status(profile: ProfileOption = None, state: StateOption = None) -> None:
-    """Show what is in the lake: raw partitions, iterations with their checkpoints, arms."""
+    """Show the corpus with what is retired or in quarantine, iterations with their checkpoints, and arms."""
     ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_frame
+    from curation_pipeline.stages.arms import reported_chains
+    from curation_pipeline.stages.corpus_status import corpus_notes, corpus_status
     from curation_pipeline.stages.state import chains, history
 
-    corpus = Table("raw partition", "documents", "MiB", "content hash", title="Raw corpus")
-    for manifest in ctx.lake.heads("documents"):
-        corpus.add_row(
-            manifest.partition_text,
-            f"{manifest.n_rows:,}",
-            f"{manifest.n_bytes / 2**20:.2f}",
-            manifest.content_hash[:16],
-        )
-    console.print(corpus)
+    print_frame(console, "Raw corpus", corpus_status(ctx))
+    for line in corpus_notes(ctx):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    reported = reported_chains(ctx)
     for chain in chains(ctx.lake):
-        table = Table("iteration", "status", "S", "A", "C", "P", "checkpoint in force", title=f"Chain {chain}")
+        title = f"Chain {chain}" if chain in reported else f"Chain {chain} (the profile no longer asks for it)"
+        table = Table("iteration", "status", "S", "A", "C", "P", "checkpoint in force", title=title)
         for entry in history(ctx.lake, chain):
             p = entry.performance
             figures = [f"{value:.3f}" for value in (p.safety, p.alignment, p.capability, p.performance)]
@@ -185,11 +184,14 @@ def pool(
     """Query the last candidate pool: by condition, or a stratified sample."""
     ctx = _context(profile, state)
     from curation_pipeline.cli_tables import print_frame, write_frame
+    from curation_pipeline.stages.corpus_status import retired_since
     from curation_pipeline.stages.queries import PoolQuery
 
     pools = ctx.lake.heads("pool", {"chain": chain})
     if not pools:
         raise CurationError(f"chain {chain!r} has no pool yet: run `curate run` first")
+    if told := retired_since(ctx, pools[-1]):
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     query = PoolQuery(ctx.lake, pools[-1])
     rows = query.sample(sample, by, where) if sample else query.where(where)
     if out is not None:
@@ -250,6 +252,7 @@ def export(
 ) -> None:
     """Copy a checkpoint and its batch out of the lake, as folders with cards and Croissant metadata."""
     ctx = _context(profile, state)
+    from curation_pipeline.stages.corpus_status import retired_since
     from curation_pipeline.stages.dataset_export import export_batch
     from curation_pipeline.stages.lineage import resolve_checkpoint
     from curation_pipeline.stages.model_card import export_checkpoint
@@ -258,6 +261,9 @@ def export(
     console.print(f"{export_checkpoint(ctx, checkpoint, folder / 'model')}")
     for batch in (found for found in map(ctx.lake.get, checkpoint.inputs) if found.table == "batches"):
         console.print(f"{export_batch(ctx, batch, folder / 'dataset')}")
+        pool = next(found for found in map(ctx.lake.get, batch.inputs) if found.table == "pool")
+        if told := retired_since(ctx, pool):
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

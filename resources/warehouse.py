@@ -30,6 +30,13 @@ Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
 _LOOP: Schema = {"chain": pl.String, "iteration": pl.String, "ordinal": pl.Int32, "attempt": pl.Int32}
 _PLACE: Schema = {"source": pl.String, "snapshot": pl.String, "file": pl.String, "position": pl.Int64}
+_DOCUMENTS: Schema = {
+    "doc_id": pl.String,
+    **_PLACE,
+    **dict.fromkeys(["text", "url", "domain", "language", "created_at", "metadata"], pl.String),
+    "n_bytes": pl.Int64,
+    "duplicate": pl.Boolean,
+}
 
 
 def _columns(dtype: pl.DataType | type[pl.DataType], names: str) -> dict[str, pl.DataType | type[pl.DataType]]:
@@ -37,13 +44,8 @@ def _columns(dtype: pl.DataType | type[pl.DataType], names: str) -> dict[str, pl
 
 
 SOURCE_SCHEMAS: Mapping[str, Schema] = {
-    "documents": {
-        "doc_id": pl.String,
-        **_PLACE,
-        **_columns(pl.String, "text url domain language created_at metadata"),
-        "n_bytes": pl.Int64,
-        "duplicate": pl.Boolean,
-    },
+    "documents": _DOCUMENTS,
+    "retired_documents": _DOCUMENTS,
     "quarantine": {**_PLACE, "offset": pl.Int64, "excerpt": pl.String, "reason": pl.String},
     "text_statistics": {
         "doc_id": pl.String,

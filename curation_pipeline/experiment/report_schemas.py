@@ -144,6 +144,7 @@ SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "inputs": {
         "source": pl.String,
         "snapshot": pl.String,
+        "standing": pl.String,
         "documents": pl.Int64,
         "bytes": pl.Int64,
         "duplicates": pl.Int64,
@@ -164,7 +165,18 @@ SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
 
 OPTIONAL = frozenset(
     {"ci_low", "ci_high", "n", "status", "tokens", "judge", "higher_is_better", "mean_weight", "selection_rate"}
-    | {"parity_low", "parity_high", "documents", "reason", "n_probes", "flagged", "duplicates", "quarantined", "bytes"}
+    | {
+        "parity_low",
+        "parity_high",
+        "documents",
+        "standing",
+        "reason",
+        "n_probes",
+        "flagged",
+        "duplicates",
+        "quarantined",
+        "bytes",
+    }
     | {"chance", "at_chance", "kl_to_parent", "parent_overlap", "control_selected"}
 )
 REQUIRED_ANYWAY = {

@@ -20,7 +20,7 @@ from curation_pipeline.stages.gate import open_gate
 from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.pool import candidate_pool
 from curation_pipeline.stages.selection import draw_baseline_batch
-from curation_pipeline.stages.state import committed, read_state
+from curation_pipeline.stages.state import MAIN, chains, committed, read_state
 from curation_pipeline.stages.training import train_checkpoint
 
 ACCEPT_ALL = 1.0
@@ -70,6 +70,15 @@ def cells(ctx: Context) -> list[Cell]:
     """The cells that the profile asks for."""
     experiment = ctx.profile.experiment
     return [Cell(ctx.profile.name, arm, seed) for arm in experiment.arms for seed in experiment.seeds]
+
+
+def reported_chains(ctx: Context) -> list[str]:
+    """The chains that have committed something and that the profile asks for: the loop's, and those of its cells.
+
+    What an arm that was taken out of the profile made stays in the lake, and is compared and chosen from no more.
+    """
+    wanted = {MAIN, *(cell.chain for cell in cells(ctx))}
+    return [chain for chain in chains(ctx.lake) if chain in wanted]
 
 
 def run_cell(ctx: Context, cell: Cell) -> Manifest:

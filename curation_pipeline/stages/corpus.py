@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from curation_pipeline.corpus.ingest import INGEST_VERSION, everything, fingerprint, ingest_into, partitions
+from typing import Any
+
+from curation_pipeline.corpus.ingest import INGEST_VERSION, everything, fingerprint, ingest_into
 from curation_pipeline.corpus.listing import LeftAlone
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import Source
@@ -18,20 +20,6 @@ TABLE = "documents"
 
 PLACE = {"path", "endpoint_url", "anonymous"}
 """Settings of a source that say where it is, and not what: a corpus that moves is not a new one."""
-
-
-def partition_key(source: str, snapshot: str) -> str:
-    """The key of a corpus partition as people see it."""
-    return f"{source}|{snapshot}"
-
-
-def partition_sources(ctx: Context) -> dict[str, tuple[Source, str]]:
-    """Every delivery that the profile's sources offer now: partition key to source and snapshot."""
-    return {
-        partition_key(source.name, snapshot): (source, snapshot)
-        for source in ctx.profile.corpus.sources
-        for snapshot in partitions(source, ctx.cache)
-    }
 
 
 def parse_key(ctx: Context, key: str) -> tuple[Source, str]:
@@ -52,11 +40,9 @@ def left_alone(ctx: Context, key: str) -> tuple[LeftAlone, ...]:
     return everything(source, snapshot).left
 
 
-def told_left_alone(ctx: Context) -> list[str]:
-    """What lies in any source and is not read, a line for each source and reason."""
-    return [
-        f"source {source.name}: {line}" for source in ctx.profile.corpus.sources for line in everything(source).told()
-    ]
+def ingest_parameters(ctx: Context, source: Source, snapshot: str) -> dict[str, Any]:
+    """What a delivery is, and how it is to be read: the same parameters give the same documents."""
+    return {"source": source.model_dump(mode="json", exclude=PLACE), "files": fingerprint(source, snapshot, ctx.cache)}
 
 
 def ingest_partition(ctx: Context, key: str) -> Manifest:
@@ -74,7 +60,7 @@ def ingest_partition(ctx: Context, key: str) -> Manifest:
         TABLE,
         {"source": source.name, "snapshot": snapshot},
         (labelled.id, reserved.id),
-        {"source": source.model_dump(mode="json", exclude=PLACE), "files": fingerprint(source, snapshot, ctx.cache)},
+        ingest_parameters(ctx, source, snapshot),
         0,
         CODE_VERSION,
     )

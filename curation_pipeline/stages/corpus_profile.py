@@ -16,6 +16,8 @@ from curation_pipeline.experiment.corpus_page import TABLES, CorpusProfile, hist
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import RETIRED, declared, standing
+from curation_pipeline.stages.duplicates import duplicates_in_force
 from curation_pipeline.stages.gate import complete_corpus
 from curation_pipeline.stages.parity import parity_inputs, parity_table
 from curation_pipeline.stages.removal import removed_documents
@@ -31,10 +33,12 @@ def corpus_profile(ctx: Context) -> Manifest:
         LakeError: no partition is, or duplicates, labels or detectors have not been made.
     """
     lake = ctx.lake
-    corpus = complete_corpus(lake)
+    present = declared(ctx)
+    corpus = complete_corpus(ctx, present)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: run `curate run --only-prepare` first")
-    references = {name: lake.require(name).id for name in ("duplicates", "tombstones", "sentence_embedding")}
+    references = {name: lake.require(name).id for name in ("tombstones", "sentence_embedding")}
+    references["duplicates"] = duplicates_in_force(ctx, corpus, present).id
     inputs = [identity for ids in corpus.values() for identity in ids.values()]
     inputs += [*references.values(), *parity_inputs(ctx)]
     parameters = {
@@ -86,6 +90,8 @@ def write_page(ctx: Context, manifest: Manifest, path: Path) -> Path:
         "Tokens": f"{partitions['tokens'].sum():,}",
         "Kept out of the pool": f"{manifest.summary['removed']:,}",
     }
+    if retired := [key for key, state in standing(ctx)[0].items() if state == RETIRED]:
+        facts["Retired, and not counted here"] = ", ".join(retired)
     profile = CorpusProfile(
         title=f"Corpus of profile {ctx.profile.name}",
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -9,9 +9,10 @@ import polars as pl
 
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.experiment.dataset_card import Column, DatasetFacts, croissant, dataset_card
-from curation_pipeline.lake.lake import file_sha256
+from curation_pipeline.lake.lake import Lake, file_sha256
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.gate import gate_of
 
 FILE = "batch.parquet"
 COLUMNS = (
@@ -31,7 +32,7 @@ def export_batch(ctx: Context, batch: Manifest, out_dir: Path) -> Path:
     """Write a batch as a folder that can be published: ``batch.parquet``, ``README.md`` and ``croissant.json``.
 
     Args:
-        ctx: the surroundings; the profile gives the card its name and the sources their licences.
+        ctx: the surroundings; the profile gives the card its name.
         batch: an artefact of the table ``batches``.
         out_dir: folder to write to; made if absent.
 
@@ -50,24 +51,25 @@ def export_batch(ctx: Context, batch: Manifest, out_dir: Path) -> Path:
     temporary = out_dir / f"{FILE}.part"
     rows.select([column.name for column in COLUMNS]).write_parquet(temporary)
     temporary.replace(out_dir / FILE)
-    facts = batch_facts(ctx, batch, rows, out_dir / FILE)
+    facts = batch_facts(ctx, batch, pool, rows, out_dir / FILE)
     (out_dir / "README.md").write_text(dataset_card(facts), encoding="utf-8")
     text = json.dumps(croissant(facts), indent=2, ensure_ascii=False)
     (out_dir / "croissant.json").write_text(text + "\n", encoding="utf-8")
     return out_dir
 
 
-def batch_facts(ctx: Context, batch: Manifest, rows: pl.DataFrame, path: Path) -> DatasetFacts:
+def batch_facts(ctx: Context, batch: Manifest, pool: Manifest, rows: pl.DataFrame, path: Path) -> DatasetFacts:
     """What the card and the metadata state.
 
     Args:
         ctx: the surroundings.
         batch: the batch.
+        pool: the pool that it was drawn from.
         rows: as published.
         path: of the published file.
     """
     chain, iteration = batch.partition["chain"], int(batch.partition["iteration"])
-    summary = batch.summary
+    summary, licences = batch.summary, _licences(ctx.lake, pool)
     return DatasetFacts(
         name=f"{ctx.profile.name}-{chain.replace('/', '-')}-{iteration}",
         identity=batch.id,
@@ -81,7 +83,7 @@ def batch_facts(ctx: Context, batch: Manifest, rows: pl.DataFrame, path: Path) -
         documents=rows.height,
         tokens=int(rows["n_tokens"].sum()),
         columns=COLUMNS,
-        sources={str(name): _licence(ctx, str(name)) for name in rows["source"].unique().sort()},
+        sources={str(name): licences.get(str(name), "not stated") for name in rows["source"].unique().sort()},
         shares={
             axis.removeprefix(_PREFIX): {
                 name: (shares["pool"].get(name, 0.0), shares["batch"].get(name, 0.0)) for name in shares["pool"]
@@ -94,8 +96,12 @@ def batch_facts(ctx: Context, batch: Manifest, rows: pl.DataFrame, path: Path) -
     )
 
 
-def _licence(ctx: Context, name: str) -> str:
-    """A source's licence as far as the project knows it."""
-    source = next((entry for entry in ctx.profile.corpus.sources if entry.name == name), None)
+def _licences(lake: Lake, pool: Manifest) -> dict[str, str]:
+    """Licences of a pool's sources, as far as the project knows them.
+
+    They are those of what was read then: the profile may have dropped a source since, or given its name to another.
+    """
     packaged = {entry.name: entry.licence for entry in PACKAGED}
-    return packaged.get(getattr(source, "dataset", ""), "not stated")
+    read = [lake.get(ids["documents"]) for ids in gate_of(lake, pool).corpus.values()]
+    datasets = {m.partition["source"]: m.parameters["source"].get("dataset") for m in read}
+    return {name: packaged.get(dataset, "not stated") for name, dataset in datasets.items()}

@@ -155,7 +155,7 @@ def make_cascade(ctx: Context) -> Manifest:
     settings = ctx.profile.annotate
     detectors = ctx.lake.require("detectors")
     used = CASCADE in named_detectors(settings)
-    documents = corpus_documents(ctx.lake) if used else []
+    documents = corpus_documents(ctx) if used else []
     parameters: dict[str, Any] = {"used": used}
     if used:
         parameters |= {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -9,14 +11,35 @@ from curation_pipeline.annotate import near_duplicates, semantic_duplicates
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import Declared
 from curation_pipeline.stages.sampling import corpus_documents
 
 TABLE = "duplicates"
 CODE_VERSION = f"{near_duplicates.VERSION}.{semantic_duplicates.VERSION}"
 
 
-def duplicates(ctx: Context) -> Manifest:
-    """Cluster the signatures of every partition.
+def duplicates_in_force(ctx: Context, corpus: Mapping[str, Mapping[str, str]], present: Declared) -> Manifest:
+    """The current duplicates; found again where they compare with documents that the corpus no longer holds.
+
+    A document would otherwise be dropped as a copy of one that is kept nowhere.
+
+    Args:
+        ctx: the surroundings.
+        corpus: ids of each complete partition's documents and annotations: what is compared then.
+        present: what the profile declares now.
+
+    Raises:
+        LakeError: no duplicates have been looked for yet.
+    """
+    current = ctx.lake.require(TABLE)
+    compared = {identity for identity in current.inputs if identity.startswith("documents-")}
+    if compared <= {manifest.id for manifest in present.documents.values()}:
+        return current
+    return duplicates(ctx, [present.documents[key] for key in corpus])
+
+
+def duplicates(ctx: Context, documents: list[Manifest] | None = None) -> Manifest:
+    """Cluster the signatures of every partition that the profile declares, or of these.
 
     The table holds the documents that have a duplicate: partition, doc_id and the columns of
     `near_duplicates.SCHEMA`; a document without one has no row.
@@ -26,7 +49,7 @@ def duplicates(ctx: Context) -> Manifest:
         LakeError: a partition has no signatures, or no sentence vectors where semantic duplicates are asked for.
     """
     lake, settings = ctx.lake, ctx.profile.annotate.duplicates
-    documents = corpus_documents(lake)
+    documents = documents or corpus_documents(ctx)
     tables = ("minhash", "text_statistics", "sentence_vectors") if settings.semantic else ("minhash",)
     beside = {table: [lake.require(table, m.partition) for m in documents] for table in tables}
     inputs = [m.id for m in documents] + [m.id for manifests in beside.values() for m in manifests]

@@ -15,8 +15,9 @@ from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import IN_USE, RETIRED
 from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
-from curation_pipeline.stages.gate import complete_corpus
+from curation_pipeline.stages.gate import annotated
 from curation_pipeline.stages.queries import selection_history
 from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
@@ -33,12 +34,14 @@ class Explanation:
     Attributes:
         doc_id: the document.
         excerpt: the beginning of its text, personal data redacted.
-        copies: one row for each place where it stands: partition, file, position, url, and the documents' manifest.
+        copies: one row for each place where it stands: partition, file, position, url, the partition's standing and the
+            documents' manifest.
         annotations: table to column to value, from the first partition that annotates it.
         failed_rules: quality rules that it does not pass.
         duplicates: its rows of the table ``duplicates``: cluster, the kept document and why.
         held_out: whether it is kept out of every pool to evaluate on.
-        removed: causes that keep it out of the next pool: cause and detail.
+        removed: causes that keep it out of the next pool: cause and detail; ``retired`` where no partition of the
+            corpus holds it.
         history: what each iteration of each chain decided: see `selection_history`.
     """
 
@@ -72,11 +75,13 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
     lake = ctx.lake
     rows = [
         row_at(lake.path(place.documents, "data.parquet"), place.row).with_columns(
-            pl.lit(place.documents.id).alias("manifest")
+            pl.lit(RETIRED if _retired(ctx, place) else IN_USE).alias("standing"),
+            pl.lit(place.documents.id).alias("manifest"),
         )
         for place in places
     ]
-    first = next((place for place in places if place.place is not None), places[0])
+    live = [place for place in places if not _retired(ctx, place)]
+    first = next((place for place in live or places if place.place is not None), places[0])
     annotations = _annotations(lake, first)
     spans = annotations.get("pii", {}).get("spans", [])
     text = redact(rows[0]["text"], pl.Series([spans], dtype=SPANS))[0]
@@ -98,7 +103,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
         duplicates=pl.DataFrame() if duplicates is None
         else lake.frame(duplicates).filter(pl.col("doc_id") == doc_id),
         held_out=bool(is_held_out(pl.Series([doc_id]), ctx.profile.corpus.holdout_share, ctx.profile.seed)[0]),
-        removed=_removed(ctx, doc_id, first),
+        removed=_removed(ctx, doc_id, first) if live else _not_in_the_corpus(doc_id, places),
         history=selection_history(lake, [doc_id]),
     )  # fmt: skip
 
@@ -113,14 +118,25 @@ def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _retired(ctx: Context, place: Location) -> bool:
+    """As far as the index and the profile say: no source is asked for what it holds now, only to answer a question."""
+    names = {source.name for source in ctx.profile.corpus.sources}
+    return place.retired or place.documents.partition["source"] not in names
+
+
+def _not_in_the_corpus(doc_id: str, places: list[Location]) -> pl.DataFrame:
+    detail = f"the profile no longer declares {', '.join(place.documents.partition_text for place in places)}"
+    return pl.DataFrame([{"doc_id": doc_id, "cause": RETIRED, "detail": detail}])
+
+
 def _removed(ctx: Context, doc_id: str, place: Location) -> pl.DataFrame:
     """What the profile's present settings say of the document, read from its own partition alone."""
     lake = ctx.lake
     heads = {table: lake.head(table) for table in ("duplicates", "tombstones")}
-    key = place.documents.partition_text
-    corpus = {name: ids for name, ids in complete_corpus(lake).items() if name == key}
-    if not corpus or any(head is None for head in heads.values()):
+    ids = annotated(lake, place.documents)
+    if ids is None or any(head is None for head in heads.values()):
         return pl.DataFrame()
+    corpus = {place.documents.partition_text: ids}
     references = {table: head.id for table, head in heads.items() if head is not None}
     found = removed_documents(lake, corpus, references, ctx.profile.removal)
     return found.filter(pl.col("doc_id") == doc_id)

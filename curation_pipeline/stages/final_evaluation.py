@@ -23,11 +23,12 @@ from curation_pipeline.experiment.front import pareto_front
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, generator
+from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import judge_parameters, score_judge
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS, performances
 from curation_pipeline.stages.references import read_benchmarks
-from curation_pipeline.stages.state import MAIN, State, chains, history
+from curation_pipeline.stages.state import MAIN, State, history
 from curation_pipeline.training.runtime import torch_runtime
 
 TABLE = "final_evaluation"
@@ -110,7 +111,7 @@ def final_evaluation(ctx: Context) -> Manifest:
         DataError: there are no texts of role ``final``, or nothing is left over of a benchmark.
     """
     lake = ctx.lake
-    states = {chain: history(lake, chain) for chain in chains(lake)}
+    states = {chain: history(lake, chain) for chain in reported_chains(ctx)}
     if not states:
         raise LakeError("nothing has been committed yet: run `curate run` first")
     marked = front(ctx, states)

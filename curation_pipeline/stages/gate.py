@@ -15,6 +15,8 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.curriculum import admits, resumed
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import Declared, declared
+from curation_pipeline.stages.duplicates import duplicates_in_force
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state, state_partition
 from curation_pipeline.stages.tombstones import tombstones
 
@@ -68,25 +70,29 @@ class Gate:
         return float(self.stage.get("max_p_harm", 1.0))
 
 
-def complete_corpus(lake: Lake) -> dict[str, dict[str, str]]:
-    """The current documents and annotations of every corpus partition that has all of them, by partition key.
+def annotated(lake: Lake, documents: Manifest) -> dict[str, str] | None:
+    """Ids of a partition's documents and of their current annotations, by table; None where one is missing."""
+    ids = {"documents": documents.id}
+    for table in ANNOTATIONS:
+        manifest = lake.head(table, documents.partition)
+        if manifest is None or documents.id not in manifest.inputs:
+            return None
+        ids[table] = manifest.id
+    return ids
+
+
+def complete_corpus(ctx: Context, corpus: Declared | None = None) -> dict[str, dict[str, str]]:
+    """The documents and annotations of every partition that the profile declares and that has all of them, by key.
 
     A partition that is still being annotated waits for the next iteration.
+
+    Args:
+        ctx: the surroundings.
+        corpus: what `declared` says, where it has been asked already.
     """
-    by_table = {
-        table: {manifest.partition_text: manifest for manifest in lake.heads(table)}
-        for table in ("documents", *ANNOTATIONS)
-    }
-    corpus: dict[str, dict[str, str]] = {}
-    for key, documents in sorted(by_table["documents"].items()):
-        ids = {"documents": documents.id}
-        for table in ANNOTATIONS:
-            manifest = by_table[table].get(key)
-            if manifest is not None and documents.id in manifest.inputs:
-                ids[table] = manifest.id
-        if len(ids) == 1 + len(ANNOTATIONS):
-            corpus[key] = ids
-    return corpus
+    documents = (corpus or declared(ctx)).documents
+    found = {key: annotated(ctx.lake, manifest) for key, manifest in documents.items()}
+    return {key: ids for key, ids in found.items() if ids is not None}
 
 
 def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
@@ -98,11 +104,15 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     """
     parent, state = parent_of(ctx.lake, chain, ordinal)
     partition = state_partition(chain, ordinal)
-    # An iteration that was interrupted goes on with what its gate froze, whatever arrived since.
+    present = declared(ctx)
+    # An iteration that was interrupted goes on with what its gate froze, whatever arrived since; not with what was
+    # retired since.
     frozen = ctx.lake.head(TABLE, partition)
     if frozen is not None and parent.id in frozen.inputs and ctx.lake.head("state", partition) is None:
-        return frozen
-    corpus = complete_corpus(ctx.lake)
+        reads_retired = present.retired.keys() & read_gate(ctx.lake, frozen).corpus.keys()
+        if not reads_retired:
+            return frozen
+    every = corpus = complete_corpus(ctx, present)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
     stages = ctx.profile.curriculum
@@ -115,6 +125,7 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
             "with all annotations: correct its `sources`, or materialise those partitions"
         )
     references = {table: ctx.lake.require(table).id for table in REFERENCES}
+    references["duplicates"] = duplicates_in_force(ctx, every, present).id
     # Read here, not looked up: a request to use a document no more holds from the next iteration on.
     references["tombstones"] = tombstones(ctx).id
     frozen_stage = {} if stage is None else stage.model_dump(mode="json")
@@ -126,6 +137,8 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     def make(draft: Draft) -> None:
         draft.json(gate.to_dict(), "gate")
         draft.summary.update(parent=parent.id, corpus_partitions=len(corpus))
+        if present.retired:
+            draft.summary["retired"] = list(present.retired)
         if stage is not None:
             draft.summary["curriculum_stage"] = stage.name
 
@@ -135,6 +148,11 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
 def read_gate(lake: Lake, manifest: Manifest) -> Gate:
     """The gate that a manifest of the table ``gates`` holds."""
     return Gate(**lake.json(manifest, "gate"))
+
+
+def gate_of(lake: Lake, pool: Manifest) -> Gate:
+    """The gate that a candidate pool was built from."""
+    return read_gate(lake, next(found for found in map(lake.get, pool.inputs) if found.table == TABLE))
 
 
 def gate_and_parent(lake: Lake, chain: str, ordinal: int) -> tuple[Manifest, Gate, State]:

@@ -93,7 +93,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
     Fitted once: documents that arrive later are placed in the same space, and topics keep their ids. A new generation
     (`annotate.generation`) fits anew; a topic then keeps the id of the old one whose texts it mostly holds.
     """
-    documents = corpus_documents(ctx.lake)
+    documents = corpus_documents(ctx)
     settings = ctx.profile.annotate
     parameters = {
         "dimensions": settings.vector_dims,
@@ -138,7 +138,7 @@ def register_model(ctx: Context) -> Manifest:
     Raises:
         DataError: the corpus is empty.
     """
-    documents = corpus_documents(ctx.lake)
+    documents = corpus_documents(ctx)
     registers, quality = ctx.profile.annotate.registers, ctx.profile.annotate.quality_classifier
     parameters = {
         "registers": registers.model_dump(mode="json"),
@@ -165,7 +165,7 @@ def register_model(ctx: Context) -> Manifest:
 
 def tokenizer(ctx: Context) -> Manifest:
     """The byte-level BPE tokenizer: fixed for the life of the chain, so that likelihoods compare."""
-    documents = corpus_documents(ctx.lake)
+    documents = corpus_documents(ctx)
     settings = ctx.profile.training
     parameters = {
         "model_id": settings.model_id,
@@ -202,7 +202,7 @@ def heldout_texts(ctx: Context) -> Manifest:
     labelled like ``report``, is what no iteration sees.
     """
     lake, corpus = ctx.lake, ctx.profile.corpus
-    documents = corpus_documents(lake)
+    documents = corpus_documents(ctx)
     inputs: list[str] = []
     frames: list[pl.DataFrame] = []
     for manifest in documents:

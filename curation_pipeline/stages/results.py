@@ -17,7 +17,9 @@ from curation_pipeline.experiment.report_data import ReportData
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import generator
+from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import standing
 from curation_pipeline.stages.refinement_report import refinement_parts
 from curation_pipeline.stages.results_claims import claim_parts
 from curation_pipeline.stages.results_policy import policy_parts
@@ -36,7 +38,7 @@ def gather(ctx: Context) -> ReportData:
         LakeError: nothing has been committed yet.
     """
     lake = ctx.lake
-    states = {chain: history(lake, chain) for chain in chains(lake)}
+    states = {chain: history(lake, chain) for chain in reported_chains(ctx)}
     if MAIN not in states:
         raise LakeError("nothing has been committed yet: run `curate run` first")
     main = states[MAIN]
@@ -64,10 +66,10 @@ def gather(ctx: Context) -> ReportData:
         learning=_learning(lake, main),
         divergence=_divergence(lake, main),
         judge_clean=_judge_clean(lake, ctx.profile.annotate.judge),
-        inputs=_inputs(lake),
+        inputs=_inputs(ctx),
         timings=_timings(lake, main),
         generations=_generations(lake, states),
-        notes=_notes(main),
+        notes=_notes(main, sorted(set(chains(lake)) - states.keys())),
     )
 
 
@@ -220,19 +222,21 @@ def _judge_clean(lake: Lake, judge: str) -> pl.DataFrame:
     return pl.DataFrame([row])
 
 
-def _inputs(lake: Lake) -> pl.DataFrame:
+def _inputs(ctx: Context) -> pl.DataFrame:
+    known, _ = standing(ctx)
     return pl.DataFrame(
         [
             {
                 "source": manifest.partition["source"],
                 "snapshot": manifest.partition["snapshot"],
+                "standing": known[manifest.partition_text],
                 "documents": manifest.n_rows,
                 "bytes": manifest.n_bytes,
                 "duplicates": manifest.summary["duplicates"],
                 "quarantined": manifest.summary["quarantined"],
                 "content_hash": manifest.content_hash,
             }
-            for manifest in lake.heads("documents")
+            for manifest in ctx.lake.heads("documents")
         ]
     )
 
@@ -263,9 +267,11 @@ def _generations(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _notes(main: list[State]) -> tuple[str, ...]:
-    return tuple(
+def _notes(main: list[State], left_out: list[str]) -> tuple[str, ...]:
+    rejected = (
         f"Iteration {state.ordinal} was rejected and its parent's model stays in force: {state.reason}."
         for state in main
         if state.status == "rejected"
     )
+    others = f"Left out, as the profile no longer asks for them: {', '.join(left_out)}."
+    return (*rejected, others) if left_out else tuple(rejected)

@@ -19,6 +19,7 @@ from curation_pipeline.reward.quality import reward_quality, reward_reliability
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.detectors import MODELS, labels_hash, models_in_force, score_teachers
 
 CODE_VERSION = "2"
@@ -43,6 +44,8 @@ def initial_reward(ctx: Context) -> Manifest:
     lake, settings = ctx.lake, ctx.profile.reward
     labels, embedding, audit = (lake.require(table) for table in ("labels", "sentence_embedding", "detector_audit"))
     models = models_in_force(ctx)
+    corpus = declared(ctx).documents
+    pool_vectors = [m for m in lake.heads("sentence_vectors") if m.partition_text in corpus]
     frame = lake.frame(labels).filter(pl.col("role").is_in(["fit", "calibrate", "report"]))
     preferences = lake.frame(labels, "preferences")
     parameters = {
@@ -59,7 +62,7 @@ def initial_reward(ctx: Context) -> Manifest:
         embedding.id,
         audit.id,
         *(models[name].id for name in MODELS),
-        *(m.id for m in lake.heads("sentence_vectors")),
+        *(m.id for m in pool_vectors),
     )
     recipe = Recipe("initial_reward", {}, inputs, parameters, ctx.profile.seed, CODE_VERSION)
 
@@ -72,7 +75,7 @@ def initial_reward(ctx: Context) -> Manifest:
             frame,
             scores,
             vectors,
-            _pool_vectors(lake),
+            _pool_vectors(lake, pool_vectors),
             settings,
             derive(ctx.profile.seed, "reward"),
             audit=lake.frame(audit).filter(pl.col("detector").is_in(list(ctx.profile.annotate.teachers))),
@@ -113,13 +116,10 @@ def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:
     return {name: settings.heads.datasets_of(name) for name in settings.teachers if name in HEADS}
 
 
-def _pool_vectors(lake: Lake) -> np.ndarray:
+def _pool_vectors(lake: Lake, manifests: list[Manifest]) -> np.ndarray:
     """Some vectors of each raw partition."""
     return np.concatenate(
-        [
-            lake.frame(manifest, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE]
-            for manifest in lake.heads("sentence_vectors")
-        ]
+        [lake.frame(manifest, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE] for manifest in manifests]
     )
 
 

@@ -9,17 +9,29 @@ from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import unit_hash
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import declared
+from curation_pipeline.stages.quarantine import quarantine_line, unreadable
 
 
-def corpus_documents(lake: Lake) -> list[Manifest]:
-    """The current documents of every corpus partition, in order of key.
+def corpus_documents(ctx: Context) -> list[Manifest]:
+    """The current documents of every partition that the profile declares, in order of key.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or all rows of a source are in quarantine.
+        CurationError: a source cannot be listed.
     """
-    found = sorted(lake.heads("documents"), key=lambda manifest: manifest.partition_text)
+    found = list(declared(ctx).documents.values())
     if not found:
         raise DataError("the raw corpus is empty: materialise the partitions of `documents` first")
+    for source in ctx.profile.corpus.sources:
+        own = [manifest for manifest in found if manifest.partition["source"] == source.name]
+        if own and all(unreadable(manifest) for manifest in own):
+            told = quarantine_line(ctx.lake, own[0])
+            raise DataError(
+                f"source {source.name!r}: nothing of it could be read; correct its settings in the profile, or take it "
+                f"out. {told}"
+            )
     return found
 
 

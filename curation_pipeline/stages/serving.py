@@ -10,9 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.manifest import Manifest, sha256_text
+from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.state import MAIN, chains, read_state, state_partition
+from curation_pipeline.stages.declared import RETIRED, standing
+from curation_pipeline.stages.state import MAIN, read_state, state_partition
 
 CORPUS_TABLES = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
 LOOP_TABLES = {
@@ -58,25 +60,35 @@ def export_sources(ctx: Context, folder_of: Callable[[str], Path]) -> dict[str, 
                 path.unlink()
         counts[table] = len(files)
 
+    every = list(lake.manifests())
+    known, _ = standing(ctx)
+
+    def corpus(table: str) -> list[Manifest]:
+        return [m for m in lake.heads(table) if known.get(m.partition_text) != RETIRED]
+
     for table in CORPUS_TABLES:
-        serve(table, {m.id: _linker(lake, m, "data.parquet") for m in lake.heads(table)})
-    serve("quarantine", {m.id: _linker(lake, m, "quarantine.parquet") for m in lake.heads("documents")})
-    serve("topics", {m.id: _writer(_topics, lake, m) for m in lake.heads("sentence_vectors")})
+        serve(table, {m.id: _linker(lake, m, "data.parquet") for m in corpus(table)})
+    current = {m.id for m in corpus("documents")}
+    gone = [m for m in every if m.table == "documents" and m.id not in current]
+    serve("retired_documents", {m.id: _linker(lake, m, "data.parquet") for m in gone})
+    serve("quarantine", {m.id: _linker(lake, m, "quarantine.parquet") for m in corpus("documents")})
+    serve("topics", {m.id: _writer(_topics, lake, m) for m in corpus("sentence_vectors")})
     serve("duplicates", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("duplicates")})
     serve("labels", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("labels")})
+    reported = reported_chains(ctx)
     for served, (table, name) in LOOP_TABLES.items():
-        current = [m for m in lake.heads(table) if served not in ("pool", "removed") or m.partition["chain"] == MAIN]
-        files = {m.id: _writer(_loop_table, lake, m, name, m.partition) for m in current}
+        wanted = [MAIN] if served in ("pool", "removed") else reported
+        made = [m for m in lake.heads(table) if m.partition["chain"] in wanted]
+        files = {m.id: _writer(_loop_table, lake, m, name, m.partition) for m in made}
         if table == "metrics" and (base := lake.head("base_metrics")) is not None:
             # Every chain starts from the same base: its evaluation is iteration 0 of each.
-            for number, chain in enumerate(chains(lake)):
+            for chain in reported:
                 place = state_partition(chain, 0)
-                files[f"{base.id}-{number}"] = _writer(_loop_table, lake, base, name, place)
+                files[f"{base.id}-{sha256_text(chain)[:16]}"] = _writer(_loop_table, lake, base, name, place)
         serve(served, files)
-    every = list(lake.manifests())
     serve("manifests", {f"manifests-{len(every)}": _writer(_manifests, every)})
-    committed = [m for m in every if m.table == "state"]
-    serve("state", {f"state-{len(committed)}": _writer(_states, ctx)})
+    committed = sorted(m.id for m in every if m.table == "state" and m.partition["chain"] in reported)
+    serve("state", {f"state-{sha256_text(' '.join(committed))[:16]}": _writer(_states, ctx, reported)})
     return counts
 
 
@@ -115,10 +127,10 @@ def _loop_table(lake: Lake, manifest: Manifest, name: str, place: Mapping[str, s
     return frame
 
 
-def _states(ctx: Context) -> pl.DataFrame:
+def _states(ctx: Context, reported: list[str]) -> pl.DataFrame:
     lake = ctx.lake
     rows = []
-    for chain in chains(lake):
+    for chain in reported:
         for manifest in lake.heads("state", {"chain": chain}):
             state = read_state(lake, manifest)
             head = lake.head_record("state", manifest.partition)

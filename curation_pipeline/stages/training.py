@@ -49,7 +49,7 @@ def base_checkpoint(ctx: Context) -> Manifest:
         LakeError: the corpus or the tokenizer has not been made.
     """
     lake, settings = ctx.lake, ctx.profile.training
-    corpus = complete_corpus(lake)
+    corpus = complete_corpus(ctx)
     tokenizer = lake.require("tokenizer")
     inputs = [tokenizer.id]
     for ids in corpus.values():

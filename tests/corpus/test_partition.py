@@ -15,6 +15,8 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages import corpus
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.corpus_status import corpus_notes
+from curation_pipeline.stages.declared import partition_sources
 
 
 @pytest.fixture
@@ -82,11 +84,11 @@ def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: L
     deliver(tmp_path / "in" / ("\u6570\u636e" * 15), ["one text"])
     (tmp_path / "in" / "notes|1.docx").write_text("x")
     ctx = context(lake, tmp_path / "in", tmp_path)
-    (key,) = corpus.partition_sources(ctx)
+    (key,) = partition_sources(ctx)
     manifest = corpus.ingest_partition(ctx, key)
     assert [manifest.summary[name] for name in ("files_seen", "files_read", "files_left_alone")] == [2, 1, 1]
     assert lake.require("documents", manifest.partition).id == manifest.id
-    assert corpus.told_left_alone(ctx) == ["source own: 1 left alone (nothing reads .docx): notes|1.docx"]
+    assert corpus_notes(ctx) == ["source own: 1 left alone (nothing reads .docx): notes|1.docx"]
     project = SimpleNamespace(context=lambda log: ctx)
     found: Any = documents(dg.build_asset_context(partition_key=key), project)
     shown = found.metadata["left_alone"].value

@@ -49,6 +49,8 @@ def test_every_source_column_is_documented() -> None:
 
 def test_marts_agree_with_polars(lake: Tables, serve: Serve) -> None:
     # text_statistics, topics, labels, probes and generations have not been written: they read as empty.
+    # What is retired is there for lineage and counts nowhere, also where the corpus holds the same text.
+    lake["retired_documents"] = lake["documents"].slice(385, 15).with_columns(source=pl.lit("a former source"))
     warehouse = serve(lake)
     result = dbt(warehouse, "build")
     assert result.returncode == 0, result.stdout

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -14,6 +16,7 @@ import pytest
 
 from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.state import MAIN, history
 from tests.e2e.conftest import TINY, Project
 
@@ -137,6 +140,66 @@ def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None
         (pl.col("ci_low") <= pl.col("value") + 1e-9) & (pl.col("value") - 1e-9 <= pl.col("ci_high"))
     )
     assert inside.height >= 0.95 * metrics.drop_nulls("ci_low").height
+
+
+SPANNING = ("duplicates", "document_index", "corpus_profile")
+DISCOVER = """
+import dagster as dg
+from assets.automation import discover_corpus
+from assets.partitions import corpus_partitions
+from resources.project import ProjectResource
+with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
+    fresh.add_dynamic_partitions(corpus_partitions.name, ["reddit|race", "wiki|gender"])
+    for instance in (fresh, known):
+        context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
+        found = discover_corpus(context)
+        gone = [key for change in found.dynamic_partitions_requests[1:] for key in change.partition_keys]
+        jobs = [request.job_name for request in found.run_requests]
+        print(*jobs, *gone, "|", *instance.get_dynamic_partitions("corpus"))
+"""
+
+
+def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_path: Path) -> None:
+    """The whole graph goes on from two iterations with one source less."""
+    text = TINY.read_text().replace("max_iterations = 2", "max_iterations = 3")
+    profile = tmp_path / "tiny.toml"
+    profile.write_text(text[: text.rindex("[[corpus.sources]]")])
+    project = Project(tmp_path / "state", profile)
+    shutil.copytree(finished.state, project.state)
+    lake = Lake.open(project.state / "lake")
+    before = {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")}
+    said = project.curate("run", "--no-arms").stdout
+    assert "Retired: wiki|gender" in said
+    states = history(lake, MAIN)
+    drawn = {
+        state.ordinal: lake.frame(lake.get(state.own["pool"])).join(
+            lake.frame(lake.get(state.own["batches"])), on="doc_id", how="semi"
+        )
+        for state in states[1:]
+    }
+    assert set(drawn[2]["source"]) == {"reddit", "wiki"}
+    assert set(drawn[3]["source"]) == {"reddit"}
+    assert {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")} == before
+    assert "retired" in project.curate("status").stdout
+    with duckdb.connect(str(project.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
+        assert connection.execute("select distinct source from corpus_composition").fetchall() == [("reddit",)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DISCOVER],
+        env=project.environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-2:] == [
+        "corpus_wide wiki|gender | reddit|race wiki|gender",
+        "| reddit|race",
+    ]
+
+    # It comes back: what spans the corpus is current again, and found, not made.
+    known, made = {table: lake.require(table).id for table in SPANNING}, {m.id for m in lake.manifests()}
+    Project(project.state, TINY).curate("run", "--no-arms")
+    first = Lake.open(finished.state / "lake")
+    before_it = {table: first.require(table).id for table in SPANNING}
+    assert {table: lake.require(table).id for table in SPANNING} == before_it != known
+    assert {m.id for m in lake.manifests()} == made
 
 
 RECONCILE = """

@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from curation_pipeline.config import load_profile
 from curation_pipeline.errors import GateClosedError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -16,6 +15,8 @@ from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import REFERENCES, complete_corpus, open_gate, read_gate
 from curation_pipeline.stages.state import history, read_state, state_partition
+
+from .sources import declaring, deliver
 
 
 def make(lake: Lake, table: str, partition: dict[str, str], inputs: tuple[str, ...] = (), p: float = 0.5) -> Manifest:
@@ -39,7 +40,9 @@ def ctx(lake: Lake, tmp_path: Path) -> Context:
     for table in (*REFERENCES, "base_metrics", "initial_reward"):
         make(lake, table, {})
     add_partition(lake, "2026-01")
-    return Context(lake, load_profile("demo"), tmp_path)
+    for snapshot in ("2026-01", "2026-02", "2026-03"):
+        deliver(tmp_path, "s", snapshot)
+    return Context(lake, declaring(tmp_path, "s"), tmp_path)
 
 
 def iterate(ctx: Context, ordinal: int, p: float, limit: float | None = None) -> Manifest:
@@ -66,7 +69,7 @@ def test_an_open_gate_stays_as_it_was_when_the_corpus_grows(ctx: Context) -> Non
     add_partition(ctx.lake, "2026-02")
     add_partition(ctx.lake, "2026-03", annotated=False)
     assert open_gate(ctx, "main", 1) == first
-    assert set(complete_corpus(ctx.lake)) == {"s|2026-01", "s|2026-02"}  # the third is still being annotated
+    assert set(complete_corpus(ctx)) == {"s|2026-01", "s|2026-02"}  # the third is still being annotated
     iterate(ctx, 1, 0.6)
     assert set(read_gate(ctx.lake, open_gate(ctx, "main", 2)).corpus) == {"s|2026-01", "s|2026-02"}
 

@@ -14,7 +14,8 @@ from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages import references
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_partition, partition_sources
+from curation_pipeline.stages.corpus import ingest_partition
+from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.detectors import (
     check_detectors,
     make_cascade,

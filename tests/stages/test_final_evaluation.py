@@ -17,6 +17,7 @@ from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages import final_evaluation as stage
+from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS
 from curation_pipeline.stages.results_claims import claim_parts
@@ -146,6 +147,14 @@ def test_the_best_model_is_looked_at_once_and_a_second_look_is_counted(ctx: Cont
     assert parts["looks"]["number"].to_list() == [1, 2]
     assert parts["front"] is not None
     assert parts["front"].filter("chosen")["ordinal"].to_list() == [2]
+
+
+def test_an_arm_that_the_profile_gave_up_is_not_chosen(ctx: Context, stub: Stub) -> None:
+    for chain in ("main", "random/demo-0", "dsir/demo-0", "random/other-0"):
+        commit(ctx.lake, chain, 0, 0.4, 2.5)
+        commit(ctx.lake, chain, 1, 0.3 if chain in ("main", "random/demo-0") else 0.01, 2.40)
+    assert reported_chains(ctx) == ["main", "random/demo-0"]
+    assert stage.final_evaluation(ctx).summary["candidates"] == 3
 
 
 def test_arms_are_compared_at_the_same_iteration(ctx: Context) -> None:

@@ -17,8 +17,9 @@ from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages import references
 from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_partition, partition_sources
+from curation_pipeline.stages.corpus import ingest_partition
 from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
+from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.detectors import make_cascade, make_detectors
 from curation_pipeline.stages.document_index import document_index, locate
 from curation_pipeline.stages.duplicates import duplicates
@@ -61,7 +62,7 @@ def process(ctx: Context) -> dict[str, dict[str, str]]:
     duplicates(ctx)
     tombstones(ctx)
     document_index(ctx)
-    return complete_corpus(ctx.lake)
+    return complete_corpus(ctx)
 
 
 def fitted(lake: Lake) -> list[str]:
@@ -173,7 +174,7 @@ def test_why_names_the_duplicate_and_the_request(world: tuple[Context, Path, lis
     assert page
     for document in page:
         assert "erasure (request r7)" in document.removed.filter(cause="tombstone")["detail"][0]
-    corpus = complete_corpus(ctx.lake)
+    corpus = complete_corpus(ctx)
     heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
     gone = removed_documents(ctx.lake, corpus, heads, ctx.profile.removal).filter(cause="tombstone")
     urls = pl.concat(ctx.lake.frame(m, columns=["doc_id", "url"]) for m in ctx.lake.heads("documents"))
@@ -204,7 +205,7 @@ def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) 
 
 def test_a_rule_that_is_required_removes(world: tuple[Context, Path, list[str], list[str]]) -> None:
     ctx = world[0]
-    corpus = complete_corpus(ctx.lake)
+    corpus = complete_corpus(ctx)
     heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
     settings = ctx.profile.removal.model_copy(update={"rules": ("gopher_quality_words",), "languages": ("de",)})
     strict = replace(ctx, profile=ctx.profile.model_copy(update={"removal": settings}))

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.config import load_profile
 from curation_pipeline.datasets.catalogue import GARAK
 from curation_pipeline.errors import ConfigError, DownloadError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
@@ -30,6 +29,7 @@ from curation_pipeline.stages.state import state_partition
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from ..selection.arms import credit_of
+from .sources import declaring, deliver
 
 N, LIST = 400, ("badword", "very bad phrase")
 PLACES = [{"source": name, "snapshot": "s"} for name in ("a", "b")]
@@ -98,7 +98,8 @@ def ctx(lake: Lake, tmp_path: Path, synthetic: SyntheticPool, monkeypatch: pytes
         for table in ANNOTATIONS:
             frame = {"quality_rules": rules, "pii": spans}.get(table, own.select("doc_id"))
             write(lake, table, place, frame, (documents.id,))
-    profile = load_profile("demo")
+        deliver(tmp_path, place["source"], place["snapshot"])
+    profile = declaring(tmp_path, *(place["source"] for place in PLACES))
     loop = profile.loop.model_copy(update={"token_budget": synthetic.budget_tokens})
     return Context(lake, profile.model_copy(update={"loop": loop}), tmp_path)
 

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.config import load_profile
 from curation_pipeline.errors import DataError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -28,6 +27,8 @@ from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import REFERENCES, open_gate, read_gate
 from curation_pipeline.stages.state import Refinement, State, history, read_state, state_partition
+
+from .sources import declaring, deliver
 
 PERFORMANCE = {"safety": 0.7, "alignment": 0.5, "capability": 0.5}
 STAGES = (
@@ -61,7 +62,8 @@ def ctx(lake: Lake, tmp_path: Path) -> Context:
         documents = make(lake, "documents", {"source": source, "snapshot": "s"})
         for table in ANNOTATIONS:
             make(lake, table, {"source": source, "snapshot": "s"}, (documents.id,))
-    return Context(lake, load_profile("demo"), tmp_path)
+        deliver(tmp_path, source, "s")
+    return Context(lake, declaring(tmp_path, "wiki", "forum"), tmp_path)
 
 
 def with_stages(ctx: Context) -> Context:

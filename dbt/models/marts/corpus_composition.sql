@@ -8,6 +8,7 @@ with documents as (
     count(*) filter (where duplicate) as duplicates,
     0 as quarantined
   from {{ ref('stg_documents') }}
+  where not retired
   group by all
 ),
 

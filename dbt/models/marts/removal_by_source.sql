@@ -1,6 +1,11 @@
 -- A document may be removed for several causes; the row `any cause` counts it once.
 with places as (
-  select doc_id, min(source) as source from {{ ref('stg_documents') }} group by doc_id
+  select
+    doc_id,
+    coalesce(min(source) filter (where not retired), min(source)) as source,
+    bool_and(retired) as retired
+  from {{ ref('stg_documents') }}
+  group by doc_id
 ),
 
 causes as (
@@ -10,7 +15,9 @@ causes as (
 ),
 
 sizes as (
-  select source, count(*) as documents from places group by source
+  select source, coalesce(nullif(count(*) filter (where not retired), 0), count(*)) as documents
+  from places
+  group by source
 )
 
 select

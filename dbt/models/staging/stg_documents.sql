@@ -1,3 +1,4 @@
+-- What the corpus no longer holds is here for lineage alone: earlier batches may have drawn it.
 select
   doc_id,
   source,
@@ -9,5 +10,10 @@ select
   language,
   created_at,
   n_bytes,
-  duplicate
-from {{ source('lake', 'documents') }}
+  duplicate,
+  retired
+from (
+  select *, false as retired from {{ source('lake', 'documents') }}
+  union all by name
+  select *, true as retired from {{ source('lake', 'retired_documents') }}
+)
