@@ -88,7 +88,7 @@ def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: L
     manifest = corpus.ingest_partition(ctx, key)
     assert [manifest.summary[name] for name in ("files_seen", "files_read", "files_left_alone")] == [2, 1, 1]
     assert lake.require("documents", manifest.partition).id == manifest.id
-    assert corpus_notes(ctx) == ["source own: 1 left alone (nothing reads .docx): notes|1.docx"]
+    assert "source own: 1 left alone (nothing reads .docx): notes|1.docx" in corpus_notes(ctx)
     project = SimpleNamespace(context=lambda log: ctx)
     found: Any = documents(dg.build_asset_context(partition_key=key), project)
     shown = found.metadata["left_alone"].value
