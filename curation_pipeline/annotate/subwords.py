@@ -22,7 +22,7 @@ from curation_pipeline.annotate.wordhash import _table, jit, utf8
 
 NGRAMS = (3, 5)
 """Shortest and longest piece of a word, boundaries counted as characters."""
-VERSION = 1
+VERSION = 2
 """Of what the features mean; part of the version of every model fitted on them."""
 
 _STAR = 0x2A
