@@ -116,6 +116,8 @@ def cell(
 def status(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Show what is in the lake: raw partitions, iterations with their checkpoints, arms."""
     ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_frame
+    from curation_pipeline.stages.corpus_profile import requests_without_documents
     from curation_pipeline.stages.state import chains, history
 
     corpus = Table("raw partition", "documents", "MiB", "content hash", title="Raw corpus")
@@ -127,6 +129,10 @@ def status(profile: ProfileOption = None, state: StateOption = None) -> None:
             manifest.content_hash[:16],
         )
     console.print(corpus)
+    profiled = ctx.lake.head("corpus_profile")
+    unmatched = None if profiled is None else requests_without_documents(ctx.lake, profiled)
+    if unmatched is not None and not unmatched.is_empty():
+        print_frame(console, "Removal requests that name NO document of the corpus", unmatched)
     for chain in chains(ctx.lake):
         table = Table("iteration", "status", "S", "A", "C", "P", "checkpoint in force", title=f"Chain {chain}")
         for entry in history(ctx.lake, chain):
@@ -211,6 +217,7 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
     manifest = corpus_profile(ctx)
     print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
     print_frame(console, "What never enters the pool", ctx.lake.frame(manifest, "removal"))
+    print_frame(console, "Removal requests, and the documents that each removes", ctx.lake.frame(manifest, "requests"))
     flagged = ctx.lake.frame(manifest, "parity").filter("flagged")
     shown = flagged.select("rule", "group", "n", *(pl.col(name).round(3) for name in ("rate", "average_rate", "ratio")))
     print_frame(console, "Groups that a rule or detector removes too often", shown)
