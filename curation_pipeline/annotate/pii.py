@@ -13,7 +13,7 @@ import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import PiiSettings
 from curation_pipeline.annotate.pii_characters import Places, unusual
-from curation_pipeline.annotate.pii_patterns import CANDIDATES, PLACEHOLDERS, Span, find
+from curation_pipeline.annotate.pii_patterns import CANDIDATES, PLACEHOLDERS, Span, find, find_in_original
 from curation_pipeline.errors import DataError
 
 VERSION = 2
@@ -41,9 +41,9 @@ def pii(documents: pl.DataFrame, settings: PiiSettings | None = None) -> pl.Data
     wanted = list(dict.fromkeys(settings.kinds))
     texts = documents.select("text").with_row_index("row")
     variants = unusual(documents["text"])
-    places = dict(zip(variants.to_list(), map(Places, documents["text"].gather(variants)), strict=True))
-    if places:
-        plain = pl.Series([found.plain for found in places.values()], dtype=pl.Utf8)
+    originals = dict(zip(variants.to_list(), documents["text"].gather(variants).to_list(), strict=True))
+    if originals:
+        plain = pl.Series([Places(text).plain for text in originals.values()], dtype=pl.Utf8)
         others = texts.filter(~pl.col("row").is_in(variants.implode()))
         texts = pl.concat([others, pl.DataFrame({"row": variants, "text": plain})])
     # One vectorised pass finds the few documents that can hold anything; only they are looked at closely.
@@ -54,9 +54,12 @@ def pii(documents: pl.DataFrame, settings: PiiSettings | None = None) -> pl.Data
     spans: list[Span] = []
     for row, value, *hits in candidates.select("row", "text", *wanted).iter_rows():
         kinds = [kind for kind, hit in zip(wanted, hits, strict=True) if hit]
-        found = find(value, kinds, settings.private_ips)
-        if row in places:
-            found = [(*places[row].original(start, end), kind) for start, end, kind in found]
+        original = originals.get(row)
+        found = (
+            find(value, kinds, settings.private_ips)
+            if original is None
+            else find_in_original(original, kinds, settings.private_ips)
+        )
         rows += [row] * len(found)
         spans += found
     flat = pl.DataFrame(spans, schema={"start": pl.Int32, "end": pl.Int32, "kind": pl.Utf8}, orient="row")

@@ -33,17 +33,17 @@ _INVISIBLE = (
     "\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\ufff9-\ufffb"
 )
 _VARIANTS = (
-    "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u2010\u2011\u2024\u2212\u24b6-\u24e9\ufe50-\ufe6b\uff0b\uff0e\uff10-\uff19"
-    "\uff20-\uff3a\uff3f\uff41-\uff5a\uff61"
+    "\u2010\u2011\u2024\u2212\u24b6-\u24e9\ufe50-\ufe6b\uff0b\uff0e\uff10-\uff19\uff20-\uff3a\uff3f\uff41-\uff5a\uff61"
 )
-# Brackets of full width are common punctuation, and of interest next to a digit only.
-_BRACKETS = "\uff08[0-9]|[0-9]\uff09"
-UNUSUAL = rf"[{_VARIANTS}{_INVISIBLE}\U0001d400-\U0001d7ff\U000e0000-\U000e0fff]|[\p{{Nd}}--[0-9]]|{_BRACKETS}"
+_SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+# These are common, and of interest next to digits only.
+_COMMON = f"\uff08[0-9]|[0-9]\uff09|[0-9)][{_SPACES}][0-9(]"
+UNUSUAL = rf"[{_VARIANTS}{_INVISIBLE}\U0001d400-\U0001d7ff\U000e0000-\U000e0fff]|[\p{{Nd}}--[0-9]]|{_COMMON}"
 """A polars pattern of the texts whose plain form is another."""
 
 # One class of near characters is looked up in a table; with a far one in it, its ranges are tried one by one.
 _DIGITS = "".join(char for char in map(chr, range(0x660, 0x10000)) if char.isdecimal())
-_variant = re.compile(f"[{_VARIANTS}{_DIGITS}\uff08\uff09]")
+_variant = re.compile(f"[{_VARIANTS}{_SPACES}{_DIGITS}\uff08\uff09]")
 _far = re.compile("[\U00010000-\U0010ffff]")
 _invisible = re.compile(f"[{_INVISIBLE}]")
 
@@ -53,16 +53,19 @@ class Places:
 
     Args:
         text: the original.
+
+    Attributes:
+        plain: the plain text.
+        whole: the same with the invisible characters, as long as the original.
     """
 
     def __init__(self, text: str) -> None:
-        self.plain = _variant.sub(_plain_match, text)
+        self.whole = _variant.sub(_plain_match, text)
         if _far.search(text):
-            self.plain = _far.sub(_plain_match, self.plain)
-        gone = [match.start() for match in _invisible.finditer(self.plain)]
+            self.whole = _far.sub(_plain_match, self.whole)
+        gone = [match.start() for match in _invisible.finditer(self.whole)]
+        self.plain = _invisible.sub("", self.whole) if gone else self.whole
         self._kept = np.delete(np.arange(len(text)), gone) if gone else None
-        if gone:
-            self.plain = _invisible.sub("", self.plain)
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original that a span of the plain text came from."""

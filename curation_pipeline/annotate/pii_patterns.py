@@ -14,7 +14,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Iterator
 
-from curation_pipeline.annotate.pii_characters import LATIN, MARKS, UNSPACED, WORD, unspaced_endings
+from curation_pipeline.annotate.pii_characters import LATIN, MARKS, UNSPACED, WORD, Places, unspaced_endings
 
 Span = tuple[int, int, str]
 
@@ -192,11 +192,26 @@ def find(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
             if spans:
                 fresh = True
                 found += [(start, end, kind) for start, end in spans]
-                text = _masked(text, spans)
+                text = masked(text, spans)
     return sorted(found)
 
 
-def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+def find_in_original(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
+    """As ``find``, in a text of any characters: in its plain form, then where what is invisible sets items apart."""
+    found: list[Span] = []
+    fresh = True
+    while fresh:
+        places = Places(text)
+        spans = [(*places.original(start, end), kind) for start, end, kind in find(places.plain, kinds, private_ips)]
+        if not spans and places.whole != places.plain:
+            spans = find(places.whole, kinds, private_ips)
+        found += spans
+        text = masked(text, [(start, end) for start, end, _ in spans])
+        fresh = bool(spans) and places.whole != places.plain
+    return sorted(found)
+
+
+def masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """The text with brackets over the spans: what is next to a span sees what it will see in redacted text."""
     parts, at = [], 0
     for start, end in spans:

@@ -127,6 +127,7 @@ def test_addresses_of_every_script(text: str, expected: str) -> None:
         ("9\ufe0f\u20e33.184.216.34", "9\ufe0f\u20e33.184.216.34"),
         ("93。184。216。34 ９３．１８４．２１６．３４", "93。184。216。34|９３．１８４．２１６．３４"),
         ("2223 0031 2200 3222", "2223 0031 2200 3222"),
+        ("010-62345678\u200babc 4111111111111111\u200b1", "010-62345678|4111111111111111"),
     ],
 )
 def test_numbers_in_any_characters_are_redacted_where_they_stand(text: str, expected: str) -> None:
