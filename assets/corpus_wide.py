@@ -16,6 +16,7 @@ from resources.project import ProjectResource
 
 GROUP = "corpus_wide"
 PARITY = "removal_parity"
+REQUESTS = "removal_requests_match"
 EVERY = dg.AllPartitionMapping()
 # These follow the corpus by themselves: a delivery that has been annotated makes them anew.
 FOLLOW = dg.AutomationCondition.eager()
@@ -90,7 +91,10 @@ def document_index(context: dg.AssetExecutionContext, project: ProjectResource) 
             asset="corpus_profile",
             description="no rule or detector removes benign text that mentions an identity group, or is written in a "
             "dialect, more than 1.25 times as often as benign text on average (human labels)",
-        )
+        ),
+        dg.AssetCheckSpec(
+            REQUESTS, asset="corpus_profile", description="every removal request names a document of the corpus"
+        ),
     ],
     description="The corpus in figures: sizes, languages, registers, topics, scores, duplicates, what each rule and "
     "each cause removes, and whom removal meets. `curate profile` writes the same as an HTML page.",
@@ -119,4 +123,11 @@ def corpus_profile(context: dg.AssetExecutionContext, project: ProjectResource) 
             )
         },
     )
-    return result(manifest, extra, [check])
+    unmatched = profiles.requests_without_documents(ctx.lake, manifest)
+    matched = dg.AssetCheckResult(
+        check_name=REQUESTS,
+        passed=unmatched.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"without_documents": markdown_table(unmatched.columns, unmatched.iter_rows())},
+    )
+    return result(manifest, extra, [check, matched])

@@ -125,7 +125,7 @@ def status(profile: ProfileOption = None, state: StateOption = None) -> None:
 
     print_frame(console, "Raw corpus", corpus_status(ctx))
     for line in corpus_notes(ctx):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     reported = reported_chains(ctx)
     for chain in chains(ctx.lake):
         title = f"Chain {chain}" if chain in reported else f"Chain {chain} (the profile no longer asks for it)"
@@ -191,7 +191,7 @@ def pool(
     if not pools:
         raise CurationError(f"chain {chain!r} has no pool yet: run `curate run` first")
     if told := retired_since(ctx, pools[-1]):
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        console.print(told, soft_wrap=True)
     query = PoolQuery(ctx.lake, pools[-1])
     rows = query.sample(sample, by, where) if sample else query.where(where)
     if out is not None:
@@ -215,6 +215,7 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
     manifest = corpus_profile(ctx)
     print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
     print_frame(console, "What never enters the pool", ctx.lake.frame(manifest, "removal"))
+    print_frame(console, "Removal requests, and the documents that each removes", ctx.lake.frame(manifest, "requests"))
     flagged = ctx.lake.frame(manifest, "parity").filter("flagged")
     shown = flagged.select("rule", "group", "n", *(pl.col(name).round(3) for name in ("rate", "average_rate", "ratio")))
     print_frame(console, "Groups that a rule or detector removes too often", shown)
@@ -263,7 +264,7 @@ def export(
         console.print(f"{export_batch(ctx, batch, folder / 'dataset')}")
         pool = next(found for found in map(ctx.lake.get, batch.inputs) if found.table == "pool")
         if told := retired_since(ctx, pool):
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            console.print(told, soft_wrap=True)
 
 
 @app.command()

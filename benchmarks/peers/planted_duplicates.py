@@ -144,8 +144,8 @@ def _boilerplate(text: str, grade: float, templates: list[list[str]], rng: np.ra
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    """Runs of five words in lower case, without punctuation and with digits as 0: the truth, by neither contestant."""
-    parts = re.findall(r"\w+", re.sub(r"\d+", "0", text.lower()))
+    """Runs of five words in lower case, without punctuation: the truth, by neither contestant."""
+    parts = re.findall(r"\w+", text.lower())
     return {tuple(parts[i : i + 5]) for i in range(max(len(parts) - 4, 1))}
 
 

@@ -1,4 +1,4 @@
-"""Overlap of documents with the texts of benchmarks (``contamination@1``).
+"""Overlap of documents with the texts of benchmarks (``contamination@2``).
 
 A document is contaminated by a benchmark when they share a run of n words (n = 13: GPT-3, Brown et al. 2020, appendix
 C; Gopher, Rae et al. 2021, appendix A), compared in lower case and without punctuation and accents. Where GPT-3 then
@@ -18,7 +18,7 @@ import polars as pl
 
 from curation_pipeline.annotate.wordhash import jit, word_hashes, words
 
-VERSION = 1
+VERSION = 2
 N = 13
 MIN_WORDS = 8
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import DialectSettings
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when the numbers change."""
 
 
@@ -133,6 +133,8 @@ INFORMAL: tuple[Marker, ...] = (
     Marker("laughter", 1.0, r"\b(?:lol+|lmf?ao+|rofl|(?:ha){2,}h?|(?:he){2,}h?)\b"),
 )
 
+_SPACE = r"[\s\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+"
+
 VARIETIES: dict[str, tuple[Marker, ...]] = {"aae": AAE, "commonwealth": COMMONWEALTH, "informal": INFORMAL}
 
 
@@ -149,8 +151,9 @@ def dialect(texts: pl.Series, settings: DialectSettings | None = None) -> pl.Dat
     """
     settings = settings or DialectSettings()
     frame = texts.to_frame("text").select(
-        # Soft and hard breaks count as one space, so that a construction may run over a line's end.
-        text=pl.col("text").str.to_lowercase().str.replace_all("[\u2018\u2019]", "'").str.replace_all(r"\s+", " "),
+        # Soft and hard breaks count as one space, so that a construction may run over a line's end; so do letters of
+        # scripts that stand next to English words without one.
+        text=pl.col("text").str.to_lowercase().str.replace_all("[\u2018\u2019]", "'").str.replace_all(_SPACE, " "),
         words=pl.col("text").str.count_matches(r"\S+"),
     )
     scored = frame.select(

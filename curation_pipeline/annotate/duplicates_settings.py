@@ -13,16 +13,21 @@ from curation_pipeline.settings import Settings
 class DuplicatesSettings(Settings):
     """When two texts count as one, and which of them stays.
 
-    ``n_hashes``, ``shingle_words`` and ``seed`` make the signatures: changing one costs a pass over all text. The rest
-    acts on signatures and vectors that exist. Bands of r equal minima each bring a pair of Jaccard similarity s to the
-    verification with probability 1 - (1 - s**r)**b, which rises steeply about s = (1 / b)**(1 / r). FineWeb takes what
-    14 bands of 8 bring, without verification. As what is brought here is verified, the bands may bring more: of the
-    settings tried on planted duplicates, 16 x 7 verified at .68 lost the fewest pairs without dropping more distinct
-    texts (``benchmarks/near_duplicates.py``).
+    ``n_hashes``, ``shingle_words``, ``fold_digits`` and ``seed`` make the signatures: changing one costs a pass over
+    all text. The rest acts on signatures and vectors that exist. Bands of r equal minima each bring a pair of Jaccard
+    similarity s to the verification with probability 1 - (1 - s**r)**b, which rises steeply about
+    s = (1 / b)**(1 / r). FineWeb takes what 14 bands of 8 bring, without verification. As what is brought here is
+    verified, the bands may bring more: of the settings tried on planted duplicates, 16 x 7 verified at .68 lost the
+    fewest pairs without dropping more distinct texts (``benchmarks/near_duplicates.py``).
     """
 
     n_hashes: int = Field(default=112, ge=8, le=4096, description="minima in a MinHash signature")
     shingle_words: int = Field(default=5, ge=1, le=50, description="words in a shingle; a shorter text is one shingle")
+    fold_digits: bool = Field(
+        default=False,
+        description="take every number for the same, so that texts which differ in numbers or signs alone are near "
+        "duplicates; otherwise a text is none of another that has other figures between the same words",
+    )
     seed: int = Field(default=1, ge=0, le=2**63 - 1, description="chooses the hash functions of the signatures")
     bands: int = Field(default=16, ge=1, le=1024, description="bands that a signature is cut into")
     rows: int = Field(default=7, ge=1, le=64, description="minima in a band")
@@ -50,7 +55,7 @@ class DuplicatesSettings(Settings):
 
     def signature_parameters(self) -> dict[str, int]:
         """The settings that a signature depends on."""
-        return {"n_hashes": self.n_hashes, "shingle_words": self.shingle_words, "seed": self.seed}
+        return self.model_dump(include={"n_hashes", "shingle_words", "fold_digits", "seed"})
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:

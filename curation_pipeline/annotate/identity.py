@@ -85,6 +85,15 @@ GROUPS: tuple[str, ...] = (NONE, *TERMS)
 """All values of ``identity_group``."""
 
 
+def whole_words(alternatives: str) -> str:
+    """A polars pattern of these English words whole, in any case; groups 1 and 2 are the characters around them.
+
+    A letter of another script ends a word as a space does: Chinese, Thai or Korean stands directly next to it.
+    """
+    other = r"[^\p{Latin}\u0300-\u036F\p{Nd}_]"
+    return rf"(?i)(^|{other})(?:{alternatives})($|{other})"
+
+
 def identity_group(text: str | pl.Expr) -> pl.Expr:
     """The first group, in the order of ``TERMS``, that the text mentions, or "none".
 
@@ -94,6 +103,5 @@ def identity_group(text: str | pl.Expr) -> pl.Expr:
     column = pl.col(text) if isinstance(text, str) else text
     group = pl.lit(NONE)
     for name in reversed(tuple(TERMS)):
-        pattern = r"(?i)\b(?:" + "|".join(TERMS[name]) + r")\b"
-        group = pl.when(column.str.contains(pattern)).then(pl.lit(name)).otherwise(group)
+        group = pl.when(column.str.contains(whole_words("|".join(TERMS[name])))).then(pl.lit(name)).otherwise(group)
     return group.alias("identity_group")

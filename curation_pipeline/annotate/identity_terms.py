@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from curation_pipeline.annotate.identity import whole_words
+
 _SINGULAR_WORDS = (
     "gay|lesbian|bisexual|homosexual|heterosexual|straight|queer|lgbt|lgbtq|lgbtqia|trans|transgender|"
     "transsexual|nonbinary|non-binary|cisgender|asexual|pansexual|male|female|man|woman|boy|girl|lady|muslim|"
@@ -30,13 +32,18 @@ _PLURAL_WORDS = (
 )
 
 
-def _pattern(words: str) -> str:
+def _patterns(words: str, compound: bool) -> str:
     # Compounds are written with a hyphen or a space; the longest alternative must be tried first.
-    parts = sorted((word.replace("-", "[- ]") for word in words.split("|")), key=len, reverse=True)
-    return rf"(?i)\b(?:{'|'.join(parts)})\b"
+    chosen = [word.replace("-", "[- ]") for word in words.split("|") if ("-" in word) is compound]
+    return whole_words("|".join(sorted(chosen, key=len, reverse=True)))
 
 
-SINGULAR, PLURAL = _pattern(_SINGULAR_WORDS), _pattern(_PLURAL_WORDS)
+# A compound must be replaced before its parts are.
+_REPLACED = tuple(
+    (_patterns(words, compound), name)
+    for compound in (True, False)
+    for words, name in ((_PLURAL_WORDS, "people"), (_SINGULAR_WORDS, "person"))
+)
 
 
 def without_groups(texts: pl.Series) -> pl.Series:
@@ -45,4 +52,8 @@ def without_groups(texts: pl.Series) -> pl.Series:
     Args:
         texts: strings, length n.
     """
-    return pl.select(texts.str.replace_all(PLURAL, "people").str.replace_all(SINGULAR, "person")).to_series()
+    for pattern, name in _REPLACED:
+        # Twice, as the space between two names belongs to the first match.
+        for _ in range(2):
+            texts = texts.str.replace_all(pattern, f"${{1}}{name}${{2}}")
+    return texts

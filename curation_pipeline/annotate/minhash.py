@@ -1,4 +1,4 @@
-"""MinHash signatures over word shingles (``minhash@1``).
+"""MinHash signatures over word shingles, and the figures that tell texts of one signature apart (``minhash@2``).
 
 The share of equal minima in two signatures estimates the Jaccard similarity of the two sets of shingles (Broder 1997,
 "On the resemblance and containment of documents"), with standard error sqrt(s (1 - s) / n).
@@ -18,14 +18,16 @@ import polars as pl
 
 from curation_pipeline import seeds
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
+from curation_pipeline.annotate.figures import figures
 from curation_pipeline.annotate.wordhash import jit, utf8, word_hashes
 
-VERSION = 1
+VERSION = 2
 
 
 def schema(settings: DuplicatesSettings) -> dict[str, pl.DataType]:
-    """Columns of the table: ``doc_id`` and ``signature``."""
-    return {"doc_id": pl.Utf8(), "signature": pl.Array(pl.UInt32, settings.n_hashes)}
+    """Columns of the table: ``doc_id``, ``signature`` and ``figures`` (see ``figures``)."""
+    signature = pl.Array(pl.UInt32, settings.n_hashes)
+    return {"doc_id": pl.Utf8(), "signature": signature, "figures": pl.List(pl.UInt64())}
 
 
 SCHEMA = schema(DuplicatesSettings())
@@ -34,24 +36,27 @@ SCHEMA = schema(DuplicatesSettings())
 def minhash_signatures(documents: pl.DataFrame, settings: DuplicatesSettings | None = None) -> pl.DataFrame:
     """The signature of each document.
 
-    Shingles are runs of ``shingle_words`` normalised words (see ``wordhash.words``; every run of digits is one digit).
+    Shingles are runs of ``shingle_words`` normalised words (see ``wordhash.words``).
     A text with fewer words is one shingle, so it is a near duplicate only of texts with the same words; a text
     without any word (only symbols, or empty) is one shingle of its bytes as they are.
 
     Args:
         documents: columns ``doc_id`` and ``text``.
-        settings: size of signatures and shingles.
+        settings: size of signatures and shingles; with ``fold_digits`` every run of digits is one digit, and there
+            are no figures.
 
     Returns:
-        One row a document, in order, with the columns of ``schema(settings)``. A signature depends on the text and the
-        settings alone.
+        One row a document, in order, with the columns of ``schema(settings)``. They depend on the text and the settings
+        alone.
     """
     chosen = settings or DuplicatesSettings()
-    signatures = signatures_of(documents["text"], chosen)
+    texts = documents["text"]
+    found = pl.Series([[]], dtype=pl.List(pl.UInt64)).new_from_index(0, len(texts))
     return pl.DataFrame(
         {
             "doc_id": documents["doc_id"].cast(pl.Utf8),
-            "signature": pl.Series(signatures, dtype=pl.Array(pl.UInt32, chosen.n_hashes)),
+            "signature": pl.Series(signatures_of(texts, chosen), dtype=pl.Array(pl.UInt32, chosen.n_hashes)),
+            "figures": found if chosen.fold_digits else figures(texts, chosen.shingle_words),
         }
     )
 
@@ -62,7 +67,7 @@ def signatures_of(texts: pl.Series, settings: DuplicatesSettings) -> np.ndarray:
     out = np.full((len(texts), settings.n_hashes), np.iinfo(np.uint32).max, dtype=np.uint32)
     if len(texts) == 0:
         return out
-    hashes, offsets = word_hashes(texts, fold_digits=True)
+    hashes, offsets = word_hashes(texts, settings.fold_digits)
     raw, ends = utf8(texts)
     _kernel()(hashes, offsets, raw, ends, settings.shingle_words, factors, terms, out)
     return out

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
+from curation_pipeline.annotate.figures import as_arrays
 from curation_pipeline.annotate.signature_clusters import cluster_signatures
 from curation_pipeline.errors import DataError
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA: dict[str, pl.DataType] = {
     "doc_id": pl.Utf8(),
@@ -36,12 +37,13 @@ def duplicate_clusters(
     """Find the duplicates in a pool.
 
     A document is dropped only if the signature similarity to the document that is kept in its stead reaches the
-    threshold: a chain of small edits does not remove its far end, which is kept as well.
+    threshold, and their figures agree (see ``figures``): a chain of small edits does not remove its far end, which is
+    kept as well.
 
     Args:
         documents: one row for each document of each partition: ``doc_id``; ``partition`` of any type that sorts, the
             earliest first; ``n_bytes`` of the text. The same doc_id in several partitions is an exact duplicate.
-        signatures: ``doc_id`` and ``signature`` (see ``minhash``), once or more often for every doc_id.
+        signatures: the columns of ``minhash.schema``, once or more often for every doc_id.
         settings: banding, threshold and preference.
 
     Returns:
@@ -65,7 +67,8 @@ def duplicate_clusters(
         code=pl.col("doc_id").rank("dense").cast(pl.Int64) - 1, part=pl.col("partition").rank("dense").cast(pl.Int64)
     ).with_row_index("row")
     ranked, matrix = _ranked(rows, signatures, chosen)
-    found = cluster_signatures(matrix, ranked["signature_row"].to_numpy(), chosen.bands, chosen.rows, chosen.threshold)
+    order, figures = ranked["signature_row"].to_numpy(), as_arrays(signatures["figures"])
+    found = cluster_signatures(matrix, order, chosen.bands, chosen.rows, chosen.threshold, figures)
     ranked = ranked.with_columns(component=found.component, keeper=found.kept, similarity=found.similarity)
     place = np.empty(ranked.height, dtype=np.int64)
     place[ranked["code"].to_numpy()] = np.arange(ranked.height)
@@ -156,7 +159,7 @@ def _reasons(ranked: pl.DataFrame, settings: DuplicatesSettings) -> pl.DataFrame
             .then(pl.lit("in the same partition and longer"))
             .otherwise(pl.lit("in the same partition, as long, with the smaller doc_id"))
         )
-    below = f"below {settings.threshold:g} to every kept text"
+    below = f"below {settings.threshold:g} to every kept text, or has other figures"
     alone = pl.len().over("component") == 1
     return ranked.with_columns(
         reason=pl.when(dropped)

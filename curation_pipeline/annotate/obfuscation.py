@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.pii_characters import WORD
+
 _LOOKALIKES = {
     # Cyrillic
     **dict(
@@ -68,7 +70,7 @@ _EAST_ASIAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 
 _LEET = {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "l", "€": "e"}
 _LEET_TABLE = str.maketrans(_LEET)
-_SET_APART = r"(?<![\w.*'\u2019-])[A-Za-z](?:([ .\-_*~])[A-Za-z])(?:\1[A-Za-z]){2,}(?![\w*-])"
+_SET_APART = rf"(?<![{WORD}.*'\u2019-])[A-Za-z](?:([ .\-_*~])[A-Za-z])(?:\1[A-Za-z]){{2,}}(?![{WORD}*-])"
 _SEPARATOR = str.maketrans("", "", " .-_*~")
 
 # What a text must hold for a rule to be worth trying; the first pattern is all of them together, for one pass.

@@ -14,7 +14,7 @@ import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import DialectSettings, ParitySettings
 from curation_pipeline.annotate.dialect import VARIETIES, dialect
-from curation_pipeline.annotate.identity import TERMS
+from curation_pipeline.annotate.identity import TERMS, whole_words
 from curation_pipeline.errors import DataError
 
 # Single groups within the categories of ``identity.TERMS``: a rule may spare one and remove another.
@@ -72,7 +72,7 @@ def group_membership(texts: pl.DataFrame, settings: DialectSettings | None = Non
     found = texts.select(
         "text_id",
         *(
-            pl.col("text").str.contains(rf"(?i)\b(?:{pattern})\b").alias(f"mentions_{name}")
+            pl.col("text").str.contains(whole_words(pattern)).alias(f"mentions_{name}")
             for name, pattern in patterns.items()
         ),
     )

@@ -1,4 +1,4 @@
-"""Personal data in text: where it stands, and text without it (annotation ``pii@1``).
+"""Personal data in text: where it stands, and text without it (annotation ``pii@2``).
 
 Kinds follow what training corpora usually remove (Soldaini et al. 2024, "Dolma", arXiv:2402.00159; FineWeb,
 arXiv:2406.17557): e-mail and IP addresses and phone numbers, and credit card numbers, which carry a check digit. Text
@@ -12,10 +12,11 @@ from __future__ import annotations
 import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import PiiSettings
-from curation_pipeline.annotate.pii_patterns import CANDIDATES, PLACEHOLDERS, Span, find
+from curation_pipeline.annotate.pii_characters import Places, unusual
+from curation_pipeline.annotate.pii_patterns import CANDIDATES, PLACEHOLDERS, Span, find, find_in_original
 from curation_pipeline.errors import DataError
 
-VERSION = 1
+VERSION = 2
 SPANS: pl.DataType = pl.List(pl.Struct({"start": pl.Int32(), "end": pl.Int32(), "kind": pl.Utf8()}))
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -38,17 +39,27 @@ def pii(documents: pl.DataFrame, settings: PiiSettings | None = None) -> pl.Data
     """
     settings = settings or PiiSettings()
     wanted = list(dict.fromkeys(settings.kinds))
-    text = pl.col("text")
+    texts = documents.select("text").with_row_index("row")
+    variants = unusual(documents["text"])
+    originals = dict(zip(variants.to_list(), documents["text"].gather(variants).to_list(), strict=True))
+    if originals:
+        plain = pl.Series([Places(text).plain for text in originals.values()], dtype=pl.Utf8)
+        others = texts.filter(~pl.col("row").is_in(variants.implode()))
+        texts = pl.concat([others, pl.DataFrame({"row": variants, "text": plain})])
     # One vectorised pass finds the few documents that can hold anything; only they are looked at closely.
-    candidates = documents.select(
-        "text", *(text.str.contains(CANDIDATES[kind]).alias(kind) for kind in wanted)
-    ).with_row_index("row")
+    text = pl.col("text")
+    candidates = texts.with_columns(text.str.contains(CANDIDATES[kind]).alias(kind) for kind in wanted)
     candidates = candidates.filter(pl.any_horizontal(wanted))
     rows: list[int] = []
     spans: list[Span] = []
     for row, value, *hits in candidates.select("row", "text", *wanted).iter_rows():
         kinds = [kind for kind, hit in zip(wanted, hits, strict=True) if hit]
-        found = find(value, kinds, settings.private_ips)
+        original = originals.get(row)
+        found = (
+            find(value, kinds, settings.private_ips)
+            if original is None
+            else find_in_original(original, kinds, settings.private_ips)
+        )
         rows += [row] * len(found)
         spans += found
     flat = pl.DataFrame(spans, schema={"start": pl.Int32, "end": pl.Int32, "kind": pl.Utf8}, orient="row")

@@ -8,10 +8,13 @@ Every test of surroundings reads characters next to the match only, which makes 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator
+
+from curation_pipeline.annotate.pii_characters import LATIN, MARKS, UNSPACED, WORD, Places, unspaced_endings
 
 Span = tuple[int, int, str]
 
@@ -22,59 +25,76 @@ ORDER = ("email", "ip", "card", "phone")
 
 # Cheap necessary conditions, for polars (Rust regular expressions: no look-around, linear time).
 CANDIDATES: dict[str, str] = {
-    "email": r"[0-9A-Za-z_%+-]@[0-9A-Za-z]",
-    "ip": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]|[0-9A-Fa-f]::",
-    "card": r"[3-6][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}|3[0-9]{3}[ -]?[0-9]{6}",
-    "phone": r"[0-9](?:[ .()/\u00A0\u2010\u2011\u2013-]{0,3}[0-9]){6}",
+    "email": "@",
+    "ip": r"[0-9][.\u3002][0-9]{1,3}[.\u3002][0-9]{1,3}[.\u3002][0-9]"
+    r"|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]|[0-9A-Fa-f]::",
+    "card": r"[2-6][0-9]{3}[ \u2013\uff0d-]?[0-9]{4}[ \u2013\uff0d-]?[0-9]{4}|3[0-9]{3}[ \u2013\uff0d-]?[0-9]{6}",
+    "phone": r"[0-9](?:[ .()/\u2013\u30fc\uff0d-]{0,3}[0-9]){6}",
 }
 
-_EMAIL = re.compile(
-    r"(?<![\w.%+@-])[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}"
-    r"([A-Za-z]{2,24})(?![\w@])"
+_WORD = f"[{LATIN}0-9_]+"
+# A letter of a script with spaces other than Latin, or a mark of it.
+_OTHER = rf"(?:[^\W\d_{LATIN}{UNSPACED}]|[{MARKS}])"
+# What stands before the sign, read backwards from it: words of one script each, joined by points, hyphens and the like.
+_LOCAL = re.compile(
+    rf"[.%+\uff0d-]*(?:{_WORD}|(?:{_OTHER}|[0-9_])+)(?:[.%+\uff0d-]+(?:{_WORD}|(?:{_OTHER}|[0-9_])+))*[.%+\uff0d-]*"
+    rf"|[{UNSPACED}][{UNSPACED}0-9.]*"
+    r'|"(?:[^"\r\n]|"\\){1,62}"'
 )
-_LOCAL = re.compile(r"[A-Za-z0-9._%+-]+$")
+_LOCAL_CHARS = 64
+
+
+@functools.cache
+def _domain() -> re.Pattern[str]:
+    """What follows the sign. An ending in Latin letters may follow any label, one of another script only its own."""
+    spaced = rf"(?:[^\W_{UNSPACED}]|[{MARKS}])"
+    label = (
+        rf"(?:{spaced}(?:(?:{spaced}|[\uff0d-]){{0,61}}{spaced})?"
+        rf"|[{UNSPACED}](?:[{UNSPACED}0-9-]{{0,61}}[{UNSPACED}0-9])?)"
+    )
+    latin = rf"(?:xn--[A-Za-z0-9-]{{1,59}}|[{LATIN}]{{2,24}})(?![{LATIN}0-9@]|_[{WORD}])"
+    other = rf"(?:(?<=[^\W\d_{LATIN}{UNSPACED}]\.)|(?<=[{MARKS}]\.)){_OTHER}{{2,24}}"
+    unspaced = rf"{unspaced_endings()}|(?<=[{UNSPACED}]\.)[{UNSPACED}]{{2,8}}(?![{UNSPACED}])"
+    # The ideographic full stop ends sentences more often than it divides a domain, so it never does both.
+    ideographic = rf"(?:[{LATIN}0-9](?:[{LATIN}0-9-]{{0,61}}[{LATIN}0-9])?\u3002){{1,8}}{latin}"
+    return re.compile(
+        rf"(?:{label}\.){{1,8}}(?:{latin}|{other}|{unspaced})|{ideographic}|\[(?:IPv6:)?[0-9A-Fa-f.:]{{7,45}}\]"
+    )
+
+
 # Names of files, such as "icon@2x.png", are shaped like addresses.
 _FILE_ENDINGS = frozenset(
-    (
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "bmp",
-        "ico",
-        "css",
-        "js",
-        "json",
-        "html",
-        "php",
-        "py",
-        "txt",
-        "md",
-        "pdf",
-        "zip",
-    )
-)
+    ["png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "css", "js", "json", "html", "php", "py", "txt", "md",
+     "pdf", "zip"]
+)  # fmt: skip
 
+_MONEY = "$€£¥₩₹₽฿₺₫₪"
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"(?<![\w.-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-]|\.[\w])")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|[0-9A-Fa-f]{1,4}|(?::[0-9A-Fa-f]{1,4}){1,5})(?![\w:])")
+# A letter of another script may follow, but for the words for a section or a version.
+_IPV4 = re.compile(
+    rf"(?<![{WORD}.-])(?:{_OCTET}\.){{3}}{_OCTET}(?![{WORD}-]|\.[{WORD}]| ?[节節章条條款项項版절장조항])"
+)
+_IPV6 = re.compile(
+    rf"(?<![{WORD}:.])(?:[0-9A-Fa-f]{{1,4}}:){{2,7}}(?::|[0-9A-Fa-f]{{1,4}}|(?::[0-9A-Fa-f]{{1,4}}){{1,5}})(?![{WORD}:])"
+)
 # What every address holds; both begin with a literal, which the search for them is fast with.
 _DOTS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]")
 # "version 10.15.7.2", "Section 12.4.1.10": numbers with dots that are no address.
 _NUMBERING = re.compile(
-    r"(?:\b(?:v|ver|version|release|rev|revision|build|firmware|driver|kernel|update|patch|section|sec|chapter|ch|"
-    r"part|clause|article|art|paragraph|para|rule|figure|fig|table|item|step|number|ec|oid)s?\.? ?"
-    r"|\bnos?\. ?|[§¶#] ?|[$€£=/])$",
+    rf"(?:(?<![{WORD}])(?:v|ver|version|release|rev|revision|build|firmware|driver|kernel|update|patch|section|sec|chapter|"
+    r"ch|part|clause|article|art|paragraph|para|rule|figure|fig|table|item|step|number|ec|oid)s?\.? ?"
+    rf"|(?<![{WORD}])nos?\. ?|[§¶#] ?|[{_MONEY}=/]"
+    r"|(?:版本号?|固件|章|节|節|条|條|款|第|图|圖|図|表|见|見|如|バージョン|버전|제|เวอร์ชั่?น|ข้อ|มาตรา"
+    r"|верси[яиюей]+|раздел|пункт)[:.]? ?)$",
     re.IGNORECASE,
 )
 
 _CARD = re.compile(
-    r"(?<![\w.,/+=-])(?:[3-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,3})?|[2-6][0-9]{12,18}"
-    r"|2[2-7][0-9]{2}([ -])[0-9]{4}\2[0-9]{4}\2[0-9]{4}|3[0-9]{3}([ -])[0-9]{6}\3[0-9]{4,5})"
-    r"(?![\w-]|[ .,][0-9])"
+    rf"(?<![{WORD}.,/+=-])(?:[3-6][0-9]{{3}}([ \u2013\uff0d-])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}(?:\1[0-9]{{1,3}})?"
+    r"|[2-6][0-9]{12,18}|2[2-7][0-9]{2}([ \u2013\uff0d-])[0-9]{4}\2[0-9]{4}\2[0-9]{4}"
+    r"|3[0-9]{3}([ \u2013\uff0d-])[0-9]{6}\3[0-9]{4,5})"
+    rf"(?![{WORD}-]|[ .,][0-9])"
 )
 # Issuer prefixes (ISO/IEC 7812) with the lengths that they issue.
 _ISSUERS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
@@ -87,47 +107,56 @@ _ISSUERS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
     (re.compile(r"62"), frozenset({16, 17, 18, 19})),
 )
 
-_BEFORE_SHAPED = r"(?<![\w.,/+=<&#$€£%*:@-])"
+_BEFORE_SHAPED = rf"(?<![{WORD}.,/+=<&#{_MONEY}%*:@-])"
 _BEFORE = _BEFORE_SHAPED + r"(?<![0-9] )(?<![0-9]\))"
-_AFTER_SHAPED = r"(?![\w%@/+=-]|[.,][0-9]| ?[%°\u00D7])"
+_AFTER_SHAPED = rf"(?![{WORD}%@/+=-]|[.,][0-9]| ?[%°\u00D7])"
 _AFTER = _AFTER_SHAPED + r"(?! [0-9])"
-_GAP = r"[ .\u00A0\u2010\u2011\u2013-]"
+_GAP = r"[ .\u2013\uff0d-]"
+# The long vowel mark of kana is typed for a hyphen.
+_HYPHEN = r"[ \u2013\u30fc\uff0d-]"
+_BETWEEN = r"[ .()/\u2013\u30fc\uff0d-]{0,2}"
+_ANNOUNCED = rf"(\+?\(?[0-9](?:{_BETWEEN}[0-9]){{6,14}}){_AFTER}"
 _PHONES: tuple[re.Pattern[str], ...] = (
     # After a word that announces it, any grouping of 7 to 15 digits.
     re.compile(
-        r"(?<![\w<])(?:tel|telephone|phone|ph|fax|cell|mobile|mob|call|text|dial|whatsapp|hotline|toll[- ]free)"
-        r"(?: (?:us|me|him|her|them|now))?(?: (?:at|on|no\.?|number))?[.:#]{0,2}\s?"
-        r"(\+?\(?[0-9](?:[ .()/\u00A0\u2010\u2011\u2013-]{0,2}[0-9]){6,14})" + _AFTER,
+        rf"(?<![{WORD}<])(?:tel|telephone|phone|ph|fax|cell|mobile|mob|call|text|dial|whatsapp|hotline|toll[- ]free)"
+        rf"(?: (?:us|me|him|her|them|now))?(?: (?:at|on|no\.?|number))?[.:\uff1a#]{{0,2}}\s?{_ANNOUNCED}",
         re.IGNORECASE,
     ),
     # International: a plus sign, then E.164's 8 to 15 digits in groups.
     re.compile(
-        r"(?<![\w.,/=<&#$€£%*@-])(?<![0-9] )(\+[1-9][0-9]{0,2}(?:[ .()/\u00A0\u2010\u2011\u2013-]{0,2}[0-9]){6,13})"
-        + _AFTER
+        rf"(?<![{WORD}.,/=<&#{_MONEY}%*@-])(?<![0-9] )(\+[1-9][0-9]{{0,2}}(?:{_BETWEEN}[0-9]){{6,13}})" + _AFTER
     ),
     # North America: an area code and an exchange, neither beginning with 0 or 1 (the exchange may where it is set off).
-    # A shape so plain that numbers may stand beside it.
+    # A shape so plain that numbers may stand next to it.
+    re.compile(_BEFORE_SHAPED + r"((?:1[-. ])?\([2-9][0-9]{2}\) ?[0-9]{3}" + _GAP + r"[0-9]{4})" + _AFTER_SHAPED),
     re.compile(
-        _BEFORE_SHAPED + r"((?:1[-. ])?\([2-9][0-9]{2}\)[ \u00A0]?[0-9]{3}" + _GAP + r"[0-9]{4})" + _AFTER_SHAPED
-    ),
-    re.compile(
-        _BEFORE_SHAPED
-        + r"((?:1[-.])?[2-9][0-9]{2}(?:([-.\u2010\u2011\u2013])[0-9]{3}\2|/[0-9]{3}-)[0-9]{4})"
-        + _AFTER_SHAPED
+        _BEFORE_SHAPED + r"((?:1[-.])?[2-9][0-9]{2}(?:([-.\u2013\uff0d])[0-9]{3}\2|/[0-9]{3}-)[0-9]{4})" + _AFTER_SHAPED
     ),
     # National numbers with a trunk prefix 0, in two to five groups, ten or eleven digits in all.
-    re.compile(_BEFORE + r"(\(?0[1-9][0-9]{0,4}\)?[ \u00A0/-](?:[0-9]{2,8}[ \u00A0-]){0,4}[0-9]{2,8})" + _AFTER),
+    re.compile(
+        rf"{_BEFORE}((?:\(0[1-9][0-9]{{0,4}}\)(?:/|{_HYPHEN})?|0[1-9][0-9]{{0,4}}(?:/|{_HYPHEN}))"
+        rf"(?:[0-9]{{2,8}}{_HYPHEN}){{0,4}}[0-9]{{2,8}}){_AFTER}"
+    ),
+)
+# The same in other scripts, where that word may follow another without a space.
+_ANNOUNCED_ELSEWHERE = re.compile(
+    r"(?:电话|電話|手机|手機|热线|熱線|传真|傳真|致电|致電|拨打|撥打|携帯|전화|휴대폰|연락처|팩스|โทร|เบอร์"
+    r"|телефон|тел|факс|هاتف|جوال|تلفن|τηλ|फ़ोन|फोन)"
+    rf"(?:号码|號碼|号|番号|번호|ศัพท์)?[是为為は]?[.:\uff1a#]{{0,2}}\s?{_ANNOUNCED}",
+    re.IGNORECASE,
 )
 _DIGITS = {1: (8, 15), 2: (10, 11), 3: (10, 11), 4: (10, 11)}
 _CUED_DIGITS = (7, 15)
 _DATE = re.compile(
-    r"(?:1[5-9]|20)[0-9]{2}[ ./\u2010\u2011\u2013-]{1,3}(?:1[5-9]|20)[0-9]{2}(?![0-9])"  # a span of years
+    r"(?:1[5-9]|20)[0-9]{2}[ ./\u2013\uff0d-]{1,3}(?:1[5-9]|20)[0-9]{2}(?![0-9])"  # a span of years
     r"|[0-3]?[0-9]([./-])[0-3]?[0-9]\1(?:1[5-9]|20)[0-9]{2}(?![0-9])"  # day, month, year
     r"|(?:1[5-9]|20)[0-9]{2}([./-])[01]?[0-9]\2[0-3]?[0-9](?![0-9])"  # year, month, day
 )
 _NO_PHONE = re.compile(
-    r"(?:\b(?:isbn(?:-1[03])?|issn|pmid|doi|oclc|lccn|ean|upc|sku|case|cases|docket|dkt|no|nos|number|patent|serial|"
-    r"model|part|item|order|invoice|ref|reference|id|page|pages|pp?|vol|volume|section|sec|act|zip)\.?:?|[§¶#]) ?$",
+    rf"(?:(?<![{WORD}])(?:isbn(?:-1[03])?|issn|pmid|doi|oclc|lccn|ean|upc|sku|case|cases|docket|dkt|no|nos|number|patent|"
+    r"serial|model|part|item|order|invoice|ref|reference|id|page|pages|pp?|vol|volume|section|sec|act|zip)\.?:?|[§¶#]"
+    r"|(?:订单|訂單|编|編|货|貨|型|单|單|案|书|書|刊|专利|專利|注文|品|주문|일련|송장)(?:号|號|番号?|번호)?:?) ?$",
     re.IGNORECASE,
 )
 _CONTEXT = 16
@@ -143,7 +172,7 @@ _RUN = re.compile(CANDIDATES["phone"].removesuffix("{6}") + "{6,}")
 
 
 def find(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
-    """Non-overlapping spans, by start.
+    """Non-overlapping spans, by start, in a plain text (see ``pii_characters``).
 
     A kind that comes earlier in ``ORDER`` claims its characters first; the next sees angle brackets in their place, as
     it will in the redacted text. The search is repeated until it finds nothing, so redacted text holds no more spans.
@@ -163,11 +192,26 @@ def find(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
             if spans:
                 fresh = True
                 found += [(start, end, kind) for start, end in spans]
-                text = _masked(text, spans)
+                text = masked(text, spans)
     return sorted(found)
 
 
-def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+def find_in_original(text: str, kinds: Iterable[str], private_ips: bool) -> list[Span]:
+    """As ``find``, in a text of any characters: in its plain form, then where what is invisible sets items apart."""
+    found: list[Span] = []
+    fresh = True
+    while fresh:
+        places = Places(text)
+        spans = [(*places.original(start, end), kind) for start, end, kind in find(places.plain, kinds, private_ips)]
+        if not spans and places.whole != places.plain:
+            spans = find(places.whole, kinds, private_ips)
+        found += spans
+        text = masked(text, [(start, end) for start, end, _ in spans])
+        fresh = bool(spans) and places.whole != places.plain
+    return sorted(found)
+
+
+def masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """The text with brackets over the spans: what is next to a span sees what it will see in redacted text."""
     parts, at = [], 0
     for start, end in spans:
@@ -181,27 +225,33 @@ def _emails(text: str, _: bool) -> Iterator[tuple[int, int]]:
     last = 0
     at = text.find("@")
     while at >= 0:
-        local = _LOCAL.search(text[max(last, at - 65) : at])
-        match = _EMAIL.match(text, at - len(local.group())) if local else None
-        if match and match.group(1).lower() not in _FILE_ENDINGS and ".." not in match.group():
-            yield match.span()
-            last = match.end()
+        match = _domain().match(text, at + 1)
+        if match and re.split(r"[.\u3002]", match.group())[-1].lower() not in _FILE_ENDINGS:
+            start = _local(text, max(last, at - _LOCAL_CHARS - 2), at)
+            if start < at:
+                yield start, match.end()
+                last = match.end()
         at = text.find("@", max(at + 1, last))
 
 
+def _local(text: str, first: int, at: int) -> int:
+    """Where the part before the sign at ``at`` begins, not before ``first``; ``at`` where there is none."""
+    found = _LOCAL.match(text[first:at][::-1])
+    if not found:
+        return at
+    whole = found.group()[::-1]
+    # Two points in a row stand in no address: they lead to one.
+    part = whole if whole[0] == '"' else whole.rpartition("..")[2].lstrip(".%+-\uff0d")
+    start = at - len(part)
+    if len(part) > _LOCAL_CHARS or (start and text[start - 1] == "@"):
+        return at
+    return start
+
+
 def _ips(text: str, private: bool) -> Iterator[tuple[int, int]]:
-    spans = []
-    for anchor in _DOTS.finditer(text):
-        start = anchor.start()
-        while start > 0 and anchor.start() - start < 3 and text[start - 1] in "0123456789":
-            start -= 1
-        match = _IPV4.match(text, start)
-        # Four numbers below ten are a section or a version far more often than one of these few addresses.
-        if match is None or len(match.group()) == 7 or _preceded(text, start, _NUMBERING):
-            continue
-        address = ipaddress.IPv4Address(match.group())
-        if private or (address.is_global and not address.is_multicast and int(address) >> 28 < 15):
-            spans.append(match.span())
+    spans = list(_ipv4(text, private))
+    if "\u3002" in text:
+        spans += _ipv4(text.translate(_SWAPPED_STOPS), private)
     last = 0
     for anchor in _COLONS.finditer(text):
         start = anchor.start()
@@ -222,12 +272,30 @@ def _ips(text: str, private: bool) -> Iterator[tuple[int, int]]:
     yield from sorted(spans)
 
 
+_SWAPPED_STOPS = str.maketrans(".\u3002", "\u3002.")
+"""Addresses are written with points or with ideographic full stops throughout."""
+
+
+def _ipv4(text: str, private: bool) -> Iterator[tuple[int, int]]:
+    for anchor in _DOTS.finditer(text):
+        start = anchor.start()
+        while start > 0 and anchor.start() - start < 3 and text[start - 1] in "0123456789":
+            start -= 1
+        match = _IPV4.match(text, start)
+        # Four numbers below ten are a section or a version far more often than one of these few addresses.
+        if match is None or len(match.group()) == 7 or _preceded(text, start, _NUMBERING):
+            continue
+        address = ipaddress.IPv4Address(match.group())
+        if private or (address.is_global and not address.is_multicast and int(address) >> 28 < 15):
+            yield match.span()
+
+
 def _cards(text: str, _: bool) -> Iterator[tuple[int, int]]:
     for run in _RUN.finditer(text):
         if not 13 <= run.end() - run.start() <= _MAX_RUN:
             continue
         for match in _CARD.finditer(text, run.start(), run.end() + 2):
-            digits = re.sub(r"[ -]", "", match.group())
+            digits = re.sub(r"[ \u2013\uff0d-]", "", match.group())
             issued = any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
             if issued and len(set(digits)) > 1 and luhn(digits):
                 yield match.span()
@@ -247,7 +315,8 @@ def _phones(text: str, _: bool) -> Iterator[tuple[int, int]]:
         begin, last = max(last, run.start() - _CUE), run.end()
         if last - run.start() > _MAX_RUN:
             continue
-        for place, pattern in enumerate(_PHONES):
+        elsewhere = () if text[begin : run.start()].isascii() else (_ANNOUNCED_ELSEWHERE,)
+        for place, pattern in enumerate((*_PHONES, *elsewhere)):
             low, high = _DIGITS.get(place, _CUED_DIGITS)
             for match in pattern.finditer(text, begin, last + 3):
                 start, end = match.span(1)
@@ -255,7 +324,7 @@ def _phones(text: str, _: bool) -> Iterator[tuple[int, int]]:
                 if (
                     low <= digits <= high
                     and not _DATE.search(match.group(1))
-                    and not (place > 1 and _preceded(text, start, _NO_PHONE))
+                    and not (1 < place < len(_PHONES) and _preceded(text, start, _NO_PHONE))
                     and all(end <= left or right <= start for left, right in here)
                 ):
                     here.append((start, end))

@@ -13,13 +13,11 @@ resembles dropped texts alone stays.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from curation_pipeline.annotate.wordhash import jit
+from curation_pipeline.annotate.quality.compiled import compiled, inlined
 
 WINDOW = 32
 """In a bucket each document is compared with this many of the first and of the last before it: with all in buckets of
@@ -44,7 +42,14 @@ class Clusters:
     similarity: np.ndarray
 
 
-def cluster_signatures(signatures: np.ndarray, order: np.ndarray, bands: int, rows: int, threshold: float) -> Clusters:
+def cluster_signatures(
+    signatures: np.ndarray,
+    order: np.ndarray,
+    bands: int,
+    rows: int,
+    threshold: float,
+    figures: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Clusters:
     """Near duplicates among signatures.
 
     Args:
@@ -53,6 +58,7 @@ def cluster_signatures(signatures: np.ndarray, order: np.ndarray, bands: int, ro
         bands: number of bands.
         rows: minima in a band.
         threshold: least share of equal minima, in [0, 1].
+        figures: of all rows of ``signatures`` (see ``figures.as_arrays``), to tell texts with other figures apart.
 
     Returns:
         Clusters over positions in ``order``.
@@ -61,31 +67,46 @@ def cluster_signatures(signatures: np.ndarray, order: np.ndarray, bands: int, ro
     n, width = rank_row.size, signatures.shape[1]
     # The epsilon undoes representation errors: .7 of 10 minima is 7, not 8.
     needed = max(int(np.ceil(threshold * width - 1e-9)), 1)
-    kernels = _kernels()
+    values, bounds = figures or (np.empty(0, dtype=np.uint64), np.zeros(len(signatures) + 1, dtype=np.int64))
     parent = np.arange(n, dtype=np.int64)
     keys = np.empty(n, dtype=np.uint64)
     for band in range(bands):
-        kernels.keys(signatures, rank_row, band * rows, rows, keys)
+        _band_keys(signatures, rank_row, band * rows, rows, keys)
         by_key = np.argsort(keys)
-        kernels.join(signatures, rank_row, keys, by_key, needed, WINDOW, parent)
+        _join(signatures, values, bounds, rank_row, keys, by_key, needed, WINDOW, parent)
     kept = np.empty(n, dtype=np.int64)
     equal = np.empty(n, dtype=np.int32)
-    kernels.elect(signatures, rank_row, needed, MAX_KEPT, parent, kept, equal)
+    _elect(signatures, values, bounds, rank_row, needed, MAX_KEPT, parent, kept, equal)
     return Clusters(parent, kept, (equal / np.float32(max(width, 1))).round(4).astype(np.float32))
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    keys: Callable[..., None]
-    join: Callable[..., None]
-    elect: Callable[..., None]
+@inlined
+def _equal(signatures: np.ndarray, values: np.ndarray, bounds: np.ndarray, one: int, other: int, needed: int) -> int:
+    """Equal minima of two rows; -1 where there are too few or where both have a figure that the other lacks."""
+    same = 0
+    for j in range(signatures.shape[1]):
+        same += signatures[one, j] == signatures[other, j]
+    if same < needed:
+        return -1
+    i, k = bounds[one], bounds[other]
+    around = np.uint64(0)
+    only_one, only_other = False, False
+    while i < bounds[one + 1] or k < bounds[other + 1]:
+        take_one = k == bounds[other + 1] or (i < bounds[one + 1] and values[i] <= values[k])
+        take_other = i == bounds[one + 1] or (k < bounds[other + 1] and values[k] <= values[i])
+        here = (values[i] if take_one else values[k]) >> np.uint64(32)
+        if here != around:
+            around, only_one, only_other = here, False, False
+        only_one |= take_one and not take_other
+        only_other |= take_other and not take_one
+        if only_one and only_other:
+            return -1
+        i += take_one
+        k += take_other
+    return same
 
 
-@functools.cache
-def _kernels() -> _Kernels:
-    return _Kernels(jit(_band_keys), jit(_join), jit(_elect))
-
-
+@compiled
 def _band_keys(signatures: np.ndarray, order: np.ndarray, first: int, rows: int, keys: np.ndarray) -> None:
     """One 64-bit hash a document of the minima of a band."""
     for i in range(order.size):
@@ -96,8 +117,11 @@ def _band_keys(signatures: np.ndarray, order: np.ndarray, first: int, rows: int,
         keys[i] = value
 
 
+@compiled
 def _join(
     signatures: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
     order: np.ndarray,
     keys: np.ndarray,
     by_key: np.ndarray,
@@ -129,12 +153,7 @@ def _join(
                         other = parent[other]
                     if other == root:
                         continue
-                    a = order[one]
-                    b = order[bucket[place]]
-                    same = 0
-                    for j in range(signatures.shape[1]):
-                        same += signatures[a, j] == signatures[b, j]
-                    if same >= needed:
+                    if _equal(signatures, values, bounds, order[one], order[bucket[place]], needed) >= 0:
                         if other < root:
                             parent[root] = other
                             root = other
@@ -143,8 +162,11 @@ def _join(
         start = stop
 
 
+@compiled
 def _elect(
     signatures: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
     order: np.ndarray,
     needed: int,
     most: int,
@@ -169,9 +191,7 @@ def _elect(
         best_same = needed - 1
         other = root
         while other != -1:
-            same = 0
-            for j in range(signatures.shape[1]):
-                same += signatures[order[one], j] == signatures[order[other], j]
+            same = _equal(signatures, values, bounds, order[one], order[other], best_same + 1)
             if same > best_same:
                 best = other
                 best_same = same

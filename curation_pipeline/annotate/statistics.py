@@ -1,4 +1,4 @@
-"""Plain statistics of a text, and a quality heuristic made from them (annotation ``text_statistics@1``)."""
+"""Plain statistics of a text, and a quality heuristic made from them (annotation ``text_statistics@2``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 from curation_pipeline.annotate.identity import identity_group
 from curation_pipeline.annotate.lexicon import STOP_WORDS
 
-VERSION = 1
+VERSION = 2
 DECIMALS = 4
 TTR_WORDS = 256
 """Types are counted over the first words only: the ratio of types to tokens falls with length in any text."""

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.wordhash import _table, jit, utf8
+from curation_pipeline.annotate.wordhash import _OTHER, _table, jit, utf8
 
 NGRAMS = (3, 5)
 """Shortest and longest piece of a word, boundaries counted as characters."""
-VERSION = 1
+VERSION = 2
 """Of what the features mean; part of the version of every model fitted on them."""
 
 _STAR = 0x2A
@@ -103,7 +103,9 @@ def _hash_subwords(
         word[0] = np.uint64(_EDGE)
         digit_before = False
         before = np.uint64(0)
+        script = 0
         while at <= stop:
+            begin = at
             kind = np.uint32(1)  # past the last byte a word ends
             letter = np.uint64(0)
             single = False
@@ -129,6 +131,15 @@ def _hash_subwords(
                 at += 1
             if kind == 2:
                 continue
+            if kind == 0 and letter > 57:
+                own = 1
+                for k in range(len(_OTHER)):
+                    if _OTHER[k][0] <= letter <= _OTHER[k][1]:
+                        own = 2
+                if script != 0 and own != script and size > 1:
+                    at, kind = begin, np.uint32(1)  # the word ends here, and the letter is read again
+                else:
+                    script = own
             if kind == 0:
                 word[size] = letter
                 size += 1
@@ -142,6 +153,7 @@ def _hash_subwords(
                 continue
             single = kind == 3
             digit_before = False
+            script = 0
             # A break closes the word before it; a letter of a script without spaces is then a word of its own.
             while size > 1 or single:
                 if size == 1:

@@ -11,7 +11,7 @@ from curation_pipeline.annotate.obfuscation import obfuscation_share
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress
 
-VERSION = 2
+VERSION = 3
 AXES = {"bias_head": "bias", "subtle_head": "subtle"}
 """What a detector's score means; whatever is not named here says how toxic the wording is."""
 OBFUSCATION = "obfuscation"

@@ -2,6 +2,7 @@
 
 Words are compared after the normalisation that the published pipelines agree on (FineWeb, Penedo et al. 2024,
 arXiv:2406.17557; GPT-3, Brown et al. 2020, appendix C): lower case, no accents, no punctuation, white space collapsed.
+Vowels and tones that a script writes as marks are no accents (``datasets.text.is_accent``).
 One table says what becomes of each code point; both the compiled kernel, which reads UTF-8 at some hundred megabytes a
 second, and the plain function ``words``, which serves exact comparison and the tests, follow it.
 """
@@ -16,6 +17,8 @@ from typing import TypeVar, cast
 
 import numpy as np
 import polars as pl
+
+from curation_pipeline.datasets.text import is_accent
 
 TABLE_SIZE = 0x20000
 """Code points from here on are ideographs (planes 2 and 3) or invisible (tags, selectors, private use)."""
@@ -36,7 +39,18 @@ _UNSPACED = (
     (0x3400, 0x4DBF),  # ideographs
     (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF),
+    (0xFF66, 0xFF9F),  # Katakana of half width
     (0x1B000, 0x1B16F),
+)
+
+# Letters of Korean and Japanese that are spelt as several code points, as some file systems do.
+_APART = "[\u1100-\u11ff\u3099\u309a]"
+
+# Greek to Cherokee and Korean: a word of one of these ends where Latin letters begin, and the other way round.
+_OTHER = ((0x0370, 0x1CFF), (0x3130, 0x318F), (0xAC00, 0xD7FF))
+_OTHER_CLASS = "".join(f"{chr(low)}-{chr(high)}" for low, high in _OTHER)
+_BORDER = re.compile(
+    rf"[{_OTHER_CLASS}][0-9\0]*(?=[^\s0-9\0{_OTHER_CLASS}])|[^\s0-9\0{_OTHER_CLASS}][0-9\0]*(?=[{_OTHER_CLASS}])"
 )
 
 _DIGITS = re.compile("\0+")
@@ -63,7 +77,7 @@ def _fate(point: int) -> tuple[int, str]:
     """What becomes of a code point, and the letter it is folded to."""
     char = chr(point)
     category = unicodedata.category(char)
-    if char in "'\u2019\u02bc" or category in ("Mn", "Me", "Cf"):
+    if char in "'\u2019\u02bc" or category == "Cf" or is_accent(char):
         return _SKIP, ""  # "don't" is one word, and an invisible joiner divides nothing
     if category == "Nd":
         return _DIGIT, str(unicodedata.decimal(char))
@@ -71,7 +85,7 @@ def _fate(point: int) -> tuple[int, str]:
         return _BREAK, " "
     folded = char
     if unicodedata.decomposition(char):
-        letters = [c for c in unicodedata.normalize("NFKD", char) if unicodedata.category(c) != "Mn"]
+        letters = [c for c in unicodedata.normalize("NFKD", char) if not is_accent(c)]
         if len(letters) == 1 and letters[0].isalnum():
             folded = letters[0]
     folded = folded.lower()[0]
@@ -116,14 +130,16 @@ def _translation(fold_digits: bool) -> _Translation:
 def words(text: str, fold_digits: bool = False) -> list[str]:
     """The normalised words of a text.
 
-    Lower case, accents and apostrophes dropped, punctuation and symbols as word breaks; a character of a script
-    without spaces is a word of its own.
+    Lower case, accents and apostrophes dropped, punctuation and symbols as word breaks, and the border of Latin letters
+    with those of another script, which may attach to them; a character of a script without spaces is a word of its own.
 
     Args:
         text: any text.
         fold_digits: write every run of digits as one "0", so that dates and counters do not set copies apart.
     """
-    folded = text.translate(_translation(fold_digits))
+    if re.search(_APART, text):
+        text = unicodedata.normalize("NFC", text)
+    folded = _BORDER.sub(r"\g<0> ", text.translate(_translation(fold_digits)))
     if fold_digits:
         folded = _DIGITS.sub("0", folded)
     return folded.split()
@@ -159,9 +175,13 @@ def word_hashes(texts: pl.Series, fold_digits: bool = False) -> tuple[np.ndarray
     Returns:
         uint64 hashes of all words end to end, and int64 (n + 1,) offsets of the texts in them.
     """
+    apart = (texts.str.len_bytes() != texts.str.len_chars()).arg_true()
+    apart = apart.filter(texts.gather(apart).str.contains(_APART))
+    if len(apart):
+        texts = texts.scatter(apart, texts.gather(apart).str.normalize("NFC"))
     raw, ends = utf8(texts)
-    # A word takes two bytes at least, the break after it included, save the last one of a text.
-    out = np.empty(int(ends[-1] - ends[0]) // 2 + len(texts), dtype=np.uint64)
+    # Of two neighbouring words one takes two bytes at least, or a break lies between them.
+    out = np.empty(int(ends[-1] - ends[0]) * 2 // 3 + len(texts) + 1, dtype=np.uint64)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     if len(texts):
         _kernel()(raw, ends, _table(), fold_digits, out, offsets)
@@ -199,6 +219,7 @@ def _hash_words(
         stop = np.uint64(ends[row + 1])
         value = seed
         digit_before = False
+        script = 0
         while at < stop:
             point = np.uint32(raw[at])
             at += np.uint64(1)
@@ -215,6 +236,17 @@ def _hash_words(
             kind = entry & np.uint32(7)
             letter = np.uint64(entry >> np.uint32(3))
             if kind == _WORD:
+                if letter > 57:
+                    before, script = script, 1
+                    for k in range(len(_OTHER)):
+                        if _OTHER[k][0] <= letter <= _OTHER[k][1]:
+                            script = 2
+                    if value != seed and before != 0 and script != before:
+                        value = (value ^ (value >> np.uint64(30))) * first_mix
+                        value = (value ^ (value >> np.uint64(27))) * second_mix
+                        out[n_words] = value ^ (value >> np.uint64(31))
+                        n_words += np.uint64(1)
+                        value = seed
                 value = (value ^ letter) * prime
                 digit_before = False
             elif kind in (_BREAK, _SINGLE):
@@ -232,6 +264,7 @@ def _hash_words(
                     n_words += np.uint64(1)
                     value = seed
                 digit_before = False
+                script = 0
             elif kind == _DIGIT:
                 if not fold_digits:
                     value = (value ^ letter) * prime

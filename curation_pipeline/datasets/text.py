@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Iterable
@@ -12,6 +13,14 @@ from curation_pipeline.seeds import unit_hash
 
 KEY_CHARS = 60
 """Two texts that agree in this many normalised characters from the start count as the same text."""
+
+# Marks that ordinary spelling leaves out or that copies drop: accents, Hebrew and Arabic points, selectors of a glyph.
+# The other scripts write vowels and tones as marks, which tell words apart.
+_ACCENTS = (
+    (0x0300, 0x036F), (0x0483, 0x0489), (0x0591, 0x05C7), (0x0610, 0x061A), (0x064B, 0x065F), (0x0670, 0x0670),
+    (0x06D6, 0x06ED), (0x0711, 0x074A), (0x0898, 0x08FF), (0x180B, 0x180F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF),
+    (0x20D0, 0x20FF), (0xFE00, 0xFE2F), (0xE0100, 0xE01EF),
+)  # fmt: skip
 
 MIN_PREFIX_CHARS = 20
 """A shorter key excludes only a text that equals it: as a prefix it would match by chance."""
@@ -35,6 +44,11 @@ def text_ids(texts: pl.Series) -> pl.Series:
     return pl.Series("doc_id", ids, dtype=pl.Utf8)
 
 
+def is_accent(char: str) -> bool:
+    """Whether a character is a mark without which a word is the same word."""
+    return unicodedata.category(char) in ("Mn", "Me") and any(low <= ord(char) <= high for low, high in _ACCENTS)
+
+
 def normalised_keys(texts: pl.Series) -> pl.Series:
     """Each text in form NFKC, lower case, letters and digits only, cut to ``KEY_CHARS`` characters."""
     # A loop over texts: on heads this short it is several times faster than the regular expressions of polars.
@@ -56,10 +70,19 @@ _NOT_ALPHANUMERIC = bytes(code for code in range(128) if not chr(code).isalnum()
 
 
 def _letters(text: str) -> str:
-    """Form NFKC, lower case, letters and digits only."""
+    """Form NFKC, lower case, letters and digits only; for a mark that tells words apart stands some letter."""
     if text.isascii():
         return text.lower().encode().translate(None, _NOT_ALPHANUMERIC).decode()
-    return "".join(character for character in unicodedata.normalize("NFKC", text).lower() if character.isalnum())
+    return "".join(map(_letter, unicodedata.normalize("NFKC", text).lower()))
+
+
+@functools.lru_cache(maxsize=65_536)
+def _letter(char: str) -> str:
+    if char.isalnum():
+        return char
+    if unicodedata.category(char)[0] != "M" or is_accent(char):
+        return ""
+    return chr(0x20000 + ord(char) % 0xA000)  # a rare ideograph
 
 
 def starts_with_key(texts: pl.Series, keys: Iterable[str]) -> pl.Series:

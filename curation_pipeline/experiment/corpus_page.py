@@ -88,6 +88,12 @@ TABLES: Mapping[str, Table] = {
         "What never enters the pool", "By cause and source, as a share of the source's distinct documents.",
         {"source": "text", "cause": "text", "documents": "count", "share": "share"},
     ),
+    "requests": Table(
+        "Removal requests",
+        "What the file of requests names, by line, and the distinct documents that it removes. A request of zero names "
+        "nothing that is in the corpus.",
+        {"line": "text", "given": "text", "request_id": "text", "documents": "count"}, rows=400,
+    ),
     "parity": Table(
         "Whom removal meets",
         "Removal rate over text that people labelled benign, by identity group mentioned and by dialect proxy, and its "

@@ -21,9 +21,10 @@ from curation_pipeline.stages.duplicates import duplicates_in_force
 from curation_pipeline.stages.gate import complete_corpus
 from curation_pipeline.stages.parity import parity_inputs, parity_table
 from curation_pipeline.stages.removal import removed_documents
+from curation_pipeline.stages.tombstones import request_matches
 
 TABLE = "corpus_profile"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def corpus_profile(ctx: Context) -> Manifest:
@@ -63,6 +64,7 @@ def corpus_profile(ctx: Context) -> Manifest:
             "contamination": tables.contamination(),
             "pii": tables.pii(),
             "removal": tables.removal(removed),
+            "requests": request_matches(lake, corpus, lake.get(references["tombstones"])),
             "distributions": tables.distributions(),
         }
         ctx.progress("removal parity", 0.6)
@@ -74,9 +76,15 @@ def corpus_profile(ctx: Context) -> Manifest:
             removed=removed["doc_id"].n_unique(),
             languages=frames["languages"].height,
             flagged_groups=int(frames["parity"]["flagged"].sum()),
+            requests_without_documents=int((frames["requests"]["documents"] == 0).sum()),
         )
 
     return lake.build(recipe, make)
+
+
+def requests_without_documents(lake: Lake, manifest: Manifest) -> pl.DataFrame:
+    """The requests of removal that named no document of the corpus when it was profiled: line, given, request_id."""
+    return lake.frame(manifest, "requests").filter(pl.col("documents") == 0).drop("documents")
 
 
 def write_page(ctx: Context, manifest: Manifest, path: Path) -> Path:

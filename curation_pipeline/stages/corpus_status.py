@@ -10,6 +10,7 @@ from curation_pipeline.corpus.ingest import everything
 from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.corpus_profile import requests_without_documents
 from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.gate import gate_of
 from curation_pipeline.stages.quarantine import quarantine_line
@@ -47,7 +48,7 @@ def corpus_notes(ctx: Context) -> list[str]:
             "vectors, held-out texts) stays; a new `annotate.generation` fits it again without them."
         )
     told = (quarantine_line(ctx.lake, manifest) for key, manifest in heads.items() if key not in retired)
-    return [*lines, *_left_alone(ctx), *filter(None, told)]
+    return [*lines, *_left_alone(ctx), *filter(None, told), *_unmatched_requests(ctx)]
 
 
 def _left_alone(ctx: Context) -> Iterator[str]:
@@ -58,6 +59,17 @@ def _left_alone(ctx: Context) -> Iterator[str]:
         except CurationError:
             continue  # A source that cannot be listed has a line of its own.
         yield from (f"source {source.name}: {line}" for line in found.told())
+
+
+def _unmatched_requests(ctx: Context) -> Iterator[str]:
+    """A line where requests of removal name no document of the corpus."""
+    profiled = ctx.lake.head("corpus_profile")
+    if profiled is None:
+        return
+    given = requests_without_documents(ctx.lake, profiled)["given"].to_list()
+    if given:
+        shown = ", ".join(map(repr, given[:3])) + (", ..." if len(given) > 3 else "")
+        yield f"Removal requests that name NO document: {len(given)} ({shown}); `curate profile` lists all"
 
 
 def retired_since(ctx: Context, pool: Manifest) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate import near_duplicates, semantic_duplicates
+from curation_pipeline.annotate.figures import differ
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
@@ -69,7 +70,7 @@ def duplicates(ctx: Context, documents: list[Manifest] | None = None) -> Manifes
         found = near_duplicates.duplicate_clusters(rows, signatures, settings)
         if settings.semantic:
             ctx.progress("comparing vectors", 0.7)
-            found = _semantic(ctx, found, rows, beside)
+            found = _semantic(ctx, found, rows, beside, signatures.unique("doc_id"))
         found = found.filter(pl.col("cluster_size") > 1)
         draft.keyed(found)
         dropped = found.filter(~pl.col("kept"))
@@ -83,7 +84,9 @@ def duplicates(ctx: Context, documents: list[Manifest] | None = None) -> Manifes
     return lake.build(recipe, make)
 
 
-def _semantic(ctx: Context, found: pl.DataFrame, rows: pl.DataFrame, beside: dict[str, list[Manifest]]) -> pl.DataFrame:
+def _semantic(
+    ctx: Context, found: pl.DataFrame, rows: pl.DataFrame, beside: dict[str, list[Manifest]], signatures: pl.DataFrame
+) -> pl.DataFrame:
     lake, settings = ctx.lake, ctx.profile.annotate.duplicates
     kept = found.filter("kept").select("doc_id").unique()
     long = pl.concat(lake.frame(m, columns=["doc_id", "n_words"]) for m in beside["text_statistics"])
@@ -102,4 +105,10 @@ def _semantic(ctx: Context, found: pl.DataFrame, rows: pl.DataFrame, beside: dic
         settings.semantic_threshold,
         -chosen["n_bytes"].to_numpy().astype(np.float64),
     )
-    return semantic_duplicates.with_semantic(found, pairs)
+    # Vectors see numbers no better than signatures do.
+    own = signatures.select("doc_id", "figures")
+    both = pairs.join(own, on="doc_id", how="left", maintain_order="left").join(
+        own, left_on="kept_doc_id", right_on="doc_id", how="left", maintain_order="left"
+    )
+    same = [not differ(*figures) for figures in both.select("figures", "figures_right").iter_rows()]
+    return semantic_duplicates.with_semantic(found, pairs.filter(pl.Series(same, dtype=pl.Boolean)))

@@ -23,7 +23,7 @@ from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
 
 SPANS = PII_SCHEMA["spans"]
-HIDDEN = ("vector", "signature", "doc_id", "spans")
+HIDDEN = ("vector", "signature", "figures", "doc_id", "spans")
 EXCERPT_CHARS = 400
 
 

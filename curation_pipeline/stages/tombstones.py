@@ -2,44 +2,123 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
+from curation_pipeline.corpus.addresses import canonical_host, hosts_of, page_of, split_url, trimmed
 from curation_pipeline.errors import DataError
-from curation_pipeline.lake.lake import Draft, file_sha256
+from curation_pipeline.lake.lake import Draft, Lake, file_sha256
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 
 TABLE = "tombstones"
-SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "url", "domain", "reason", "request_id", "date"), pl.Utf8())
-"""One of doc_id, url (exact) and domain (a host and all below it) says what is meant; date is ISO 8601."""
+CODE_VERSION = "2"
 TARGETS = ("doc_id", "url", "domain")
+_FIELDS = (*TARGETS, "reason", "request_id", "date")
+SCHEMA: dict[str, pl.DataType] = {"line": pl.Int64(), "given": pl.Utf8(), **dict.fromkeys(_FIELDS, pl.Utf8())}
+"""One of doc_id, url (a page) and domain (a host and all below it) says what is meant, in its canonical form; given: as
+the file has it, on that line; date is ISO 8601."""
+MATCHES_SCHEMA: dict[str, pl.DataType] = {
+    "line": pl.Int64(),
+    "given": pl.Utf8(),
+    "request_id": pl.Utf8(),
+    "documents": pl.Int64(),
+}
+_ID = re.compile(r"[0-9A-Fa-f]{32}")
 
 
 def read_tombstones(path: Path) -> pl.DataFrame:
     """The requests of a CSV or JSONL file, with the columns of `SCHEMA`.
 
     Raises:
-        DataError: the file cannot be read, lacks its columns, or a row names nothing or more than one thing.
+        DataError: the file cannot be read, lacks its columns, or a row names nothing, more than one thing, or something
+            that cannot be understood.
     """
-    try:
-        lines = path.suffix in (".jsonl", ".ndjson")
-        frame = pl.read_ndjson(path) if lines else pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"removal.tombstones: {path} cannot be read as CSV or JSONL: {error}") from error
-    if not set(TARGETS) & set(frame.columns):
-        raise DataError(f"removal.tombstones: {path} has none of the columns {', '.join(TARGETS)}")
-    frame = frame.select(
-        (pl.col(name).cast(pl.Utf8).str.strip_chars() if name in frame.columns else pl.lit(None, pl.Utf8)).alias(name)
-        for name in SCHEMA
-    ).with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in SCHEMA)
-    named = frame.select(pl.sum_horizontal(pl.col(name).is_not_null() for name in TARGETS)).to_series()
-    if bad := [row + 1 for row, count in enumerate(named) if count != 1]:
+    rows: list[dict[str, object]] = []
+    bad: list[int] = []
+    for row, (line, record) in enumerate(_records(path), start=1):
+        fields = {name: trimmed(record.get(name) or "") or None for name in _FIELDS}
+        named = [name for name in TARGETS if fields[name]]
+        if len(named) != 1:
+            bad.append(row)
+            continue
+        given = str(fields[named[0]])
+        try:
+            fields[named[0]] = _CANONICAL[named[0]](given)
+        except ValueError as error:
+            raise DataError(f"removal.tombstones: {path}, line {line}, column {named[0]}: {given!r} {error}") from error
+        rows.append({"line": line, "given": f"{named[0]} {given}", **fields})
+    if bad:
         raise DataError(
             f"removal.tombstones: {path}: rows {bad[:5]} must each name exactly one of {', '.join(TARGETS)}"
         )
-    return frame.with_columns(pl.col("domain").str.to_lowercase())
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The line on which each record ends, and its fields by lower-case name."""
+    line, reader = 0, None
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix in (".jsonl", ".ndjson"):
+                names: set[str] = set()
+                for line, text in enumerate(file, start=1):
+                    if text.strip():
+                        record = json.loads(text)
+                        if not isinstance(record, dict) or any(isinstance(v, dict | list) for v in record.values()):
+                            raise ValueError("is no object of plain values")
+                        fields = {trimmed(key).lower(): None if v is None else str(v) for key, v in record.items()}
+                        names |= fields.keys()
+                        yield line, fields
+            else:
+                reader = csv.reader(file, strict=True)
+                header = [trimmed(name).lower() for name in next(reader, [])]
+                names = set(header)
+                while (values := next(reader, None)) is not None:
+                    if len(values) > len(header):
+                        raise ValueError(
+                            f"has {len(values)} fields, the header {len(header)}: quote values with commas"
+                        )
+                    if values and names & set(TARGETS):
+                        yield reader.line_num, dict(zip(header, values, strict=False))
+    except (OSError, ValueError, csv.Error) as error:
+        line = line if reader is None else reader.line_num
+        raise DataError(f"removal.tombstones: {path}, line {line}, cannot be read as CSV or JSONL: {error}") from error
+    if not names & set(TARGETS):
+        raise DataError(f"removal.tombstones: {path} has none of the columns {', '.join(TARGETS)}")
+
+
+def _domain(given: str) -> str:
+    """The host that is meant, without the sign for all below it, which every domain means."""
+    try:
+        # A bare IPv6 address has colons that lead to no port.
+        parts = split_url(given if "//" in given or given.count(":") < 2 else f"//[{given.strip('[]')}]")
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ValueError(f"is no domain ({error})") from None
+    if parts.path.strip("/*") or parts.query:
+        raise ValueError("names a page, not a domain; put it into the column url")
+    if "@" in parts.netloc and not parts.scheme:
+        raise ValueError("is an e-mail address, not a domain")
+    return canonical_host(re.sub(r"^(?:\*?\.)+", "", host))
+
+
+def _page(given: str) -> str:
+    if given.endswith("*") or re.match(r"(?:[^/]*//)?[^/]*\*", given):
+        raise ValueError("has a wildcard; a site is named in the column domain, a page by its whole address")
+    return page_of(given)
+
+
+_CANONICAL = {
+    "doc_id": lambda given: given.lower() if _ID.fullmatch(given) else given,
+    "url": _page,
+    "domain": _domain,
+}
 
 
 def tombstones(ctx: Context) -> Manifest:
@@ -51,7 +130,7 @@ def tombstones(ctx: Context) -> Manifest:
     path = ctx.profile.removal.tombstones
     if path is not None and not path.is_file():
         raise DataError(f"removal.tombstones: there is no file {path}")
-    recipe = Recipe(TABLE, {}, (), {"sha256": file_sha256(path) if path else None}, 0, "1")
+    recipe = Recipe(TABLE, {}, (), {"sha256": file_sha256(path) if path else None}, 0, CODE_VERSION)
 
     def make(draft: Draft) -> None:
         frame = read_tombstones(path) if path else pl.DataFrame(schema=SCHEMA)
@@ -75,19 +154,53 @@ def buried(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
         pl.col("reason").fill_null("no reason given"),
         pl.format(" (request {})", pl.col("request_id")).fill_null(""),
     ).alias("detail")
-    requests = requests.with_columns(detail)
-    hosts = documents.with_columns(
-        pl.col("url").str.extract(r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@]*@)?([^/:?#]+)").str.to_lowercase().alias("host")
+    found = _matched(documents, requests.with_columns(detail).with_row_index("request"))
+    return (
+        found.sort("request", maintain_order=True).unique("doc_id", keep="first", maintain_order=True).drop("request")
     )
-    by_id = documents.select("doc_id").join(requests.drop_nulls("doc_id").select("doc_id", "detail"), on="doc_id")
-    by_url = documents.join(requests.drop_nulls("url").select("url", "detail"), on="url").select("doc_id", "detail")
-    # A request for a domain holds for every host below it: each host is tried with its leading labels cut off.
-    labels = hosts.drop_nulls("host").select("doc_id", pl.col("host").str.split(".").alias("labels"))
+
+
+def request_matches(lake: Lake, corpus: dict[str, dict[str, str]], requests: Manifest) -> pl.DataFrame:
+    """How many distinct documents of a corpus each request names.
+
+    Args:
+        lake: the lake.
+        corpus: ids of each partition's documents and annotations.
+        requests: the artefact of tombstones.
+
+    Returns:
+        Rows of `MATCHES_SCHEMA`, one a request, in the file's order.
+    """
+    table = lake.frame(requests).with_row_index("request")
+    numbered = table.with_columns(pl.lit(None, pl.Utf8).alias("detail"))
+    found = [pl.DataFrame(schema={"doc_id": pl.Utf8(), "request": pl.UInt32()})]
+    for ids in corpus.values() if table.height else ():
+        documents = lake.frame(lake.get(ids["documents"]), columns=["doc_id", "url"])
+        found.append(_matched(documents, numbered).select("doc_id", "request"))
+    counts = pl.concat(found).unique().group_by("request").agg(pl.len().cast(pl.Int64).alias("documents"))
+    joined = table.join(counts, on="request", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("documents").fill_null(0)).select(MATCHES_SCHEMA.keys())
+
+
+def _matched(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
+    """Rows of doc_id, detail and request (its row), of every request that names a document; some may repeat."""
+    kept = ["doc_id", "detail", "request"]
+    by_id = documents.select("doc_id").join(requests.drop_nulls("doc_id").select(kept), on="doc_id")
+    hosts = documents.with_columns(hosts_of(documents["url"]))
+    pages = requests.drop_nulls("url")
+    # A page is worked out for the few documents whose host a request names, and for those without a host.
+    wanted = hosts_of(pages["url"]).drop_nulls().implode()
+    near = hosts.drop_nulls("url").filter(
+        pl.col("host").is_null() | pl.col("host").str.strip_prefix("www.").is_in(wanted)
+    )
+    near = near.with_columns(pl.Series("url", [page_of(url) for url in near["url"].to_list()], dtype=pl.Utf8))
+    by_page = near.select("doc_id", "url").join(pages.select("url", "detail", "request"), on="url")
+    # A request for a domain holds for every host below it: each host is tried with its leading labels cut off. One for
+    # the host "www" of a site means the site's own name, too.
+    labels = hosts.drop_nulls("host").select("doc_id", "host", pl.col("host").str.split(".").alias("labels"))
     suffixes = labels.with_columns(start=pl.int_ranges(0, pl.col("labels").list.len())).explode("start")
-    suffixes = suffixes.select(
-        "doc_id",
-        pl.col("labels").list.slice(pl.col("start"), pl.col("labels").list.len()).list.join(".").alias("domain"),
-    )
-    by_domain = suffixes.join(requests.drop_nulls("domain").select("domain", "detail"), on="domain")
-    found = pl.concat([by_id.select("doc_id", "detail"), by_url, by_domain.select("doc_id", "detail")])
-    return found.unique("doc_id", keep="first", maintain_order=True)
+    cut = pl.col("labels").list.slice(pl.col("start"), pl.col("labels").list.len()).list.join(".")
+    own = labels.select("doc_id", pl.format("www.{}", "host").alias("domain"))
+    tried = pl.concat([suffixes.select("doc_id", cut.alias("domain")), own])
+    by_domain = tried.join(requests.drop_nulls("domain").select("domain", "detail", "request"), on="domain")
+    return pl.concat([frame.select(kept) for frame in (by_id, by_page, by_domain)])

@@ -20,6 +20,7 @@ from curation_pipeline.annotate.dialect import VARIETIES, dialect
         "They going home and she gon be mad.",
         "y'all ain't never ready, they doin too much",
         "They be\nsingin' on the porch.",
+        "他说I\u2019m finna head out吗",
     ],
 )
 def test_african_american_english(text: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.identity import identity_group
 from curation_pipeline.annotate.identity_terms import without_groups
 from curation_pipeline.progress import Progress
 
@@ -34,6 +35,14 @@ def test_the_group_that_is_named_changes_no_score(frame: str, group: str, other:
     detector = IdentityBlindDetector(Lexical())
     scores = detector.score([frame.format(group), frame.format(other)])["lexical"]
     assert scores[0] == scores[1]
+
+
+def test_names_end_at_letters_of_other_scripts_and_at_one_another() -> None:
+    texts = ["他是gay人", "나는muslim입니다", "gay gay, Asian African-American women men", "émané Frenchmen", "muslimé"]
+    seen = without_groups(pl.Series("text", texts)).to_list()
+    assert seen == ["他是person人", "나는person입니다", "person person, person person people people", *texts[3:]]
+    groups = pl.DataFrame({"text": texts}).select(identity_group("text"))["identity_group"].to_list()
+    assert groups == ["orientation", "religion", "orientation", "none", "none"]
 
 
 def test_what_is_said_of_a_group_stays_visible() -> None:

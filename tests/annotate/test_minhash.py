@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,9 +14,9 @@ from curation_pipeline.errors import ConfigError
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 
 
-def signatures(*texts: str | None, seed: int = 1) -> np.ndarray:
+def signatures(*texts: str | None, **chosen: Any) -> np.ndarray:
     frame = pl.DataFrame({"doc_id": [f"{i}" for i in range(len(texts))], "text": pl.Series(texts, dtype=pl.Utf8)})
-    return minhash_signatures(frame, DuplicatesSettings(seed=seed))["signature"].to_numpy()
+    return minhash_signatures(frame, DuplicatesSettings(**chosen))["signature"].to_numpy()
 
 
 def sentence(n: int, seed: int) -> list[str]:
@@ -31,14 +33,15 @@ def test_the_table_has_the_declared_columns_and_rows_stand_alone() -> None:
     assert dict(minhash_signatures(frame[:0]).schema) == SCHEMA
 
 
-def test_minima_by_an_independent_route() -> None:
+@pytest.mark.parametrize("fold", [False, True])
+def test_minima_by_an_independent_route(fold: bool) -> None:
     """Shingles hashed and permuted one at a time with Python's integers."""
     text = "One two THREE, four five six seven eight 1999"
-    chosen = DuplicatesSettings(n_hashes=8, bands=1, rows=1, shingle_words=3)
+    chosen = DuplicatesSettings(n_hashes=8, bands=1, rows=1, shingle_words=3, fold_digits=fold)
     from curation_pipeline.annotate.minhash import _permutations
 
     factors, terms = _permutations(chosen)
-    hashes = [int(value) for value in hash_words(words(text, fold_digits=True))]
+    hashes = [int(value) for value in hash_words(words(text, fold))]
     base, modulus = 0x9E3779B97F4A7C15, 1 << 64
     values = [
         sum(h * pow(base, 2 - k, modulus) for k, h in enumerate(hashes[i : i + 3])) % modulus
@@ -66,12 +69,17 @@ def test_the_estimate_is_unbiased_with_binomial_error(changed: int) -> None:
     assert 0.75 < estimate.std() / error < 1.25
 
 
-def test_form_does_not_count() -> None:
-    rows = signatures(
+def test_form_does_not_count_and_numbers_do_unless_they_are_folded() -> None:
+    texts = (
         "The quick brown fox jumps over 12 dogs.",
-        "the QUICK brown fox\njumps over 345 dogs",
-        "“The quick brown fox” jumps, over 6 dogs!",
+        "the QUICK brown fox\njumps over {} dogs",
+        "“The quick brown fox” jumps, over {} dogs!",
     )
+    rows = signatures(*(text.format(12) for text in texts))
+    assert (rows == rows[0]).all()
+    rows = signatures(texts[0], texts[1].format(345), texts[2].format(6))
+    assert (rows[1:] != rows[0]).any(1).all()
+    rows = signatures(texts[0], texts[1].format(345), texts[2].format(6), fold_digits=True)
     assert (rows == rows[0]).all()
 
 

@@ -26,7 +26,7 @@ def edited(text: list[str], seed: int, n: int = 1) -> list[str]:
     """Some words replaced; one of 150 leaves a similarity of about .93 to the original, .87 to another such copy."""
     out = list(text)
     for place in np.random.default_rng(seed).choice(len(text), n, replace=False):
-        out[place] = f"edited by {seed}"
+        out[place] = f"edited by {words(1, seed)[0]}"
     return out
 
 

@@ -27,6 +27,8 @@ DISGUISED = {
     "i\u0337d\u0336i\u0338ot": "idiot",
     "\u026a\u1d05\u026a\u1d0f\u1d1b": "idiot",
     "f**k": "f*k",
+    "\u4f60i d i o t\u5417": "\u4f60idiot\u5417",
+    "\ub098\ub294 1d10t\uc774\ub2e4": "\ub098\ub294 idiot\uc774\ub2e4",
 }
 PLAIN = (
     "4chan, mp3, the 1st of May, h2o, w3c, C3PO, covid19 and 1920x1080 at 5pm for $5",

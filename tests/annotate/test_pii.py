@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters and signs of other scripts look like Latin ones, and are meant
 from __future__ import annotations
 
 import time
@@ -71,6 +72,84 @@ def test_other_numbers_are_left_alone(text: str) -> None:
     assert _found(text) == []
 
 
+ITEMS = {
+    "jo@example.org": "email",
+    "93.184.216.34": "ip",
+    "2a00:1450:4009:81f::200e": "ip",
+    "4111111111111111": "card",
+    "010-62345678": "phone",
+    "+86 138 1234 5678": "phone",
+    "(212) 555-0187": "phone",
+}
+BEFORE = ("请联系", "サーバー", "이메일", "ติดต่อที่", "на", "שלום", "مرحبا", "कार्ड", "προς", "“", "：")
+AFTER = ("已过期", "まで", "입니다", "ได้", "сегодня", "היום", "اليوم", "पर", "σήμερα", "”", "。", "，", "。2020年")
+
+
+@given(st.sampled_from(list(ITEMS)), st.sampled_from(BEFORE), st.sampled_from(AFTER), st.sampled_from(["", "😀é "]))
+def test_letters_of_other_scripts_part_an_item_from_text(item: str, before: str, after: str, first: str) -> None:
+    assert _found(first + before + item + after) == [(item, ITEMS[item])]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("jürgen.straße@müller.de!", "jürgen.straße@müller.de"),
+        ("um u\u0308mit@example.org", "u\u0308mit@example.org"),
+        ("почта: коля@пример.рф, иван.petrov@example.ru", "коля@пример.рф|иван.petrov@example.ru"),
+        ("अजय@डाटा.भारत या χρήστης@παράδειγμα.ελ", "अजय@डाटा.भारत|χρήστης@παράδειγμα.ελ"),
+        ("راسل@مثال.مصر ", "راسل@مثال.مصر"),
+        ("用户@例子.公司谢谢 二ノ宮@黒川.日本", "用户@例子.公司|二ノ宮@黒川.日本"),
+        ("사람@회사.한국입니다", "사람@회사.한국"),
+        ("jo@xn--e1afmkfd.xn--p1ai now", "jo@xn--e1afmkfd.xn--p1ai"),
+        ('"john smith"@example.org and jo@[93.184.216.34]', '"john smith"@example.org|jo@[93.184.216.34]'),
+        ("请联系jo@example.org或访问example.com", "jo@example.org"),
+        ("jo＠example.org, ｊｏ＠ｅｘａｍｐｌｅ．ｏｒｇ", "jo＠example.org|ｊｏ＠ｅｘａｍｐｌｅ．ｏｒｇ"),
+        ("jo@example。org jo@example．org", "jo@example。org|jo@example．org"),
+        ("jo\u200b@exam\u00adple.org\u200b谢谢", "jo\u200b@exam\u00adple.org"),
+        ("see...jo@example.org, *_jo@example.org_* jo@example.com¹", "jo@example.org|_jo@example.org|jo@example.com"),
+        ("jo@example.org.Привет", "jo@example.org"),
+    ],
+)
+def test_addresses_of_every_script(text: str, expected: str) -> None:
+    assert [item for item, _ in _found(text)] == expected.split("|")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("电话０１０－６２３４５６７８。", "０１０－６２３４５６７８"),
+        ("手机号码：13812345678，（010）62345678", "13812345678|（010）62345678"),
+        ("٠١٠-٦٢٣٤٥٦٧٨ هنا", "٠١٠-٦٢٣٤٥٦٧٨"),
+        ("03ー1234ー5678へ", "03ー1234ー5678"),
+        ("212\u2011555\u20110187", "212\u2011555\u20110187"),
+        ("4111\u200b1111\u200b1111\ufeff1111 ok", "4111\u200b1111\u200b1111\ufeff1111"),
+        ("4111\u00a01111\u20071111\u202f1111", "4111\u00a01111\u20071111\u202f1111"),
+        ("9\ufe0f\u20e33.184.216.34", "9\ufe0f\u20e33.184.216.34"),
+        ("93。184。216。34 ９３．１８４．２１６．３４", "93。184。216。34|９３．１８４．２１６．３４"),
+        ("2223 0031 2200 3222", "2223 0031 2200 3222"),
+        ("010-62345678\u200babc 4111111111111111\u200b1", "010-62345678|4111111111111111"),
+    ],
+)
+def test_numbers_in_any_characters_are_redacted_where_they_stand(text: str, expected: str) -> None:
+    assert [item for item, _ in _found("😀\u200b" + text)] == expected.split("|")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "版本10.15.7.2，版本号：10.15.7.2，v10.15.7.2版，バージョン10.15.7.2，버전10.15.7.2",
+        "第12.4.1.10条、図12.4.1.10、见12.4.1.10、12.3.4.15节",
+        "2019年10月12日，1914－1918年，会议1939\u20111945，电话2008-2009",
+        "价格￥4,500,000.00元，価格は¥212-555-0187，共1234567890人，一共123 456 789元",
+        "ISBN978-7-111-21382-6，书号ISBN 0-306-40615-2。编号010-62345678，型号GSE0012345678",
+        "感谢@小明。加油！谢谢@小红 加油；icon@2x.png图，lodash@4.17.21版，@user@mastodon.social",
+        "π≈3.14159265358979，12:30:45分，127.0.0.1本机，卡号4111111111111112。",
+    ],
+)
+def test_other_numbers_next_to_letters_of_other_scripts_are_left_alone(text: str) -> None:
+    assert _found(text) == []
+
+
 def test_settings() -> None:
     text = "jo@example.org at 192.168.1.17"
     assert _found(text, PiiSettings(kinds=("ip",), private_ips=True)) == [("192.168.1.17", "ip")]
@@ -87,12 +166,15 @@ def test_luhn(digits: str, valid: bool) -> None:
 _PIECES = st.sampled_from(
     ["jo@example.org", "212-555-0187", "+44 20 7946 0958", "81.2.69.142", "4111 1111 1111 1111", "4111111111111111",
      "(212) 555-0187", "020 7946 0958", "tel ", "call ", "No. ", "phone", "version ", " ", "-", ".", ",", "@", "+",
-     "1", "0", "555", "::", "2a00:1450:4009:81f::200e", "<", ">", "\u00a0", "é", "🙂", "\n", "x"]
+     "1", "0", "555", "::", "2a00:1450:4009:81f::200e", "<", ">", "\u00a0", "é", "🙂", "\n", "x",
+     "用户@例子.公司", '"jo b"@example.org', "电话", "版本", "上", "ー", "。", "＠", "．", "０", "\u200b", "\u0301",
+     "и", "ไ่"]
 )  # fmt: skip
 
 
 @given(
-    st.lists(_PIECES, max_size=14).map("".join) | st.text(st.sampled_from("0123456789 -.+()@:/afx<>é🙂"), max_size=80)
+    st.lists(_PIECES, max_size=14).map("".join)
+    | st.text(st.sampled_from('0123456789 -.+()@:/afx<>é🙂"上ー。＠．０\u200bи'), max_size=80)
 )
 @example("tel 4111 1111 1111 1111212-555-0187")
 def test_redacted_text_holds_no_spans(text: str) -> None:

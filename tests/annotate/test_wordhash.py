@@ -20,6 +20,15 @@ from curation_pipeline.annotate.wordhash import hash_words, word_hashes, words
         ("我们ok", ["我", "们", "ok"]),
         ("\uff21\uff22\uff23 \ufb01ne \u2167", ["abc", "\ufb01ne", "\u2177"]),
         ("\u0663 12,345", ["3", "12", "345"]),
+        (
+            "jam\u0e44\u0e21\u0e48jam jam\ub97c \u0438jam1\u0438",
+            ["jam", "\u0e44", "\u0e21", "\u0e48", "jam", "jam", "\ub97c", "\u0438", "jam1", "\u0438"],
+        ),
+        (
+            "\u0915\u093f \u0430\u0301 \u05d0\u05b8 \uff76 x\u00b2\uac00",
+            ["\u0915\u093f", "\u0430", "\u05d0", "\u30ab", "x2", "\uac00"],
+        ),
+        ("\u304c \u304b\u3099 \u304b \uac00 \u1100\u1161", ["\u304c", "\u304c", "\u304b", "\uac00", "\uac00"]),
         (" \n\t...\U0001f600 ", []),
         ("", []),
     ],

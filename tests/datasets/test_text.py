@@ -46,6 +46,8 @@ def test_keys_hold_the_first_letters_and_digits(texts: list[str]) -> None:
 def test_key_ignores_case_punctuation_and_far_lying_letters() -> None:
     assert normalise_key("You're an *IDIOT*, Bob!") == normalise_key("youre an idiot bob")
     assert normalise_key(" . " * 500 + "Late") == "late"
+    assert normalise_key("cafe\u0301") == normalise_key("caf\u00e9") != normalise_key("cafe")
+    assert len({normalise_key(word) for word in ("ไม่", "ไม้", "ไม", "की", "कि", "क")}) == 6
 
 
 def test_prefix_of_the_pool_row_is_found_whatever_its_length() -> None:

@@ -212,5 +212,17 @@ def test_word_list_hits_are_whole_words_and_phrases() -> None:
         ["You idiot! IDIOTS are idiot-proof.", "shut\nup, shut the door up", None, "Shut up shut up", "up"]
     )
     assert word_list_hits(texts, ["idiot", "shut up", "!?"]).tolist() == [2, 1, 0, 2, 0]
+    beside = pl.Series(
+        [
+            "他是idiot吗",
+            "나는idiot이다",
+            "คนidiotมาก",
+            "\u043e\u043d idiot\u0430",
+            "idiotic",
+            "\u3070\u304b",
+            "\u306f\u304b",
+        ]
+    )
+    assert word_list_hits(beside, ["idiot", "\u3070\u304b"]).tolist() == [1, 1, 1, 1, 0, 1, 0]
     assert word_list_hits(pl.Series(["shut", "up"]), ["shut up"]).tolist() == [0, 0], "not across texts"
     assert word_list_hits(pl.Series([], dtype=pl.Utf8), ["idiot"]).tolist() == []

@@ -18,7 +18,7 @@ from curation_pipeline.stages import references
 from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.corpus import ingest_partition
-from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
+from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents, write_page
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.detectors import make_cascade, make_detectors
 from curation_pipeline.stages.document_index import document_index, locate
@@ -168,7 +168,9 @@ def test_why_names_the_duplicate_and_the_request(world: tuple[Context, Path, lis
     assert {"text_statistics", "quality_rules", "language", "register", "pii"} <= set(found.annotations)
     assert found.annotations["language"]["language"] == "en"
 
-    (root / "requests.csv").write_text("doc_id,url,domain,reason,request_id\n,,site1.example.org,erasure,r7\n")
+    (root / "requests.csv").write_text(
+        "doc_id,url,domain,reason,request_id\n,,*.site1.Example.org,erasure,r7\n,,no.example,,r8\n"
+    )
     tombstones(ctx)
     page = explain(ctx, "https://site1.example.org/1")
     assert page
@@ -190,6 +192,15 @@ def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) 
     partitions = ctx.lake.frame(manifest, "partitions")
     parts = partitions.select(pl.sum_horizontal("kept", "duplicates", "quarantined", "excluded")).to_series()
     assert parts.to_list() == partitions["read"].to_list()
+    named = ctx.lake.frame(manifest, "requests")
+    assert named.select("line", "given", "request_id").rows() == [
+        (2, "domain *.site1.Example.org", "r7"),
+        (3, "domain no.example", "r8"),
+    ]
+    urls = pl.concat(ctx.lake.frame(m, columns=["doc_id", "url"]) for m in ctx.lake.heads("documents"))
+    site = urls.filter(pl.col("url").str.contains("site1"))["doc_id"].n_unique()
+    assert named["documents"].to_list() == [site, 0]
+    assert requests_without_documents(ctx.lake, manifest)["request_id"].to_list() == ["r8"]
     for name in ("languages", "registers", "topics"):
         frame = ctx.lake.frame(manifest, name)
         assert frame["documents"].sum() == manifest.summary["documents"], name

@@ -31,7 +31,7 @@ from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.progress import Progress, silent
 
 KIND = "head"
-VERSION = 1
+VERSION = 2
 CHUNK = 8192
 LEAST_OF_A_LABEL = 20
 """Fewest texts of either label that a head is fitted on: cross-validation must find both in every fold."""

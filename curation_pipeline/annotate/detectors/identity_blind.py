@@ -18,7 +18,7 @@ from curation_pipeline.annotate.detectors.protocol import Detector
 from curation_pipeline.annotate.identity_terms import without_groups
 from curation_pipeline.progress import Progress
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
