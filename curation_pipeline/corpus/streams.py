@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from curation_pipeline.corpus.rows import ReadOptions
+from curation_pipeline.datasets.bounds import BombError, Meter
 
 CHUNK_BYTES = 256 * 1024
 PIECE_BYTES = 1024 * 1024
@@ -21,9 +22,6 @@ PIECE_BYTES = 1024 * 1024
 ZSTD_STEP = 512
 """Compressed bytes given to the Zstandard decoder at once: each three can become 128 KiB in the worst case, and what a
 step gives before damage is lost."""
-
-GUARD_FREE_BYTES = 64 * 1024 * 1024
-"""The ratio of a bomb is looked for only beyond this many bytes: small files may be all one letter."""
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -41,43 +39,6 @@ class Damage:
 
 
 Piece = bytes | Damage
-
-
-class BombError(Exception):
-    """A file unpacks to more than the settings allow; carries which one."""
-
-
-@dataclass(slots=True)
-class Meter:
-    """Counts what goes into and comes out of a decoder, against the limits.
-
-    Attributes:
-        max_expansion: most bytes out for each byte in, beyond ``GUARD_FREE_BYTES``.
-        max_unpacked_bytes: most bytes out.
-        taken: bytes in.
-        given: bytes out.
-    """
-
-    max_expansion: float
-    max_unpacked_bytes: int
-    taken: int = field(default=0)
-    given: int = field(default=0)
-
-    def give(self, piece: bytes) -> bytes:
-        """Count a piece on its way out.
-
-        Raises:
-            BombError: a limit is passed.
-        """
-        self.given += len(piece)
-        if self.given > self.max_unpacked_bytes:
-            raise BombError(f"it unpacks to more than max_unpacked_bytes = {self.max_unpacked_bytes}")
-        if self.given > GUARD_FREE_BYTES + self.max_expansion * self.taken:
-            raise BombError(
-                f"{self.taken} compressed bytes unpack to more than {self.given}, "
-                f"a decompression bomb by max_expansion = {self.max_expansion:g}"
-            )
-        return piece
 
 
 def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]:
