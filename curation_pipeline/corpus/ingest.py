@@ -33,7 +33,7 @@ from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.text import starts_with_key
 from curation_pipeline.errors import ConfigError
 
-INGEST_VERSION = "2"
+INGEST_VERSION = "3"
 """Raised when the same files would give other documents; part of the recipe key of an ingest."""
 
 AnySource = FolderSource | HubSource | PackageSource
@@ -53,6 +53,8 @@ class Counts:
         excluded: documents left out because they are, or begin with, a labelled or benchmark text.
         beyond_limit: documents that the source's limit left out; not among those read.
         characters: of the texts of all documents in the table.
+        declared: rows that files of formats with a count of their own say they have.
+        accounted: how many of these were met, as a document or behind a failure; the two are equal, or rows were lost.
     """
 
     read: int
@@ -62,6 +64,8 @@ class Counts:
     excluded: int
     beyond_limit: int = 0
     characters: int = 0
+    declared: int = 0
+    accounted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ def ingest_into(
         if failures.height:
             place = {"source": pl.lit(source.name), "snapshot": pl.lit(snapshot)}
             quarantine(failures.with_columns(**place).select(list(QUARANTINE_SCHEMA)))
+    total |= {"declared": reading.declared, "accounted": reading.accounted}
     total["read"] = sum(total[name] for name in ("kept", "duplicate", "quarantined", "excluded"))
     return Counts(**total)
 
@@ -175,6 +180,7 @@ class _Reading:
     def __init__(self, source: AnySource, snapshot: str, cache: Path, exclude_keys: frozenset[str]) -> None:
         self.source, self.snapshot, self.cache, self.exclude_keys = source, snapshot, cache, exclude_keys
         self._packaged_rows: pl.DataFrame | None = None
+        self.declared = self.accounted = 0
 
     def constants(self) -> dict[str, pl.Expr]:
         """Columns that have one value throughout, and the size."""
@@ -189,8 +195,8 @@ class _Reading:
 
     def prepared(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
-        ordinal = 0
-        for rows, failures in _coalesced(self._batches()):
+        ordinal = self.declared = self.accounted = 0
+        for rows, failures in _coalesced(self._counted()):
             if self.source.limit is not None:
                 rows = rows.with_columns(
                     sample_units(document_ids(rows["text"])),
@@ -205,6 +211,12 @@ class _Reading:
             else:
                 excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
             yield rows.with_columns(document_ids(rows["text"]), excluded), failures
+
+    def _counted(self) -> Iterator[tuple[str, Batch]]:
+        for file, batch in self._batches():
+            self.declared += batch.declared
+            self.accounted += batch.accounted
+            yield file, batch
 
     def _batches(self) -> Iterator[tuple[str, Batch]]:
         """File names and batches."""

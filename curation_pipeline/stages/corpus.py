@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from curation_pipeline.corpus.ingest import INGEST_VERSION, fingerprint, ingest_into, partitions
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import Source
@@ -17,6 +20,15 @@ TABLE = "documents"
 
 PLACE = {"path", "endpoint_url", "anonymous"}
 """Settings of a source that say where it is, and not what: a corpus that moves is not a new one."""
+
+
+PARTS = ("kept", "duplicates", "quarantined", "excluded_labelled_or_benchmark")
+DECLARED, ACCOUNTED = "declared_by_files", "accounted_for"
+
+
+def adds_up(figures: Mapping[str, Any]) -> bool:
+    """Whether a partition's rows all ended somewhere: those that were read, and those that its files say they have."""
+    return bool(figures["read"] == sum(figures[part] for part in PARTS) and figures[DECLARED] == figures[ACCOUNTED])
 
 
 def partition_key(source: str, snapshot: str) -> str:
@@ -77,6 +89,7 @@ def ingest_partition(ctx: Context, key: str) -> Manifest:
             excluded_labelled_or_benchmark=counts.excluded,
             beyond_limit=counts.beyond_limit,
             characters=counts.characters,
+            **{DECLARED: counts.declared, ACCOUNTED: counts.accounted},
         )
 
     return ctx.lake.build(recipe, make)
