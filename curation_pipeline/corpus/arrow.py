@@ -10,7 +10,7 @@ from curation_pipeline.corpus.columnar import add_table, damage, least_bytes, re
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.streams import CHUNK_BYTES
 from curation_pipeline.datasets.arrow_messages import FILE_MAGIC, Footer, contents, declared_rows, read_footer
-from curation_pipeline.datasets.bounds import BombError, Meter
+from curation_pipeline.datasets.bounds import BombError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +86,7 @@ class _Messages:
 
         self.stream, self.schema, self.rows = stream, pa.ipc.read_schema(first), rows
         self.wanted = readable_columns(self.schema, rows)
-        self.meters = [Meter(rows.options.max_expansion, rows.options.max_unpacked_bytes) for _ in range(2)]
+        self.meters = rows.options.fresh_meter(), rows.options.fresh_meter()
         self.batches, self.ended = 0, False
         self.legacy = legacy
         # Where columns are coded by dictionaries, a batch may need any message before it.
@@ -155,7 +155,8 @@ class _Messages:
     def _charge(self, stored: int, unpacked: int, count: int) -> None:
         """Refuses a message that unpacks to too much, before it does."""
         buffers, values = self.meters
-        values.taken = buffers.taken = buffers.taken + stored
+        buffers.take(stored)
+        values.taken = buffers.taken
         buffers.spend(unpacked)
         values.allow(least_bytes(count, len(self.wanted)))
 

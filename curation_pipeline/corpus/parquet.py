@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 from curation_pipeline.corpus.columnar import add_table, damage, fail_rows, least_bytes, readable_columns, text_problem
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
-from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.datasets.parquet import ParquetFile
 
 
@@ -27,7 +26,7 @@ def read_parquet(stream: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
         rows.fail(0, -1, "", f"not a readable Parquet file: {error}", rows=None)
         yield from rows.drain()
         return
-    pages, values = (Meter(options.max_expansion, options.max_unpacked_bytes) for _ in range(2))
+    pages, values = options.fresh_meter(), options.fresh_meter()
     problem = text_problem(schema, wanted, rows)
     start = 0
     for index, group in enumerate(file.footer.groups):

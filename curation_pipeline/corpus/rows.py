@@ -13,6 +13,7 @@ import polars as pl
 
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.settings import TextSplit
+from curation_pipeline.datasets.bounds import Meter
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -49,6 +50,10 @@ class ReadOptions:
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
     max_expansion: float = 250
     max_unpacked_bytes: int = 1024**4
+
+    def fresh_meter(self) -> Meter:
+        """Counts nothing yet, within these limits."""
+        return Meter(self.max_expansion, self.max_unpacked_bytes)
 
 
 @dataclass(frozen=True, slots=True)

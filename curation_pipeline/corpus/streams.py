@@ -49,7 +49,7 @@ def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]
         name: its name; ``.gz`` and ``.zst`` are unpacked.
         options: limits of unpacking.
     """
-    meter = Meter(options.max_expansion, options.max_unpacked_bytes)
+    meter = options.fresh_meter()
     lower = name.lower()
     try:
         if lower.endswith(".gz"):

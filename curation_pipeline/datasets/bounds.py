@@ -21,14 +21,20 @@ class Meter:
     Attributes:
         max_expansion: most bytes out for each byte in, beyond ``FREE_BYTES``.
         max_unpacked_bytes: most bytes out.
+        share: bytes on disk behind each byte in: less than one where those in were unpacked before.
         taken: bytes in.
         given: bytes out.
     """
 
     max_expansion: float = MAX_EXPANSION
     max_unpacked_bytes: int = 1024**4
-    taken: int = field(default=0)
+    share: float = 1.0
+    taken: float = field(default=0)
     given: int = field(default=0)
+
+    def take(self, count: int) -> None:
+        """Count bytes on their way in."""
+        self.taken += count * self.share
 
     def give(self, piece: bytes) -> bytes:
         """Count a piece on its way out.
@@ -59,6 +65,6 @@ class Meter:
             raise BombError(f"it unpacks to more than max_unpacked_bytes = {self.max_unpacked_bytes}")
         if given > FREE_BYTES + self.max_expansion * self.taken:
             raise BombError(
-                f"{self.taken} stored bytes unpack to {given} or more, "
+                f"{self.taken:.0f} stored bytes unpack to {given} or more, "
                 f"a decompression bomb by max_expansion = {self.max_expansion:g}"
             )

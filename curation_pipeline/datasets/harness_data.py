@@ -57,8 +57,7 @@ def _table(content: bytes) -> pl.DataFrame:
     meter = Meter()
     for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(content)):
         held = contents(memoryview(message.metadata), memoryview(message.body or b""))
-        meter.taken += message.metadata.size
-        meter.taken += 0 if message.body is None else message.body.size
+        meter.take(message.metadata.size + (0 if message.body is None else message.body.size))
         meter.spend(held.unpacked + held.rows * VALUE_BYTES)
     frame = pl.from_arrow(pa.ipc.open_stream(io.BytesIO(content)).read_all().replace_schema_metadata(None))
     assert isinstance(frame, pl.DataFrame)

@@ -164,7 +164,8 @@ class ParquetFile:
 
     def _charge(self, meter: Meter, stored: int, unpacked: int) -> None:
         # No more than there is, should descriptions name the same bytes again and again.
-        meter.taken = min(self._size, meter.taken + stored)
+        meter.take(stored)
+        meter.taken = min(self._size * meter.share, meter.taken)
         meter.spend(unpacked)
 
     def _read(self, at: int, size: int) -> bytes:
