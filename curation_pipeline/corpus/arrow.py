@@ -2,149 +2,225 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from curation_pipeline.corpus.columnar import MAX_WINDOW_ROWS, add_table, damage
+from curation_pipeline.corpus.columnar import add_table, damage, least_bytes, readable_columns
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.streams import CHUNK_BYTES
+from curation_pipeline.datasets.arrow_messages import FILE_MAGIC, Footer, contents, declared_rows, read_footer
+from curation_pipeline.datasets.bounds import BombError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILE_MAGIC = b"ARROW1\0\0"
 CONTINUATION = b"\xff\xff\xff\xff"
-"""What every message begins with, before the length of its description."""
+"""What every message begins with, before the length of its description; files from before 2019 lack it."""
 
 MAX_DESCRIPTION_BYTES = 1 << 24
+
+PADDING = 64
+"""Fewer bytes than these hold no record batch."""
 
 
 def read_arrow(file: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
     """Batches of an Arrow file or stream; a record batch that cannot be read is one failure and costs no other.
 
     A file is a stream between two magic words with a table of contents at its end; the table is not needed, so that
-    damage to it costs nothing.
+    damage to it costs nothing, but its count of the rows is compared with those that were met. Every byte that is no
+    message stands behind a failure.
     """
     import pyarrow as pa
 
     rows = RowBuilder(options)
     stream = pa.PythonFile(file, mode="r")
-    places = (len(FILE_MAGIC),) if stream.read(len(FILE_MAGIC)) == FILE_MAGIC else (0, len(FILE_MAGIC))
-    schema, problem = None, ""
-    for begin in places:  # Where the first magic word is damaged, the stream still lies behind it.
-        schema, problem = _schema(stream, begin)
-        if schema is not None:
-            yield from _read_coded(stream, begin, rows) if _has_codes(schema) else _read_messages(stream, schema, rows)
-            break
-    if schema is None:
-        rows.fail(0, 0, "", problem)
-    yield from rows.drain()
-
-
-def _schema(stream: pa.NativeFile, begin: int) -> tuple[pa.Schema | None, str]:
-    import pyarrow as pa
-
-    stream.seek(begin)
+    begin = len(FILE_MAGIC) + 2
+    named = bytes(stream.read(begin)) == FILE_MAGIC + b"\0\0"
+    footer = read_footer(file)
     try:
-        return pa.ipc.read_schema(pa.ipc.read_message(stream)), ""
+        first, place, legacy = _schema(stream, (begin,) if named else (0, begin), footer)
+        messages = _Messages(stream, first, legacy, rows)
     except damage() as error:
-        return None, f"not a readable Arrow file: {error}"
+        rows.fail(0, 0, "", f"not a readable Arrow file: {error}", rows=None)
+        yield from rows.drain()
+        return
+    yield from messages.read(place, stream.size() if footer is None else footer.start)
+    listed = None if footer is None else footer.batches
+    reason = ""
+    if footer is None and not messages.ended:
+        reason = f"the {'file' if named else 'stream'} ends without the mark of its end: rows may be missing"
+    elif listed is not None and len(listed) != messages.batches:
+        reason = f"the file's footer lists {len(listed)} record batches, {messages.batches} were met"
+    if reason and not rows.uncertain:
+        rows.fail(rows.met, stream.size(), "", reason, rows=None)
+    yield from rows.drain(None if footer is None else declared_rows(file, footer))
 
 
-def _has_codes(schema: pa.Schema) -> bool:
+def _schema(stream: pa.NativeFile, places: tuple[int, ...], footer: Footer | None) -> tuple[pa.Buffer, int, bool]:
+    """The message of the schema, the place behind it, and whether messages begin without ``CONTINUATION``."""
     import pyarrow as pa
 
-    return any(pa.types.is_dictionary(field.type) for field in schema)
-
-
-def _read_messages(stream: pa.NativeFile, schema: pa.Schema, rows: RowBuilder) -> Iterator[Batch]:
-    import pyarrow as pa
-
-    position = 0
-    place = stream.tell()
-    while True:
-        head = _head(stream, place)
-        if not head or head == CONTINUATION + bytes(4):
-            # The end, unless damage only looks like it: behind it there is no record batch.
-            found = _next_batch(stream, place + 8)
-            if found is None:
-                return
-            place = found
-            continue
-        problem = ""
+    for place in places:  # Where the first magic word is damaged, the stream still lies behind it.
+        stream.seek(place)
         try:
             message = pa.ipc.read_message(stream)
-            following = stream.tell()
-            if message.type != "record batch":
-                problem = f"a message of type {message.type!r} where a record batch is expected"
-            else:
-                batch = pa.ipc.read_record_batch(message, schema)
-                yield from _add_slices(batch, position, rows)
-                position += batch.num_rows
-        except damage() as error:
-            problem = f"a record batch cannot be read: {error}"
-        if problem:
-            rows.fail(position, place, head, problem)
-            position += 1
-        if problem or _head(stream, following)[:4] not in (b"", CONTINUATION):
-            # Its length may be what is wrong: what follows is looked for from its beginning.
-            found = _next_batch(stream, place + 8)
-            if found is None:
-                return
-            place = found
+            pa.ipc.read_schema(message)
+        except damage():
+            if place == places[-1] and (footer is None or footer.batches is None):
+                raise
         else:
-            place = following
+            behind = stream.tell()
+            stream.seek(place)
+            return message.serialize(), behind, stream.read(4) != CONTINUATION
+    # Some writers put no message where the schema belongs, or it is damaged; the footer repeats it.
+    assert footer is not None
+    return pa.ipc.open_file(stream).schema.serialize(), footer.first, False
 
 
-def _head(stream: pa.NativeFile, place: int) -> bytes:
-    """The first eight bytes of what lies at ``place``; the stream stands there afterwards."""
-    stream.seek(place)
-    head = bytes(stream.read(8))
-    stream.seek(place)
-    return head
+class _Messages:
+    """The messages behind the schema of a stream."""
 
+    def __init__(self, stream: pa.NativeFile, first: pa.Buffer, legacy: bool, rows: RowBuilder) -> None:
+        import pyarrow as pa
 
-def _next_batch(stream: pa.NativeFile, place: int) -> int | None:
-    """The first place from ``place`` on where the description of a record batch can be read, or None."""
-    import pyarrow as pa
+        self.stream, self.schema, self.rows = stream, pa.ipc.read_schema(first), rows
+        self.wanted = readable_columns(self.schema, rows)
+        self.meters = rows.options.fresh_meter(), rows.options.fresh_meter()
+        self.batches, self.ended = 0, False
+        self.legacy = legacy
+        # Where columns are coded by dictionaries, a batch may need any message before it.
+        self.coded = any(_has_codes(field.type) for field in self.schema)
+        self.feed = _Feed()
+        self.feed.put(first)
+        self.decoder: Any = None
 
-    window, start = b"", int(place)
-    stream.seek(place)
-    while data := bytes(stream.read(CHUNK_BYTES)):
-        window += data
-        at = window.find(CONTINUATION)
-        while 0 <= at <= len(window) - 8:
-            length = int.from_bytes(window[at + 4 : at + 8], "little")
-            if 0 < length < MAX_DESCRIPTION_BYTES:
+    def read(self, place: int, end: int) -> Iterator[Batch]:
+        """The batches from ``place`` to ``end``."""
+        position = 0
+        while place < end:
+            head, before, known = self._head(place), self.rows.met, None
+            following, problem, skippable = place, "", False
+            if head[:4] == bytes(4) if self.legacy else head == CONTINUATION + bytes(4):
+                if end - place <= 8 + PADDING:
+                    self.ended = True
+                    return
+                problem = "a mark of the end that is not the end"
+            else:
                 try:
-                    stream.seek(start + at)
-                    if pa.ipc.read_message(stream).type == "record batch":
-                        return start + at
-                except damage():
-                    pass  # Four bytes of ones in the data, or another damaged message.
-            at = window.find(CONTINUATION, at + 1)
-        stream.seek(start + len(window))
-        keep = min(7, len(window))
-        start += len(window) - keep
-        window = window[-keep:]
-    return None
+                    message, following = self._message(place, end)
+                    found = contents(memoryview(message.metadata), memoryview(message.body))
+                    if message.type == "record batch":
+                        known = found.rows
+                        self.batches += 1
+                    self._charge(message.metadata.size + message.body.size, found.unpacked, found.rows)
+                    yield from self._add(message, position)
+                except BombError as error:
+                    problem, skippable = str(error), known is not None
+                except damage() as error:
+                    problem, skippable = str(error), self.legacy and following > place
+            lost = None if known is None else known - (self.rows.met - before)
+            sound = self.legacy or end - following <= PADDING or self._head(following)[:4] == CONTINUATION
+            if problem:
+                resume = following if skippable and sound else self._next_batch(place + 8, end)
+                what = f"{resume - place} bytes" if lost is None else f"{lost} rows in {resume - place} bytes"
+                reason = f"{what} from byte {place} on are skipped: {problem}"
+                self.rows.fail(position, place, head, reason, rows=lost)
+            elif not sound:
+                # Its length may be what is wrong: what follows is looked for from its beginning.
+                resume = self._next_batch(place + 8, end)
+                if resume > following:
+                    reason = f"{resume - following} bytes from byte {following} on are skipped: they are no message"
+                    self.rows.fail(position + (known or 0), following, self._head(following), reason, rows=None)
+            else:
+                resume = following
+            position += int(problem != "") if known is None else known
+            place = resume
+
+    def _head(self, place: int) -> bytes:
+        self.stream.seek(place)
+        return bytes(self.stream.read(8))
+
+    def _message(self, place: int, end: int) -> tuple[pa.Message, int]:
+        """The message at a place, and the place behind it."""
+        import pyarrow as pa
+
+        head = self._head(place)
+        length = int.from_bytes(head[:4] if self.legacy else head[4:], "little")
+        if not (self.legacy or head[:4] == CONTINUATION) or length > min(MAX_DESCRIPTION_BYTES, end - place):
+            raise ValueError("no message begins here")
+        self.stream.seek(place)
+        return pa.ipc.read_message(self.stream), self.stream.tell()
+
+    def _charge(self, stored: int, unpacked: int, count: int) -> None:
+        """Refuses a message that unpacks to too much, before it does."""
+        buffers, values = self.meters
+        buffers.take(stored)
+        values.taken = buffers.taken
+        buffers.spend(unpacked)
+        values.allow(least_bytes(count, len(self.wanted)))
+
+    def _add(self, message: pa.Message, position: int) -> Iterator[Batch]:
+        import pyarrow as pa
+
+        if self.coded and message.type in ("dictionary", "record batch"):
+            self.feed.put(message.serialize())
+        elif message.type != "record batch":
+            raise ValueError(f"a message of type {message.type!r} where a record batch is expected")
+        if message.type == "record batch":
+            if self.coded:
+                self.decoder = self.decoder or pa.ipc.open_stream(pa.PythonFile(self.feed, mode="r"))
+                batch = self.decoder.read_next_batch()
+            else:
+                batch = pa.ipc.read_record_batch(message, self.schema)
+            yield from add_table(batch, position, self.rows, self.wanted, self.meters[1])
+
+    def _next_batch(self, place: int, end: int) -> int:
+        """The first place from ``place`` on where the description of a record batch can be read, or the end."""
+        import pyarrow as pa
+
+        if self.coded or self.legacy:  # Nothing says whether what follows depends on what was lost, or where it begins.
+            return end
+        window, start = b"", int(place)
+        self.stream.seek(place)
+        while start < end and (data := bytes(self.stream.read(CHUNK_BYTES))):
+            window += data
+            at = window.find(CONTINUATION)
+            while 0 <= at <= len(window) - 8:
+                length = int.from_bytes(window[at + 4 : at + 8], "little")
+                if 0 < length < MAX_DESCRIPTION_BYTES:
+                    try:
+                        self.stream.seek(start + at)
+                        if pa.ipc.read_message(self.stream).type == "record batch":
+                            return min(start + at, end)
+                    except damage():
+                        pass  # Four bytes of ones in the data, or another damaged message.
+                at = window.find(CONTINUATION, at + 1)
+            self.stream.seek(start + len(window))
+            keep = min(7, len(window))
+            start += len(window) - keep
+            window = window[-keep:]
+        return end
 
 
-def _read_coded(stream: pa.NativeFile, begin: int, rows: RowBuilder) -> Iterator[Batch]:
-    """A stream with dictionaries, whose messages depend on one another: read up to the damage."""
-    import pyarrow as pa
+def _has_codes(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
 
-    stream.seek(begin)
-    position = 0
-    try:
-        reader: Any = pa.ipc.open_stream(stream)
-        for batch in reader:
-            yield from _add_slices(batch, position, rows)
-            position += batch.num_rows
-    except damage() as error:
-        rows.fail(position, -1, "", f"the file breaks off here: {error}")
+    return bool(types.is_dictionary(kind) or any(_has_codes(kind.field(i).type) for i in range(kind.num_fields)))
 
 
-def _add_slices(batch: pa.RecordBatch, position: int, rows: RowBuilder) -> Iterator[Batch]:
-    for start in range(0, batch.num_rows, MAX_WINDOW_ROWS):
-        yield from add_table(batch.slice(start, MAX_WINDOW_ROWS), position + start, rows)
+class _Feed(io.RawIOBase):
+    """Messages that were looked at, as the stream that a decoder with dictionaries needs."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def put(self, message: Any) -> None:
+        self._held += bytes(message)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken, self._held = self._held[:size], self._held[size:]
+        return taken

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curation_pipeline.corpus.columnar import MAX_WINDOW_ROWS, add_table
+from curation_pipeline.corpus.columnar import add_table, damage, readable_columns
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.settings import HubSource
 from curation_pipeline.errors import DataError, DownloadError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WINDOW_ROWS = 1_000
 
@@ -66,19 +69,38 @@ def read_hub(source: HubSource, split: str, commit: str, options: ReadOptions) -
     Raises:
         DownloadError: the hub cannot be reached, or the connection fails on the way.
     """
-    import datasets
-
     rows = RowBuilder(options)
     position = 0
+    declared: int | None = None
+    wanted: set[str] | None = None
+    for table, told in _tables(source, split, commit):
+        declared = told
+        wanted = readable_columns(table.schema, rows) if wanted is None else wanted
+        for batch in table.to_batches():
+            before = rows.met
+            try:
+                yield from add_table(batch, position, rows, wanted)
+            except damage() as error:
+                lost = batch.num_rows - (rows.met - before)
+                rows.fail(position, -1, "", f"{lost} rows cannot be read: {error}", rows=lost)
+            position += batch.num_rows
+    if declared is not None and declared != position:
+        reason = f"the data set's description counts {declared} rows of split {split!r}, {position} came"
+        rows.fail(position, -1, "", reason, rows=0)
+    yield from rows.drain(position)
+
+
+def _tables(source: HubSource, split: str, commit: str) -> Iterator[tuple[pa.Table, int | None]]:
+    """Windows of a split, each with the number of rows that the data set's description gives, if it does."""
+    import datasets
+
     try:
         # Columns such as images stay undecoded: only text and numbers are looked at.
         stream: Any = datasets.load_dataset(
             source.dataset, source.config, split=split, revision=commit, streaming=True
         ).with_format("arrow")
+        about = (stream.info.splits or {}).get(split)
         for table in stream.iter(batch_size=WINDOW_ROWS):
-            for batch in table.to_batches(max_chunksize=MAX_WINDOW_ROWS):
-                yield from add_table(batch, position, rows)
-                position += batch.num_rows
+            yield table, getattr(about, "num_examples", None) or None
     except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
         raise _unreachable(source, error) from error
-    yield from rows.drain()

@@ -31,12 +31,12 @@ from curation_pipeline.corpus.sampling import LimitSketch, before, sample_units
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
 from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource
 from curation_pipeline.corpus.splitting import split_rows
-from curation_pipeline.corpus.streams import Meter
+from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.text import starts_with_key
 from curation_pipeline.errors import ConfigError, DataError
 
-INGEST_VERSION = "3"
+INGEST_VERSION = "4"
 """Raised when the same files would give other documents; part of the recipe key of an ingest."""
 
 AnySource = FolderSource | HubSource | PackageSource
@@ -58,6 +58,8 @@ class Counts:
         characters: of the texts of all documents in the table.
         files_read: files, and members of archives, that were given to a reader.
         files_left_alone: files, links and other things in the delivery that were not; with those read, all it holds.
+        declared: rows that files of formats with a count of their own say they have.
+        accounted: how many of these were met, as a document or behind a failure; the two are equal, or rows were lost.
     """
 
     read: int
@@ -69,6 +71,8 @@ class Counts:
     characters: int = 0
     files_read: int = 0
     files_left_alone: int = 0
+    declared: int = 0
+    accounted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,7 @@ def ingest_into(
             place = {"source": pl.lit(source.name), "snapshot": pl.lit(snapshot)}
             quarantine(failures.with_columns(**place).select(list(QUARANTINE_SCHEMA)))
     total["files_read"], total["files_left_alone"] = len(found.files), len(found.left)
+    total |= {"declared": reading.declared, "accounted": reading.accounted}
     total["read"] = sum(total[name] for name in ("kept", "duplicate", "quarantined", "excluded"))
     return Counts(**total)
 
@@ -215,6 +220,7 @@ class _Reading:
         self.source, self.snapshot, self.cache, self.exclude_keys = source, snapshot, cache, exclude_keys
         self.files = files
         self._packaged_rows: pl.DataFrame | None = None
+        self.declared = self.accounted = 0
 
     def constants(self) -> dict[str, pl.Expr]:
         """Columns that have one value throughout, and the size."""
@@ -229,8 +235,8 @@ class _Reading:
 
     def prepared(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
-        ordinal = 0
-        for rows, failures in _coalesced(self._batches()):
+        ordinal = self.declared = self.accounted = 0
+        for rows, failures in _coalesced(self._counted()):
             if self.source.limit is not None:
                 rows = rows.with_columns(
                     sample_units(document_ids(rows["text"])),
@@ -245,6 +251,12 @@ class _Reading:
             else:
                 excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
             yield rows.with_columns(document_ids(rows["text"]), excluded), failures
+
+    def _counted(self) -> Iterator[tuple[str, Batch]]:
+        for file, batch in self._batches():
+            self.declared += batch.declared
+            self.accounted += batch.accounted
+            yield file, batch
 
     def _batches(self) -> Iterator[tuple[str, Batch]]:
         """File names and batches."""
@@ -268,7 +280,7 @@ class _Reading:
             own = options
             if file.member is not None:
                 # One archive has one limit, however many members it spreads its bytes over.
-                meter = meters.setdefault(file.place, Meter(options.max_expansion, options.max_unpacked_bytes))
+                meter = meters.setdefault(file.place, options.fresh_meter())
                 meter.share = min(1.0, file.member.compress_size / max(1, file.member.file_size))
                 own = replace(options, meter=meter)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,10 @@ from curation_pipeline.corpus.streams import Piece
 
 LARGE = 2.0**63
 """orjson reads whole numbers beyond 64 bits as floating point: from here on ``json`` must look."""
+
+
+MAX_VALUES = 2_000_000
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def read_jsonl(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
@@ -33,6 +38,10 @@ def read_jsonl(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]
 def _read_block(block: Block, rows: RowBuilder) -> None:
     loads, add = orjson.loads, rows.record
     for index, line in enumerate(block.lines):
+        if len(line) > MAX_VALUES and (count := _values(line)) > MAX_VALUES:
+            problem = f"a record of {count} values; more than {MAX_VALUES} are not taken apart"
+            rows.fail(block.position + index, block.offset_of(index), line, problem)
+            continue
         try:
             record = loads(line)
         except ValueError:
@@ -41,6 +50,12 @@ def _read_block(block: Block, rows: RowBuilder) -> None:
             _read_line(line, block, index, rows)
         elif problem := add(block.position + index, record):
             rows.fail(block.position + index, block.offset_of(index), line, problem)
+
+
+def _values(line: bytes) -> int:
+    """About how many values a line holds; those of a short text that is all brackets take a gigabyte of memory."""
+    count = sum(map(line.count, b"[{,"))
+    return count if count <= MAX_VALUES else sum(map(_STRING.sub(b"", line).count, b"[{,"))
 
 
 def _imprecise(record: dict[str, Any]) -> bool:

@@ -6,17 +6,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 import polars as pl
 
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
 from curation_pipeline.corpus.settings import TextSplit
+from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.datasets.dialect import CsvDialect
-
-if TYPE_CHECKING:
-    from curation_pipeline.corpus.streams import Meter
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -60,6 +58,11 @@ class ReadOptions:
     csv: CsvDialect = field(default_factory=CsvDialect)
     meter: Meter | None = None
 
+    def fresh_meter(self) -> Meter:
+        """Counts nothing yet, within these limits."""
+        share = self.meter.share if self.meter else 1.0
+        return Meter(self.max_expansion, self.max_unpacked_bytes, share)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -68,10 +71,14 @@ class Batch:
     Attributes:
         rows: ``ROWS_SCHEMA``: texts that are not blank, are valid Unicode and no longer than allowed.
         failures: ``FAILURES_SCHEMA``: what could not be read, and why.
+        declared: rows that the file itself says it has; told once, with its last batch, by formats that say so.
+        accounted: how many of these became a row or stand behind a failure.
     """
 
     rows: pl.DataFrame
     failures: pl.DataFrame
+    declared: int = 0
+    accounted: int = 0
 
 
 def excerpt(raw: bytes | str) -> str:
@@ -84,7 +91,11 @@ def excerpt(raw: bytes | str) -> str:
 
 
 class RowBuilder:
-    """Collects rows and failures of one file until there are enough for a batch."""
+    """Collects rows and failures of one file until there are enough for a batch.
+
+    Attributes:
+        uncertain: a failure costs rows that nobody can count.
+    """
 
     def __init__(self, options: ReadOptions) -> None:
         """Start empty.
@@ -94,6 +105,7 @@ class RowBuilder:
         """
         self.options = options
         self._named = {options.text_column, options.url_column, options.created_at_column}
+        self._met, self.uncertain = 0, False
         self._clear()
 
     def _clear(self) -> None:
@@ -110,8 +122,14 @@ class RowBuilder:
         """Whether it is time for :meth:`take`."""
         return len(self._texts) + len(self._failures) >= BATCH_ROWS or self._bytes >= BATCH_BYTES
 
+    @property
+    def met(self) -> int:
+        """Rows that were added, or stand behind a failure that says how many they are."""
+        return self._met + len(self._texts)
+
     def take(self) -> Batch:
         """What was collected since the last time."""
+        self._met += len(self._texts)
         columns: tuple[list[Any], ...] = (self._texts, self._positions, self._urls, self._created, self._metadata)
         series = [
             pl.Series(name, values, dtype=kind)
@@ -121,14 +139,31 @@ class RowBuilder:
         self._clear()
         return batch
 
-    def drain(self) -> Iterator[Batch]:
-        """The last batch, where there is anything left."""
-        if self._texts or self._failures:
+    def drain(self, declared: int | None = None) -> Iterator[Batch]:
+        """The last batch, where there is anything left.
+
+        Args:
+            declared: rows that the file itself says it has; None where its format does not say.
+        """
+        if declared is not None:
+            last = self.take()
+            yield Batch(last.rows, last.failures, declared, declared if self.uncertain else self.met)
+        elif self._texts or self._failures:
             yield self.take()
 
-    def fail(self, position: int, offset: int, raw: bytes | str, reason: str) -> None:
-        """Add a failure: what stood there, and what is wrong in words a user can act on."""
+    def fail(self, position: int, offset: int, raw: bytes | str, reason: str, rows: int | None = 1) -> None:
+        """Add a failure: what stood there, and what is wrong in words a user can act on.
+
+        Args:
+            position: of the first row that it costs.
+            offset: of its first byte, -1 where the format has none.
+            raw: what stood there.
+            reason: what is wrong.
+            rows: how many rows it costs; None where nobody can tell.
+        """
         self._failures.append((position, offset, excerpt(raw), excerpt(reason)))
+        self._met += rows or 0
+        self.uncertain = self.uncertain or rows is None
 
     def record(self, position: int, record: Mapping[str, Any]) -> str:
         """Add a parsed record of named fields, unless its text is none.
@@ -144,9 +179,12 @@ class RowBuilder:
             return f"column {options.text_column!r} holds a {type(text).__name__}, not text"
         if len(record) == 1:
             return self.text(position, text)
-        url = record.get(options.url_column) if options.url_column else None
-        created = record.get(options.created_at_column) if options.created_at_column else None
-        return self.text(position, text, _plain(url), _plain(created), simple_fields(record, self._named))
+        try:
+            url = _plain(record.get(options.url_column)) if options.url_column else None
+            created = _plain(record.get(options.created_at_column)) if options.created_at_column else None
+        except RecursionError:
+            return f"column {options.url_column!r} or {options.created_at_column!r} nests too deep to be a plain value"
+        return self.text(position, text, url, created, simple_fields(record, self._named))
 
     def text(
         self, position: int, text: str, url: str | None = None, created: str | None = None, metadata: str = "{}"
@@ -175,6 +213,8 @@ def _plain(value: object) -> str | None:
     """A field as text, or None; what cannot be encoded is escaped."""
     if value is None or value == "":
         return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

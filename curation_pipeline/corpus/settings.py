@@ -76,8 +76,8 @@ class FolderSource(ReadSettings):
     max_expansion: float = Field(
         default=250,
         ge=2,
-        description="most bytes that a compressed byte may give, beyond the first 64 MiB of a file: a guard against "
-        "decompression bombs",
+        description="most bytes that a stored byte may give, beyond the first 64 MiB of a file, packed or encoded as "
+        "in Parquet and Arrow: a guard against decompression bombs",
     )
     max_unpacked_bytes: int = Field(
         default=1024**4, ge=1_000, description="a file is read no further than this many decompressed bytes"

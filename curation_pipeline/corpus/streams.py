@@ -11,10 +11,11 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from curation_pipeline.corpus.rows import ReadOptions
+from curation_pipeline.datasets.bounds import BombError, Meter
 
 CHUNK_BYTES = 256 * 1024
 PIECE_BYTES = 1024 * 1024
@@ -30,9 +31,6 @@ XZ_MEMORY = 1024**3
 """An xz stream that needs more memory, which is a dictionary of nearly that size, is not unpacked."""
 
 MAX_DICTIONARY_BYTES = 16 * 1024 * 1024
-
-GUARD_FREE_BYTES = 64 * 1024 * 1024
-"""The ratio of a bomb is looked for only beyond this many bytes: small files may be all one letter."""
 
 DICTIONARY_FRAME = b"\x5d\x2a\x4d\x18"
 """The skippable frame in which a ``.warc.zst`` file brings its dictionary."""
@@ -56,49 +54,6 @@ class Damage:
 Piece = bytes | Damage
 
 
-class BombError(Exception):
-    """A file unpacks to more than the settings allow; carries which one."""
-
-
-@dataclass(slots=True)
-class Meter:
-    """Counts what goes into and comes out of the decoders of one file, against the limits.
-
-    Attributes:
-        max_expansion: most bytes out for each byte in, beyond ``GUARD_FREE_BYTES``.
-        max_unpacked_bytes: most bytes out.
-        share: bytes of the file behind each byte in: less than one for a member that its archive compresses.
-        taken: bytes in.
-        given: bytes out.
-    """
-
-    max_expansion: float
-    max_unpacked_bytes: int
-    share: float = 1.0
-    taken: float = field(default=0)
-    given: int = field(default=0)
-
-    def take(self, count: int) -> None:
-        """Count bytes on their way in."""
-        self.taken += count * self.share
-
-    def give(self, piece: bytes) -> bytes:
-        """Count a piece on its way out.
-
-        Raises:
-            BombError: a limit is passed.
-        """
-        self.given += len(piece)
-        if self.given > self.max_unpacked_bytes:
-            raise BombError(f"it unpacks to more than max_unpacked_bytes = {self.max_unpacked_bytes}")
-        if self.given > GUARD_FREE_BYTES + self.max_expansion * self.taken:
-            raise BombError(
-                f"{self.taken:.0f} compressed bytes unpack to more than {self.given}, "
-                f"a decompression bomb by max_expansion = {self.max_expansion:g}"
-            )
-        return piece
-
-
 def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]:
     """The content of a file, decompressed as its name says.
 
@@ -107,7 +62,7 @@ def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]
         name: its name; what ends in one of ``PACKINGS`` is unpacked.
         options: limits of unpacking.
     """
-    meter = options.meter or Meter(options.max_expansion, options.max_unpacked_bytes)
+    meter = options.meter or options.fresh_meter()
     packing = PACKINGS.get(packing_of(name))
     try:
         if packing is not None:

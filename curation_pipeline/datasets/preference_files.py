@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from curation_pipeline.datasets.preferences import PREFERENCES_SCHEMA, match_by_
 from curation_pipeline.datasets.published_labels import PUBLISHED, SHARES, dialogues
 from curation_pipeline.datasets.registry import hold_out, near_keys, roles_by_hash
 from curation_pipeline.datasets.settings import LabelledFile
-from curation_pipeline.datasets.tables import read_text
+from curation_pipeline.datasets.tables import parse_json, read_text, whole_text
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError
 
@@ -81,16 +80,15 @@ def _hh_rlhf(file: LabelledFile) -> pl.DataFrame:
 
 
 def _both(line: str, path: Path, number: int) -> tuple[str, str]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, row {number}: not JSON ({error.msg}); one object a line is needed") from error
+    record = parse_json(line, f"{path}, row {number}")
     found = tuple(record.get(key) if isinstance(record, dict) else None for key in ("chosen", "rejected"))
     if not all(isinstance(text, str) for text in found):
         raise DataError(
             f"{path}, row {number}: the texts chosen and rejected are needed; correct the row or the format"
         )
-    return str(found[0]), str(found[1])
+    return whole_text(str(found[0]), f"{path}, row {number}: chosen"), whole_text(
+        str(found[1]), f"{path}, row {number}: rejected"
+    )
 
 
 def _parted(text: str, path: Path, number: int) -> tuple[str, str]:

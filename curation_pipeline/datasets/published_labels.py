@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import html
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from curation_pipeline.datasets.settings import Axis
-from curation_pipeline.datasets.tables import read_columns, read_text
+from curation_pipeline.datasets.tables import parse_json, read_columns, read_text, whole_text
 from curation_pipeline.errors import ConfigError, DataError
 
 SHARES = {"fit": 0.6, "calibrate": 0.2, "report": 0.2}
@@ -137,15 +136,14 @@ def dialogues(folder: Path) -> pl.DataFrame:
             raise ConfigError(
                 f"{path} is no file; give as path the folder of DiaSafety's train.json, val.json, test.json"
             )
-        try:
-            items = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}); get the file again") from error
+        items = parse_json(read_text(path), str(path))
         for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
             if not isinstance(item, dict) or not all(isinstance(item.get(name), str) for name in names):
                 raise DataError(
                     f"{path}, row {number}: an object with the texts {', '.join(names)} is needed; {_CHECK}"
                 )
+            for name in names:
+                whole_text(item[name], f"{path}, row {number}: {name}")
         frame = pl.DataFrame(items, schema=dict.fromkeys(names, pl.Utf8)).with_columns(split=pl.lit(split))
         values_as_labels(frame, path, "label", _SAFETY, _CHECK)
         parts.append(frame)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from curation_pipeline.datasets.bounds import BombError, Meter
 from curation_pipeline.datasets.dialect import HEAD_CHARS, CsvDialect, column_names, find_dialect
+from curation_pipeline.datasets.parquet import ParquetFile
 from curation_pipeline.errors import ConfigError, DataError
+
+PIECE_BYTES = 1024 * 1024
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -28,15 +35,52 @@ def read_text(path: Path) -> str:
     raw = _read_bytes(path)
     try:
         if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
+            raw = _unpacked(raw)
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}, line {line}: not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
         ) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, BombError) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}); get it again") from error
+
+
+def _unpacked(raw: bytes) -> bytes:
+    meter = Meter(taken=len(raw))
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
+        return b"".join(meter.give(piece) for piece in iter(partial(stream.read, PIECE_BYTES), b""))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        DataError: it cannot be parsed; names ``where`` it is from.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise DataError(f"{where}{line}: not JSON ({error.msg}); correct it, or get the file again") from error
+    except (ValueError, RecursionError) as error:  # A number of thousands of digits, or thousands of brackets.
+        raise DataError(f"{where}: not JSON that can be read ({error}); correct it, or get the file again") from error
+
+
+def whole_text(text: str, where: str) -> str:
+    """The text itself.
+
+    Raises:
+        DataError: it has half of a surrogate pair, which JSON can write and no encoding can hold.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where} has half of a surrogate pair at character {error.start} ({text[error.start]!a}), "
+            "which no encoding can hold: correct the row"
+        ) from None
+    return text
 
 
 def read_columns(
@@ -59,7 +103,7 @@ def read_columns(
     """
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if kind == ".parquet":
-        frame = _parquet(path)
+        frame = _parquet(path, columns, optional)
     elif kind in (".csv", ".tsv"):
         frame = _csv_frame(path, columns, dialect)
     elif kind in (".jsonl", ".ndjson"):
@@ -71,17 +115,21 @@ def read_columns(
 
 def select(frame: pl.DataFrame, path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
     """The named columns of a frame as text; a missing one is an error that lists those there are."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ConfigError(
-            f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
-            f"{', '.join(map(repr, frame.columns))}: correct the profile's column name or the format"
-        )
-    wanted = [*columns, *(column for column in optional if column in frame.columns)]
+    wanted = _present(frame.columns, path, columns, optional)
     try:
         return frame.select(pl.col(column).cast(pl.Utf8) for column in wanted)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: columns {', '.join(wanted)} do not hold plain values ({error})") from error
+
+
+def _present(there: Sequence[str], path: Path, columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise ConfigError(
+            f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, there))}: correct the profile's column name or the format"
+        )
+    return [*columns, *(column for column in optional if column in there)]
 
 
 def read_csv(
@@ -148,11 +196,32 @@ def _csv_frame(path: Path, columns: Sequence[str], given: CsvDialect | None) -> 
     return pl.DataFrame(values, dict.fromkeys(values, pl.Utf8))
 
 
-def _parquet(path: Path) -> pl.DataFrame:
+def _parquet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> pl.DataFrame:
+    import pyarrow as pa
+    import pyarrow.types as types
+
     require_file(path)
+    pages, values = Meter(), Meter()
+    batches: list[pa.RecordBatch] = []
     try:
-        return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        with path.open("rb") as stream:
+            file = ParquetFile(stream)
+            wanted = _present(file.schema.names, path, columns, optional)
+            kinds = {name: file.schema.field(name).type for name in wanted}
+            for name, kind in kinds.items():
+                if types.is_nested(kind) or types.is_temporal(kind):
+                    raise DataError(f"{path}: column {name} does not hold plain values, but {kind}")
+            plain = pa.schema([(n, k.value_type if types.is_dictionary(k) else k) for n, k in kinds.items()])
+            for index in range(len(file.footer.groups)):
+                for batch in file.batches(index, wanted, pages, coded=False):
+                    batch.validate(full=True)
+                    batches.append(batch.select(wanted).cast(plain))
+                    values.taken = pages.taken
+                    values.spend(batches[-1].nbytes)
+        if (met := sum(batch.num_rows for batch in batches)) != file.footer.rows:
+            raise ValueError(f"its footer counts {file.footer.rows} rows, {met} were met")
+        return pl.DataFrame(pa.Table.from_batches(batches, plain))
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError, ValueError, LookupError, BombError) as error:
         raise DataError(f"{path} is no readable Parquet file ({error}); write it again") from error
 
 
@@ -162,10 +231,7 @@ def _json_lines(path: Path, wanted: Sequence[str], required: frozenset[str]) -> 
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error.msg}); one object a line is needed") from error
+        record = parse_json(line, f"{path}, line {number}")
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {number}: an object is needed, not a {type(record).__name__}")
         seen.update(record)
@@ -173,7 +239,8 @@ def _json_lines(path: Path, wanted: Sequence[str], required: frozenset[str]) -> 
             value = record.get(name)
             if isinstance(value, list | dict):
                 raise DataError(f"{path}, line {number}: {name} is a {type(value).__name__}; one plain value is needed")
-            values.append(value if value is None or isinstance(value, str) else json.dumps(value))
+            text = value if value is None or isinstance(value, str) else json.dumps(value)
+            values.append(None if text is None else whole_text(text, f"{path}, line {number}: {name}"))
     frame = pl.DataFrame({name: columns[name] for name in wanted if name in seen}, schema_overrides=None)
     frame = frame.select(pl.all().cast(pl.Utf8))
     missing = [name for name in wanted if name in required and name not in seen]

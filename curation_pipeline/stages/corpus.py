@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from curation_pipeline.corpus.ingest import INGEST_VERSION, everything, fingerprint, ingest_into
@@ -20,6 +21,15 @@ TABLE = "documents"
 
 PLACE = {"path", "endpoint_url", "anonymous"}
 """Settings of a source that say where it is, and not what: a corpus that moves is not a new one."""
+
+
+PARTS = ("kept", "duplicates", "quarantined", "excluded_labelled_or_benchmark")
+DECLARED, ACCOUNTED = "declared_by_files", "accounted_for"
+
+
+def adds_up(figures: Mapping[str, Any]) -> bool:
+    """Whether a partition's rows all ended somewhere: those that were read, and those that its files say they have."""
+    return bool(figures["read"] == sum(figures[part] for part in PARTS) and figures[DECLARED] == figures[ACCOUNTED])
 
 
 def parse_key(ctx: Context, key: str) -> tuple[Source, str]:
@@ -80,6 +90,7 @@ def ingest_partition(ctx: Context, key: str) -> Manifest:
             files_seen=counts.files_read + counts.files_left_alone,
             files_read=counts.files_read,
             files_left_alone=counts.files_left_alone,
+            **{DECLARED: counts.declared, ACCOUNTED: counts.accounted},
         )
 
     return ctx.lake.build(recipe, make)

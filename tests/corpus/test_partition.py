@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curation_pipeline.config import Profile, load_profile
+from curation_pipeline.corpus.rows import RowBuilder
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages import corpus
@@ -94,3 +98,28 @@ def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: L
     shown = found.metadata["left_alone"].value
     assert "docx" in shown
     assert "nothing reads" in shown
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_rows_that_a_file_declares_are_counted_apart_from_those_that_were_met(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = io.BytesIO()
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(30)]}), target, row_group_size=10, compression="gzip")
+    raw = bytearray(target.getvalue())
+    start = pq.ParquetFile(target).metadata.row_group(1).column(0).dictionary_page_offset
+    raw[start : start + 40] = b"\xff" * 40
+    folder = tmp_path / "in" / "a"
+    folder.mkdir(parents=True)
+    (folder / "part.parquet").write_bytes(raw)
+    ctx = context(lake, tmp_path / "in", tmp_path)
+    figures = corpus.ingest_partition(ctx, "own|a").summary
+    assert (figures["kept"], figures["quarantined"]) == (20, 1)
+    assert (figures["declared_by_files"], figures["accounted_for"]) == (30, 30)
+    assert corpus.adds_up(figures)
+    # A reader that passes over a row group and says nothing.
+    monkeypatch.setattr(RowBuilder, "fail", lambda self, *args, **more: None)
+    folder.rename(tmp_path / "in" / "b")
+    figures = corpus.ingest_partition(ctx, "own|b").summary
+    assert figures["read"] == figures["kept"] == 20
+    assert not corpus.adds_up(figures)

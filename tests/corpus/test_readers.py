@@ -191,6 +191,25 @@ def test_damaged_lines_are_quarantined_with_their_place(tmp_path: Path) -> None:
     assert bad["excerpt"].str.len_chars().max() == 200
 
 
+def test_a_record_of_brackets_is_not_taken_apart(tmp_path: Path) -> None:
+    bracket = b'{"text": "all brackets", "x": [' + b"[]," * 2_100_000 + b"1]}"
+    words = b'{"text": "' + b"[]," * 2_100_000 + b'"}'
+    tracemalloc.start()
+    done = ingest_file(tmp_path, "a.jsonl.zst", zstandard.compress(b"\n".join([bracket, words, b'{"text": "after"}'])))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert done.documents["position"].to_list() == [1, 2]
+    assert done.quarantine["reason"].str.contains("a record of 42.* values").to_list() == [True]
+    assert peak < 130e6  # not a list for each pair
+
+
+def test_a_named_field_that_nests_too_deep_costs_its_row() -> None:
+    raw = [b'{"text": "deep", "url": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", b'{"text": "flat", "url": ["a"]}']
+    found = read("a.jsonl", b"\n".join(raw), ReadOptions(url_column="url"))
+    assert found.rows.select("text", "url").rows() == [("flat", "['a']")]
+    assert found.failures["reason"].str.contains("'url'.* nests too deep").to_list() == [True]
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(2**62, 2**70) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -6,10 +6,14 @@ import gzip
 import hashlib
 import json
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -21,6 +25,7 @@ from curation_pipeline.datasets.published_labels import unquote_bytes
 from curation_pipeline.datasets.registry import LABELS_SCHEMA, check
 from curation_pipeline.datasets.settings import FileFormat, LabelledFile, LabelSettings
 from curation_pipeline.errors import ConfigError, DataError
+from tests.parquet_by_hand import Column, page, parquet, plain, same_code
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 REAL: dict[FileFormat, str] = {
@@ -142,6 +147,57 @@ def test_a_line_that_holds_no_plain_values_is_named(tmp_path: Path) -> None:
         (tmp_path / "t.jsonl").write_text('{"text": "fine", "label": false}\n' + line)
         with pytest.raises(DataError, match=rf"t\.jsonl, line 2: .*{said}"):
             file_labels(LabelledFile(name="own", path=tmp_path / "t.jsonl", axis="bias"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (r'{"text": "half \ud83d of a pair", "label": 0}', r"line 2: text has half of a surrogate pair at character 5"),
+        ('{"text": ' + "[" * 100_000 + "}", "line 2: not JSON that can be read"),
+        ('{"text": "fine", "label": ' + "1" * 5_000 + "}", "line 2: not JSON that can be read"),
+    ],
+)
+def test_a_value_that_cannot_be_held_is_named(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "t.jsonl").write_text('{"text": "fine", "label": 0}\n' + line)
+    with pytest.raises(DataError, match=rf"t\.jsonl, {said}"):
+        file_labels(LabelledFile(name="own", path=tmp_path / "t.jsonl", axis="bias"))
+    pair = line.replace("text", "chosen").replace("label", "rejected")
+    (tmp_path / "t.jsonl").write_text(pair.replace(": 0}", ': "x"}'))
+    with pytest.raises(DataError, match=r"t\.jsonl, row 1"):
+        preference_sets([LabelledFile(name="own", path=tmp_path / "t.jsonl", format="hh_rlhf")])
+
+
+def test_tables_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
+    rows = 100_000
+    (tmp_path / "runs.parquet").write_bytes(
+        parquet(
+            [
+                Column([page(plain(b"w" * 2**20), 1, dictionary=True), same_code(rows)]),
+                Column([page(plain(b"1"), 1, dictionary=True), same_code(rows)], b"label"),
+            ],
+            rows,
+        )
+    )
+    machine = zlib.compressobj(wbits=31)
+    packed = [machine.compress(b"text,label\n"), *(machine.compress(bytes(2**20)) for _ in range(100))]
+    (tmp_path / "zeros.csv.gz").write_bytes(b"".join(packed) + machine.flush())
+    for name in ("runs.parquet", "zeros.csv.gz"):
+        tracemalloc.start()
+        with pytest.raises(DataError, match=rf"{name} is n.*a decompression bomb"):
+            file_labels(LabelledFile(name="own", path=tmp_path / name, axis="bias"))
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+        tracemalloc.stop()
+
+
+def test_columns_of_a_parquet_file(tmp_path: Path) -> None:
+    far = pa.array([0, 2**60], pa.int64()).cast(pa.timestamp("ms"))
+    text = pa.array(["one text", "another text"]).dictionary_encode()
+    pq.write_table(pa.table({"text": text, "label": [0, 1], "when": far, "list": [[1], []]}), tmp_path / "t.parquet")
+    own: dict[str, Any] = {"name": "own", "path": tmp_path / "t.parquet", "axis": "bias"}
+    assert file_labels(LabelledFile(**own))["label"].to_list() == [0, 1]
+    for column in ("when", "list"):
+        with pytest.raises(DataError, match=rf"t\.parquet: column {column} does not hold plain values, but"):
+            file_labels(LabelledFile(**own, text_column=column))
 
 
 def test_settings_refuse_what_contradicts_itself(tmp_path: Path) -> None:

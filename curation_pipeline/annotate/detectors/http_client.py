@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -29,7 +30,9 @@ SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 FILTERED = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 """Error codes of a service that declines one document and would serve the next."""
 MAX_ANSWER = 8_000_000
-"""Bytes of an answer that are read."""
+"""Bytes of an answer that are read, unpacked."""
+PACKED = ("gzip", "deflate")
+"""What an answer may be packed with: what zlib unpacks step by step, so that no more than ``MAX_ANSWER`` comes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ class HttpClient:
         self._client = httpx.Client(
             auth=_Key(),
             timeout=httpx.Timeout(settings.timeout_seconds),
+            headers={"Accept-Encoding": ", ".join(PACKED)},
             limits=httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
             trust_env=not settings.local,
         )
@@ -216,13 +220,16 @@ class HttpClient:
         try:
             with self._client.stream("POST", url, json=call.body) as response:
                 # A read times out by itself only where nothing comes at all; one that trickles is ended here.
-                for part in response.iter_bytes():
-                    raw += part
-                    if self._clock() > deadline or len(raw) > MAX_ANSWER:
+                unpack = _unpacker(response.headers.get("content-encoding", ""))
+                for part in response.iter_raw():
+                    raw += unpack(part, MAX_ANSWER + 1 - len(raw))
+                    if len(raw) > MAX_ANSWER:
+                        return _Again(f"the answer is longer than {MAX_ANSWER} bytes", document=True)
+                    if self._clock() > deadline:
                         return _Again(f"the answer was not complete after {self._settings.timeout_seconds:g} s")
         except httpx.TimeoutException as error:
             return _Again(f"no answer within {self._settings.timeout_seconds:g} s ({type(error).__name__})")
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except (httpx.TransportError, zlib.error) as error:
             return _Again(f"{type(error).__name__}: {error}")
         self._pacer.observe(response.headers, call.tokens, self._settings.max_wait_seconds)
         if response.status_code != 200:
@@ -268,6 +275,24 @@ class HttpClient:
     def _clean(self, message: str) -> str:
         """The message without the key, should a service or a library have repeated it."""
         return message.replace(self._key.get_secret_value(), "[key]") if self._key else message
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """What unpacks the parts of an answer, each to so many bytes at the most."""
+    kind = encoding.strip().lower().removeprefix("x-")
+    machine: Any = None
+    if kind not in ("", "identity", *PACKED):
+        raise zlib.error(f"the answer is packed with {kind[:40]!r}, which was not asked for")
+
+    def unpack(part: bytes, most: int) -> bytes:
+        nonlocal machine
+        if kind not in PACKED:
+            return part
+        # Some servers send deflate without the bytes that zlib begins with.
+        machine = machine or zlib.decompressobj(-15 if kind == "deflate" and part[0] & 15 != 8 else 47)
+        return bytes(machine.decompress(part, most))
+
+    return unpack
 
 
 def _refuse_constant(name: str) -> NoReturn:
