@@ -82,10 +82,12 @@ class LocalStore:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            temporary.write_bytes(data)
+            _to_disk(temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         return temporary, target
 
     def read(self, path: str) -> bytes | None:
@@ -104,18 +106,23 @@ class LocalStore:
             return False
         finally:
             temporary.unlink()
+        _to_disk(target.parent)
         return True
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Store.replace`."""
         temporary, target = self._temporary(path, data)
         temporary.replace(target)
+        _to_disk(target.parent)
 
     def upload(self, local: Path, path: str) -> None:
         """See `Store.upload`."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(local, target)
+        # The manifest that follows says that the bytes are here: after a power cut, too.
+        _to_disk(target)
+        _to_disk(target.parent)
 
     def fetch(self, path: str) -> Path:
         """See `Store.fetch`: the file itself."""
@@ -135,6 +142,15 @@ class LocalStore:
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
         (self.folder / path).unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write a file's bytes, or the names in a folder, to the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class S3Store:

@@ -84,16 +84,15 @@ def base_checkpoint(ctx: Context) -> Manifest:
         packed = pack(
             texts.to_list(), np.ones(drawn.height), folder, settings.sequence_length, seed,
         )  # fmt: skip
-        scratch = lake.scratch(recipe)
-        start = init_model(settings, folder, scratch / "random", seed)
+        start = init_model(settings, folder, draft.scratch / "random", seed)
         facts = replace(facts, data={"documents": packed.n_documents, "tokens": packed.n_tokens})
-        result = run_fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
-                         model_card(facts))  # fmt: skip
+        result = run_fit(start, packed, settings.for_base(), draft.folder, seed, draft.scratch / "fit",
+                         ctx.progress, model_card(facts))  # fmt: skip
         draft.frame(drawn, "draw")
         draft.frame(_losses(result), "losses")
         draft.summary.update(**_figures(result), documents=drawn.height)
 
-    return lake.build(recipe, make, founded=True)
+    return lake.build(recipe, make, founded=True, resumes=True)
 
 
 def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) -> Manifest:
@@ -144,7 +143,7 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
             start="the uncurated base, anew" if anew else "the checkpoint in force before it",
             known={} if anew else asdict(parent.performance),
         )
-        scratch = lake.scratch(recipe) / "fit"
+        scratch = draft.scratch / "fit"
         result = run_fit(folder, packed, settings, draft.folder, seed, scratch, ctx.progress, model_card(card))
         draft.frame(_losses(result), "losses")
         draft.summary.update(
@@ -156,4 +155,4 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
             documents=drawn.height,
         )
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, resumes=True)
