@@ -7,7 +7,6 @@ read call the functions that the assets call.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
-from curation_pipeline.errors import CurationError
+from curation_pipeline.errors import CurationError, disk_problem
 
 if TYPE_CHECKING:
     from curation_pipeline.stages.context import Context
@@ -51,6 +50,7 @@ StateOption = Annotated[
 def _environment(profile: str | None, state: Path | None) -> Path:
     """Point every part of the project, and Dagster, at one profile and one state folder."""
     from curation_pipeline.config import active_profile, profile_path, state_folder
+    from curation_pipeline.lake.store import LocalStore
 
     if profile is not None:
         os.environ["CURATION_PROFILE"] = profile
@@ -62,11 +62,10 @@ def _environment(profile: str | None, state: Path | None) -> Path:
     folder = state_folder()
     os.environ["CURATION_STATE"] = str(folder)
     home = folder / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     shipped = PROJECT_ROOT / "dagster.yaml"
     if not (home / "dagster.yaml").is_file():
-        shutil.copyfile(shipped, home / "dagster.yaml")
+        LocalStore(home).put_if_absent("dagster.yaml", shipped.read_bytes())  # whole or not at all
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return folder
@@ -363,8 +362,12 @@ def main() -> None:
     """The entry point: an error made on purpose is one clear message and exit code 1, not a traceback."""
     try:
         app()
-    except CurationError as error:
-        Console(stderr=True).print(
-            f"[bold red]{type(error).__name__}[/bold red]: {error}", soft_wrap=True, highlight=False
-        )
+    except (CurationError, OSError) as error:
+        from curation_pipeline.config import state_folder
+
+        message = str(error) if isinstance(error, CurationError) else disk_problem(error, state_folder())
+        if message is None:
+            raise
+        kind = type(error).__name__
+        Console(stderr=True).print(f"[bold red]{kind}[/bold red]: {message}", soft_wrap=True, highlight=False)
         raise SystemExit(1) from None
