@@ -28,6 +28,7 @@ import dagster as dg
 from assets.automation import iteration_job
 from assets.definitions import defs
 from assets.partitions import cell_partitions, corpus_partitions, window_of
+from assets.tracked import attempt, catch_up
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
@@ -45,6 +46,7 @@ from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
+from resources.tracking import TrackingResource
 
 FIRST = ("labels", "benchmarks", "detectors", "tombstones")
 FITTED = ("cascade", "sentence_embedding", "register_model", "tokenizer")
@@ -109,6 +111,7 @@ class Runner:
         if late:  # they learn from what the loop measured
             with self.job("baseline arms"):
                 self.cells(late)
+        attempt("all of the loop", self.catch_up)
         with self.job("serving database and report"):
             self.serve()
 
@@ -206,6 +209,11 @@ class Runner:
                 continue
             self.instance.add_dynamic_partitions(str(cell_partitions.name), [key])
             self.materialise(("experiment_cell",), key, span)
+
+    def catch_up(self) -> None:
+        """Log to MLflow what earlier runs could not."""
+        if logged := catch_up(self.ctx, TrackingResource(folder=str(state_folder()))):
+            print(json.dumps({"note": f"MLflow now has {', '.join(logged)}"}), flush=True)
 
     def serve(self) -> None:
         """Rebuild the serving database and the report, where something was committed since."""
