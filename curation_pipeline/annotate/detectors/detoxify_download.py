@@ -56,7 +56,8 @@ def fetch_published(variant: str, cache: Path) -> tuple[Path, Path]:
                 AutoConfig.from_pretrained(arch["model_type"], num_labels=arch["num_classes"]).save_pretrained(name)
                 AutoTokenizer.from_pretrained(arch["model_type"]).save_pretrained(name)
                 base.mkdir(exist_ok=True)
-                for file in Path(name).iterdir():
+                # What says that the folder is whole comes last.
+                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == "config.json"):
                     os.replace(file, base / file.name)
     except Exception as error:
         # torch, pickle, urllib and the hub's client each raise their own kinds; the remedy is one.
