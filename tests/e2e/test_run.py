@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 
 import dagster as dg
 import duckdb
@@ -85,11 +84,16 @@ def test_unknown_names_are_one_clear_message(finished: Project) -> None:
     assert "Traceback" not in done.stderr
 
 
+def dagster_runs(project: Project) -> set[str]:
+    with dg.DagsterInstance.from_config(str(project.state / "dagster")) as instance:
+        return {run.run_id for run in instance.get_runs()}
+
+
 def test_a_second_run_finds_finished_work(finished: Project) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
-    started = time.monotonic()
+    runs = dagster_runs(finished)
     finished.curate("run")
-    assert time.monotonic() - started < 60
+    assert dagster_runs(finished) == runs
     assert before == {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
 
 
@@ -155,7 +159,7 @@ with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
 def test_commits_whose_event_was_lost_are_reported_once(finished: Project) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RECONCILE],
-        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, timeout=120, check=False,
+        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lost, none = done.stdout.strip().splitlines()[-2:]
