@@ -29,6 +29,7 @@ from assets.automation import iteration_job
 from assets.definitions import defs
 from assets.partitions import cell_partitions, corpus_partitions, window_of
 from assets.tracked import attempt, catch_up
+from curation_pipeline.cli_run import DRAIN_SECONDS
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
@@ -258,7 +259,7 @@ def beside(keys: Sequence[str]) -> Iterator[None]:
         process.wait()
         raise
     code = process.wait()
-    relaying.join()
+    relaying.join(DRAIN_SECONDS)
     if code:
         raise RunFailedError(f"baseline arms: {said[-1] if said else how_it_ended(code)}")
 

@@ -291,17 +291,21 @@ def gc(
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
-    """List, and with --remove delete, files that no manifest reaches: what crashed writers left."""
+    """List, and with --remove delete, what crashed writers left: files that no manifest reaches, abandoned drafts.
+
+    The state of work that was interrupted is among it where nothing has taken it up in that time.
+    """
     ctx = _context(profile, state)
     from curation_pipeline.lake.garbage import collect, find_garbage
 
     garbage = find_garbage(ctx.lake, older_than_hours * 3600)
-    for path in garbage.paths:
+    found = (*garbage.paths, *garbage.folders)
+    for path in found:
         console.print(path, highlight=False)
     if remove:
-        console.print(f"{collect(ctx.lake, garbage)} files removed")
+        console.print(f"{collect(ctx.lake, garbage)} files and folders removed")
     else:
-        console.print(f"{len(garbage.paths)} files would go; add --remove")
+        console.print(f"{len(found)} files and folders would go; add --remove")
 
 
 @app.command()

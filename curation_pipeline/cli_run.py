@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ PROJECT_ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60.0
 """How long what a killed run had started may take to end."""
 
+DRAIN_SECONDS = 10.0
+"""How long to read on after the runner has ended: what it had started may hold its output open for ever."""
 LITTLE_BYTES = 2**20
 """With less room than this a disk counts as full."""
 
@@ -81,7 +84,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
             try:
                 message = _follow(console, process, output)
             finally:
-                if process.poll() is None and sys.exc_info()[0] is not None:
+                if process.poll() is None:
                     process.terminate()
                 code = process.wait()
     if code:
@@ -92,24 +95,32 @@ def _follow(console: Console, process: subprocess.Popen[str], log: IO[bytes]) ->
     """Draw what the runner tells until it ends; the error that it told, or nothing."""
     columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
                TextColumn("{task.description}"))  # fmt: skip
-    message = ""
-    assert process.stdout is not None
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    errors: list[str] = []
+    progress = Progress(*columns, console=console, refresh_per_second=4)
+
+    def read() -> None:
         tasks: dict[str, TaskID] = {}
+        assert process.stdout is not None
         for line in process.stdout:
             said = _told(line)
             if said is None:
                 with suppress(OSError):  # a full disk: what is told matters more
                     log.write(line.encode())
             elif "error" in said:
-                message = said["error"]
+                errors.append(said["error"])
             elif "note" in said:
                 progress.console.print(said["note"], markup=False, highlight=False, soft_wrap=True)
             else:
                 if said["job"] not in tasks:
                     tasks[said["job"]] = progress.add_task("starting", total=1.0, job=said["job"])
                 progress.update(tasks[said["job"]], completed=said["fraction"], description=said["step"])
-    return message
+
+    with progress:
+        reading = threading.Thread(target=read, daemon=True)
+        reading.start()
+        process.wait()
+        reading.join(DRAIN_SECONDS)
+    return errors[-1] if errors else ""
 
 
 def _told(line: str) -> dict[str, Any] | None:

@@ -80,6 +80,7 @@ def alive(pid: int) -> bool:
         ("syntax error", "SyntaxError: invalid syntax"),
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9, SIGKILL (where nobody sent it, the machine ran out"),
         ("import os; os.kill(os.getpid(), 11)", "ended by signal 11, SIGSEGV"),
+        ("import os; os.fork() and os._exit(5); import time; time.sleep(20)", "the process ended with code 5"),
         ("import sys; sys.exit(3)", "the process ended with code 3"),
         ("""print('{"error": "DataError: [b]x[/b] is wrong"}'); raise SystemExit(1)""", "DataError: [b]x[/b] is wrong"),
         ("print('3'); print('[]'); print('{\"job\": 1}'); 1/0", "ZeroDivisionError: division by zero"),
