@@ -10,6 +10,7 @@ import dagster as dg
 from assets.corpus import documents
 from assets.loop import committed_state, iteration_state
 from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, ordinal_of, window_of
+from assets.tracked import attempt, catch_up
 from curation_pipeline.config import active_profile, load_profile
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.lake.manifest import canonical_json, sha256_text
@@ -18,6 +19,7 @@ from curation_pipeline.stages.corpus import ingest_parameters
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.state import MAIN, committed, history
 from resources.project import ProjectResource
+from resources.tracking import TrackingResource
 
 iteration_job = dg.define_asset_job(
     "iteration",
@@ -124,6 +126,21 @@ corpus_wide_job = dg.define_asset_job(
 
 
 @dg.sensor(
+    name="reconcile_tracking",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Logs to MLflow what could not be logged when it was made.",
+)
+def reconcile_tracking(
+    context: dg.SensorEvaluationContext, project: ProjectResource, tracking: TrackingResource
+) -> dg.SkipReason:
+    """Compare the lake with MLflow."""
+    logged: list[str] = []
+    failed = attempt("all of the loop", lambda: logged.extend(catch_up(project.context(), tracking)))
+    return dg.SkipReason(f"logged {', '.join(logged)}" if logged else failed)
+
+
+@dg.sensor(
     name="discover_corpus",
     jobs=[partition_job, corpus_wide_job],
     minimum_interval_seconds=120,
@@ -182,4 +199,4 @@ experiment_job = dg.define_asset_job(
 )
 
 JOBS = [partition_job, corpus_wide_job, reference_job, iteration_job, experiment_job, serving_job]
-SENSORS = [next_iteration, reconcile_commits, discover_corpus, follow_corpus]
+SENSORS = [next_iteration, reconcile_commits, reconcile_tracking, discover_corpus, follow_corpus]

@@ -19,7 +19,7 @@ from assets.links import corpus_links, documents_of, input_links, used_partition
 from assets.metadata import OWNERS, asset_link, data_version, describe, markdown_table, plot, result
 from assets.partitions import iteration_partitions, ordinal_of, window_of
 from assets.references import cold_start, initial_reward, loss_plot, metrics_table
-from assets.tracked import track_checkpoint, track_policy
+from assets.tracked import attempt, track_checkpoint, track_policy
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.escaping import link
 from curation_pipeline.lake.manifest import Manifest
@@ -175,11 +175,11 @@ def selection_policy(
     if section is None:
         return result(manifest)
     pictures = policy_plots.policy_pictures(section)
-    run_id = track_policy(context, ctx, tracking, manifest, section, pictures)
+    logged = attempt(manifest.id, lambda: track_policy(ctx, tracking, manifest, section, pictures, context.run_id))
     extra = {
         "against_the_closed_form": dg.MetadataValue.md(section.summary["against_the_closed_form"]),
         "inputs": input_links(ctx.lake, manifest),
-        "mlflow_run": dg.MetadataValue.text(run_id),
+        "mlflow_run": dg.MetadataValue.text(logged),
         **{name: policy_plots.inline(png) for name, png in pictures.items()},
         "card": dg.MetadataValue.md(section.card),
     }
@@ -309,8 +309,9 @@ def evaluation(
             metadata={f"change_by_{name}": round(value, 4) for name, value in moved.items()},
         ),
     ]
-    track_checkpoint(context, ctx, tracking, ordinal, manifest)
-    return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)}, checks)
+    logged = attempt(manifest.id, lambda: track_checkpoint(ctx, tracking, manifest, context.run_id))
+    extra = {"metrics": metrics_table(ctx.lake, manifest), "mlflow": dg.MetadataValue.text(logged)}
+    return result(manifest, extra, checks)
 
 
 @_loop_asset(

@@ -2,7 +2,7 @@
 
 `python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
 output: ``{"job": ..., "step": ..., "fraction": ...}`` as work goes on, ``{"note": ...}`` for what a user should know,
-``{"error": ...}`` before it ends with exit code 1.
+``{"error": ...}`` before it ends with exit code 1. Standard error is its log, and holds every failure whole.
 
 One process does corpus, loop and serving, because each start would import Dagster and torch anew; the baseline arms run
 in a second one beside the loop, which shares nothing with them but the base.
@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -27,6 +29,8 @@ import dagster as dg
 from assets.automation import iteration_job
 from assets.definitions import defs
 from assets.partitions import cell_partitions, follow_declared, window_of
+from assets.tracked import attempt, catch_up
+from curation_pipeline.cli_run import DRAIN_SECONDS
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
@@ -34,6 +38,7 @@ from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
+from curation_pipeline.processes import end_with_parent, how_it_ended
 from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
@@ -41,8 +46,10 @@ from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.corpus_status import corpus_notes
 from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors
+from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from resources.project import REPORTER
+from resources.tracking import TrackingResource
 
 FIRST = ("labels", "benchmarks", "detectors", "tombstones")
 FITTED = ("cascade", "sentence_embedding", "register_model", "tokenizer")
@@ -54,6 +61,10 @@ ITERATION_STEPS = (
     "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
     "harness", "reward_model", "iteration_commit",
 )  # fmt: skip
+
+
+RUNNER_TAG = "curation/runner"
+"""On the runs that a runner executes itself: only one works on a state folder at a time."""
 
 
 class RunFailedError(CurationError):
@@ -111,6 +122,7 @@ class Runner:
         if late:  # they learn from what the loop measured
             with self.job("baseline arms"):
                 self.cells(late)
+        attempt("all of the loop", self.catch_up)
         with self.job("serving database and report"):
             self.serve()
 
@@ -137,12 +149,15 @@ class Runner:
                 partition_key=partition,
                 asset_selection=None if job else [dg.AssetKey(asset) for asset in assets],
                 raise_on_error=False,
+                tags={RUNNER_TAG: "command line"},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
         finally:
             REPORTER.reset(token)
         if not done.success:
-            raise RunFailedError(_failure(done))
+            message, whole = _failure(done)
+            _log(whole)
+            raise RunFailedError(message)
         self.tell(name, end)
 
     def prepare(self) -> None:
@@ -209,6 +224,11 @@ class Runner:
             self.instance.add_dynamic_partitions(str(cell_partitions.name), [key])
             self.materialise(("experiment_cell",), key, span)
 
+    def catch_up(self) -> None:
+        """Log to MLflow what earlier runs could not."""
+        if logged := catch_up(self.ctx, TrackingResource(folder=str(state_folder()))):
+            print(json.dumps({"note": f"MLflow now has {', '.join(logged)}"}), flush=True)
+
     def serve(self) -> None:
         """Rebuild the serving database and the report, where something was committed, retired or declared since."""
         states = sorted(m.id for m in self.ctx.lake.manifests() if m.table in ("state", "cells"))
@@ -241,8 +261,8 @@ def beside(keys: Sequence[str]) -> Iterator[None]:
     if not keys:
         yield
         return
-    command = [sys.executable, "-m", "assets.runner", "cells", *keys]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "assets.runner", "--end-with-parent", "cells", *keys]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     said: list[str] = []
 
     def relay() -> None:
@@ -262,21 +282,46 @@ def beside(keys: Sequence[str]) -> Iterator[None]:
         process.wait()
         raise
     code = process.wait()
-    relaying.join()
+    relaying.join(DRAIN_SECONDS)
     if code:
-        raise RunFailedError(f"baseline arms: {said[-1] if said else f'the process ended with code {code}'}")
+        raise RunFailedError(f"baseline arms: {said[-1] if said else how_it_ended(code)}")
 
 
-def _failure(done: dg.ExecuteInProcessResult) -> str:
-    """The message of the step that failed, with its cause."""
+def _failure(done: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """The message of the step that failed, with its cause; and all that is known of it, for the log."""
     for event in done.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
+            whole = "" if error is None else error.to_string()
             while error is not None and error.cause is not None:
                 error = error.cause
             message = error.message.strip() if error is not None else "no message"
-            return f"step {event.step_key} of run {done.run_id} failed: {message}"
-    return f"run {done.run_id} failed: its page in the web UI says why"
+            return f"step {event.step_key} of run {done.run_id} failed: {message}", whole
+    return f"run {done.run_id} failed: its page in the web UI says why", ""
+
+
+def _log(text: str) -> None:
+    """Write to the log; where the disk is full, what is told to the parent matters more."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+class Notes(logging.Handler):
+    """Tells what our own code warns of, and logs it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        _log(self.format(record))
+        print(json.dumps({"note": record.getMessage()}), flush=True)
+
+
+def end_interrupted_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of a runner that was killed as failed: the schedule would otherwise wait for them for ever."""
+    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(dg.RunsFilter(tags={RUNNER_TAG: "command line"}, statuses=going)):
+        instance.report_run_failed(
+            run, "The process that executed this run was ended; the next run goes on from there."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -285,24 +330,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=("run", "cells"))
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--only-prepare", action="store_true")
+    parser.add_argument("--end-with-parent", action="store_true")
     parser.add_argument("keys", nargs="*")
     options = parser.parse_intermixed_args(arguments)
     # Ended by its parent, it must end its own child: an exception unwinds the stack, the default action does not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.end_with_parent:
+        end_with_parent()
+    for name in ("assets", "resources", "curation_pipeline"):
+        logging.getLogger(name).addHandler(Notes(logging.WARNING))
     try:
         ctx = open_context(active_profile())
+        check_foundation(ctx)
         check_detectors(ctx)
         check_arms(ctx, ctx.profile.experiment.arms)
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)
             if options.what == "run":
                 iterations = options.iterations or ctx.profile.loop.max_iterations
+                window_of(iterations)
+                end_interrupted_runs(instance)
                 runner.run(iterations, options.keys, options.only_prepare)
             else:
                 with runner.job("baseline arms"):
                     runner.cells(options.keys)
-    except CurationError as error:
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+    except Exception as error:
+        _log(traceback.format_exc())
+        message = str(error) if isinstance(error, CurationError) else str(error).partition("\n")[0]
+        print(json.dumps({"error": f"{type(error).__name__}: {message}"}), flush=True)
         return 1
     return 0
 

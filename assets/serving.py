@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,20 @@ def dbt_manifest() -> Path:
     Raises:
         RuntimeError: dbt cannot parse the project; its own message is in the error.
     """
-    environment = WAREHOUSE.dbt_environment()
-    manifest = Path(environment["DBT_TARGET_PATH"]) / "manifest.json"
+    # A file of its own and whole at every moment: dbt writes to the one of its target while others read.
+    manifest = WAREHOUSE.folder / "dbt" / "parsed" / "manifest.json"
     sources = [path for path in DBT_FOLDER.rglob("*") if path.suffix in {".sql", ".yml"}]
     if not manifest.is_file() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        command = [DBT, "parse", "--project-dir", str(DBT_FOLDER), "--quiet"]
-        done = subprocess.run(
-            [*command, "--profiles-dir", str(DBT_FOLDER)],
-            env={**os.environ, **environment}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"dbt cannot parse {DBT_FOLDER}:\n{done.stdout}{done.stderr}")
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=manifest.parent) as target:
+            command = [DBT, "parse", "--project-dir", str(DBT_FOLDER), "--profiles-dir", str(DBT_FOLDER), "--quiet"]
+            done = subprocess.run(
+                command, env={**os.environ, **WAREHOUSE.dbt_environment(), "DBT_TARGET_PATH": target},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"dbt cannot parse {DBT_FOLDER}:\n{done.stdout}{done.stderr}")
+            os.replace(Path(target) / "manifest.json", manifest)
     return manifest
 
 

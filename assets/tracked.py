@@ -1,24 +1,37 @@
-"""What assets of the loop log to MLflow, from the lake's records."""
+"""What assets of the loop log to MLflow, from the lake's records: at once, or later where that failed.
+
+The lake is the truth and MLflow a view of it, so a tracker that fails stops nothing.
+"""
 
 from __future__ import annotations
 
-import dagster as dg
+import hashlib
+import logging
+from collections.abc import Callable
 
+from assets import policy_plots
+from assets.partitions import window_of
+from curation_pipeline.config import state_folder
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.lineage import checkpoint_lineage
-from curation_pipeline.stages.policy_report import PolicySection
+from curation_pipeline.stages.policy_report import PolicySection, policy_section
+from curation_pipeline.stages.state import MAIN
 from resources.tracking import TrackingResource
 
+logger = logging.getLogger(__name__)
+MARKER = "tracked"
+"""File of the state folder that says which artefacts MLflow is known to have."""
 
-def track_checkpoint(
-    context: dg.AssetExecutionContext, ctx: Context, tracking: TrackingResource, ordinal: int, metrics: Manifest
-) -> None:
+
+def track_checkpoint(ctx: Context, tracking: TrackingResource, metrics: Manifest, run_id: str = "") -> None:
     """Log the checkpoint as a model of MLflow, with the raw partitions that it was trained on and its metrics."""
-    model = next(ctx.lake.get(identity) for identity in metrics.inputs if identity.startswith("checkpoints-"))
+    model = _evaluated(ctx, metrics)
+    ordinal = int(metrics.partition["iteration"])
     tracking.log_checkpoint(
-        partition=context.partition_key,
-        dagster_run_id=context.run_id,
+        partition=window_of(ordinal),
+        dagster_run_id=run_id,
         checkpoint=model,
         metrics=ctx.lake.frame(metrics),
         ordinal=ordinal,
@@ -28,17 +41,17 @@ def track_checkpoint(
 
 
 def track_policy(
-    context: dg.AssetExecutionContext,
     ctx: Context,
     tracking: TrackingResource,
     policy: Manifest,
     section: PolicySection,
     pictures: dict[str, bytes],
+    run_id: str = "",
 ) -> str:
     """Log the policy's training, control, pictures and card; the id of the MLflow run."""
     return tracking.log_policy(
-        partition=context.partition_key,
-        dagster_run_id=context.run_id,
+        partition=window_of(int(policy.partition["iteration"])),
+        dagster_run_id=run_id,
         policy=policy,
         objective=ctx.lake.json(policy, "policy")["objective"],
         curve=section.curve,
@@ -46,6 +59,47 @@ def track_policy(
         files={**{f"{name}.png": png for name, png in pictures.items()}, "card.md": section.card.encode()},
         attempt=_attempt(ctx, policy),
     )
+
+
+def attempt(what: str, log: Callable[[], object]) -> str:
+    """Log to MLflow; what came of it, in words."""
+    try:
+        return str(log() or "logged")
+    except Exception as error:  # whatever a database, a disk, a network or a library of the tracker's comes up with
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        logger.warning("MLflow does not have %s yet (%s); a later run logs it", what, reason)
+        return f"to be logged later: {reason}"
+
+
+def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
+    """Log policies and checkpoints of the loop that MLflow lacks; their ids."""
+    policies, metrics = (ctx.lake.heads(table, {"chain": MAIN}) for table in ("policies", "metrics"))
+    database = state_folder() / "mlflow.db"
+
+    def fingerprint() -> bytes:
+        ids = [manifest.id for manifest in (*policies, *metrics)]
+        return hashlib.sha256(repr((ids, database.exists() and database.stat().st_ino)).encode()).hexdigest().encode()
+
+    logged: list[str] = []
+    store = LocalStore(state_folder())
+    if store.read(MARKER) == fingerprint():
+        return logged
+    known = tracking.tracker.finished() if policies or metrics else set()
+    for manifest in policies:
+        section = None if manifest.id in known else policy_section(ctx.lake, manifest)
+        if section is not None:
+            track_policy(ctx, tracking, manifest, section, policy_plots.policy_pictures(section))
+            logged.append(manifest.id)
+    for manifest in metrics:
+        if (model := _evaluated(ctx, manifest)).id not in known:
+            track_checkpoint(ctx, tracking, manifest)
+            logged.append(model.id)
+    store.replace(MARKER, fingerprint())
+    return logged
+
+
+def _evaluated(ctx: Context, metrics: Manifest) -> Manifest:
+    return next(ctx.lake.get(identity) for identity in metrics.inputs if identity.startswith("checkpoints-"))
 
 
 def _attempt(ctx: Context, manifest: Manifest) -> int:

@@ -39,7 +39,7 @@ from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.lake.lake import Draft
 source, out = FolderSource(name="bench", path=sys.argv[1]), Path(sys.argv[2])
-draft = Draft(out)
+draft = Draft(out, out)
 exclude = frozenset(f"a benchmark item number {i} that no document begins with".replace(" ", "") for i in range(20_000))
 with draft.writer(DOCUMENTS_SCHEMA) as documents, draft.writer(QUARANTINE_SCHEMA, "quarantine") as quarantine:
     counts = ingest_into(source, "all", out, exclude, documents, quarantine)

@@ -106,7 +106,7 @@ def decide(policy: Path, path: Path, workers: int) -> dict[str, float]:
         rule = policy_rule(load_policy(policy))
         decided = decide_pool(shards_of([path]), rule, objective(budget), 1, Path(folder), workers)
         decided_at = time.perf_counter()
-        draft = Draft(Path(folder))
+        draft = Draft(Path(folder), Path(folder))
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
             tables.extend(decided.parts(COLUMNS))

@@ -39,7 +39,7 @@ def make_pool(path: Path, rows: int, seed: int = 0) -> list[str]:
         "alt_profanity": pl.Float32(), "p_harm": pl.Float32(), "alignment": pl.Float32(), "quality": pl.Float32(),
         "n_drawn": pl.Int32(),
     }  # fmt: skip
-    draft = Draft(path.parent)
+    draft = Draft(path.parent, path.parent)
     with draft.writer(schema, path.stem) as write:
         for start in range(0, rows, ROW_GROUP):
             part = high[start : start + ROW_GROUP]

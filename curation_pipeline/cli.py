@@ -7,7 +7,6 @@ read call the functions that the assets call.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
 from curation_pipeline.cli_screen import screen
-from curation_pipeline.errors import CurationError
+from curation_pipeline.errors import CurationError, disk_problem
 from curation_pipeline.escaping import visible
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ StateOption = Annotated[
 def _environment(profile: str | None, state: Path | None) -> Path:
     """Point every part of the project, and Dagster, at one profile and one state folder."""
     from curation_pipeline.config import active_profile, profile_path, state_folder
+    from curation_pipeline.lake.store import LocalStore
 
     if profile is not None:
         os.environ["CURATION_PROFILE"] = profile
@@ -64,11 +64,10 @@ def _environment(profile: str | None, state: Path | None) -> Path:
     folder = state_folder()
     os.environ["CURATION_STATE"] = str(folder)
     home = folder / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     shipped = PROJECT_ROOT / "dagster.yaml"
     if not (home / "dagster.yaml").is_file():
-        shutil.copyfile(shipped, home / "dagster.yaml")
+        LocalStore(home).put_if_absent("dagster.yaml", shipped.read_bytes())  # whole or not at all
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return folder
@@ -301,17 +300,21 @@ def gc(
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
-    """List, and with --remove delete, files that no manifest reaches: what crashed writers left."""
+    """List, and with --remove delete, what crashed writers left: files that no manifest reaches, abandoned drafts.
+
+    The state of work that was interrupted is among it where nothing has taken it up in that time.
+    """
     ctx = _context(profile, state)
     from curation_pipeline.lake.garbage import collect, find_garbage
 
     garbage = find_garbage(ctx.lake, older_than_hours * 3600)
-    for path in garbage.paths:
+    found = (*garbage.paths, *garbage.folders)
+    for path in found:
         console.print(path)
     if remove:
-        console.print(f"{collect(ctx.lake, garbage)} files removed")
+        console.print(f"{collect(ctx.lake, garbage)} files and folders removed")
     else:
-        console.print(f"{len(garbage.paths)} files would go; add --remove")
+        console.print(f"{len(found)} files and folders would go; add --remove")
 
 
 @app.command()
@@ -367,7 +370,12 @@ def main() -> None:
     """The entry point: an error made on purpose is one clear message and exit code 1, not a traceback."""
     try:
         app()
-    except CurationError as error:
-        named = Text.assemble((type(error).__name__, "bold red"), ": ", visible(str(error), lines=True))
+    except (CurationError, OSError) as error:
+        from curation_pipeline.config import state_folder
+
+        message = str(error) if isinstance(error, CurationError) else disk_problem(error, state_folder())
+        if message is None:
+            raise
+        named = Text.assemble((type(error).__name__, "bold red"), ": ", visible(message, lines=True))
         screen(stderr=True).print(named, soft_wrap=True)
         raise SystemExit(1) from None

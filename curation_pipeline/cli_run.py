@@ -4,53 +4,150 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from rich.console import Console
 
-from curation_pipeline.cli_screen import progress_of
+from curation_pipeline.cli_screen import Tell, progress_of
 from curation_pipeline.errors import CurationError
+from curation_pipeline.lake.lock import Holder, lock
+from curation_pipeline.processes import how_it_ended
 
 PROJECT_ROOT = Path(__file__).parents[1]
 """The checkout's folder."""
+PATIENCE_SECONDS = 60.0
+"""How long what a killed run had started may take to end."""
+
+DRAIN_SECONDS = 10.0
+"""How long to read on after the runner has ended: what it had started may hold its output open for ever."""
+LITTLE_BYTES = 2**20
+"""With less room than this a disk counts as full."""
+
+TAIL_BYTES = 65_536
+"""How much of a log's end is looked at."""
+
+
+class StateInUseError(CurationError):
+    """Another process runs on the same state folder."""
+
+
+@contextmanager
+def alone(state: Path, what: str) -> Iterator[int]:
+    """Be the only `curate` process that runs jobs on a state folder.
+
+    Yields:
+        A file descriptor; processes that inherit it keep others out too.
+
+    Raises:
+        StateInUseError: another process does; it is named.
+    """
+
+    def refuse(holder: Holder, waited: float) -> None:
+        if waited < PATIENCE_SECONDS and holder.gone:
+            return  # it has been killed, and what it started is about to end; or it has not written its name yet
+        raise StateInUseError(
+            f"{state} is in use by {holder}: wait until it has ended, or end it; or give another folder (--state)"
+        )
+
+    with lock(state / "run.lock", f"`curate {what}`", refuse) as descriptor:
+        yield descriptor
 
 
 def run_dagster(console: Console, arguments: list[str]) -> None:
     """Run `assets.runner` in a process of its own and show how far each of its jobs is.
 
-    It is started by module name: this package is below the assets and does not import them.
+    It is started by module name: this package is below the assets and does not import them. It ends when this process
+    does, also where this one is killed.
 
     Raises:
+        StateInUseError: another process runs on the same state.
         CurationError: it failed; its message, and the file with its whole output.
     """
-    log = Path(os.environ["CURATION_STATE"]) / "logs" / f"{arguments[0]}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"}
-    message = ""
-    with progress_of(console) as tell, log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "assets.runner", *arguments],
-            stdout=subprocess.PIPE, stderr=errors, text=True, cwd=PROJECT_ROOT, env=environment,
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                try:
-                    said = json.loads(line)
-                except ValueError:  # a library that prints
-                    continue
-                if "error" in said:
-                    message = said["error"]
-                    continue
-                if "note" in said:
-                    console.print(said["note"], soft_wrap=True)
-                    continue
-                tell(said["job"], said["step"], said["fraction"])
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.terminate()
-            code = process.wait()
+    state = Path(os.environ["CURATION_STATE"])
+    log = state / "logs" / f"{arguments[0]}.log"
+    with alone(state, arguments[0]) as descriptor:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"}
+        with log.open("wb", buffering=0) as output:  # what a full disk does not take must not come up again
+            process = subprocess.Popen(
+                [sys.executable, "-m", "assets.runner", "--end-with-parent", *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True, encoding="utf-8",
+                errors="replace", cwd=PROJECT_ROOT, env=environment, pass_fds=(descriptor,),
+            )  # fmt: skip
+            try:
+                message = _follow(console, process, output)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                code = process.wait()
     if code:
-        raise CurationError(f"{message or f'the process ended with code {code}'}. See {log}")
+        raise CurationError(_failure(message, how_it_ended(code), log) + _storage(state))
+
+
+def _follow(console: Console, process: subprocess.Popen[str], log: IO[bytes]) -> str:
+    """Draw what the runner tells until it ends; the error that it told, or nothing."""
+    errors: list[str] = []
+
+    def read(tell: Tell) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said = _told(line)
+            if said is None:
+                with suppress(OSError):  # a full disk: what is told matters more
+                    log.write(line.encode())
+            elif "error" in said:
+                errors.append(said["error"])
+            elif "note" in said:
+                console.print(said["note"], soft_wrap=True)
+            else:
+                tell(said["job"], said["step"], said["fraction"])
+
+    with progress_of(console) as tell:
+        reading = threading.Thread(target=read, args=(tell,), daemon=True)
+        reading.start()
+        process.wait()
+        reading.join(DRAIN_SECONDS)
+    return errors[-1] if errors else ""
+
+
+def _told(line: str) -> dict[str, Any] | None:
+    """What the runner tells with a line; None for a library that prints."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    known = isinstance(said, dict) and (said.keys() & {"error", "note"} or said.keys() >= {"job", "step", "fraction"})
+    return said if known else None
+
+
+def _failure(message: str, ended: str, log: Path) -> str:
+    """What to tell of a failure; the log says it too, whatever became of the process that should have written it."""
+    try:
+        with log.open("rb+") as stream:
+            stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            written = stream.read(TAIL_BYTES).decode("utf-8", "replace").strip()
+            if not message:  # it ended before it could tell: an import that failed, a signal
+                errors = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", written, re.MULTILINE) or written.splitlines()
+                message = f"{ended}: {errors[-1]}" if errors else ended
+            if message not in written:
+                stream.write(f"{message}\n".encode("utf-8", "replace"))
+    except OSError as error:
+        return f"{message or ended}. Its log {log} could not be written: {error.strerror or error}"
+    return f"{message}. See {log}"
+
+
+def _storage(state: Path) -> str:
+    """What is wrong with the disk of a folder, which shows in as many errors as there are libraries; or nothing."""
+    disk = os.statvfs(state)
+    if disk.f_bavail * disk.f_frsize < LITTLE_BYTES:
+        return f". The disk of {state} is full: make room and run again, finished work is kept"
+    if not os.access(state, os.W_OK):
+        return f". {state} cannot be written: make it writable, or give another folder (--state)"
+    return ""

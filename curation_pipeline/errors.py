@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class CurationError(Exception):
     """Base of all errors raised on purpose by this project."""
@@ -41,3 +43,24 @@ class GateClosedError(CurationError):
 
 class DetectorError(CurationError):
     """A detector could not score a text; no default score is ever put in its place."""
+
+
+DISK = {
+    errno.EACCES: "give it the right to be written, or name another folder",
+    errno.EPERM: "give it the right to be written, or name another folder",
+    errno.EROFS: "make it writable, or name another folder (`--state` for the state)",
+    errno.ENOSPC: "make room and run again, finished work is kept",
+    errno.EDQUOT: "make room and run again, finished work is kept",
+}
+"""What can be wrong with where a file is to be written, and the remedy."""
+
+
+def disk_problem(error: OSError, folder: object) -> str | None:
+    """One clear message for a disk that is full or may not be written; None for any other error.
+
+    Args:
+        error: what the system said.
+        folder: where the work was going on, for an error that names no file.
+    """
+    remedy = DISK.get(error.errno or 0)
+    return None if remedy is None else f"{error.filename or folder}: {error.strerror}; {remedy}"

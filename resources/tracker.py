@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from curation_pipeline.errors import DataError
 from resources.tracked_run import TrackedRun
+from resources.tracking_database import prepare
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -138,6 +139,18 @@ class Tracker:
         found = client.search_runs([self.experiment_id(client)], f"dataset.name = '{name}'")
         return [run.info.run_id for run in found]
 
+    def finished(self) -> set[str]:
+        """Ids of the manifests that a finished run has logged."""
+        client, found, token = self.client(), set(), None
+        while True:
+            page = client.search_runs(
+                [self.experiment_id(client)], "attributes.status = 'FINISHED'", max_results=1_000, page_token=token
+            )
+            found |= {run.data.tags.get("curation.manifest_id", "") for run in page}
+            token = page.token
+            if not token:
+                return found
+
     def client(self) -> MlflowClient:
         """A client of the SQLite file, which is made at first use."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -146,8 +159,11 @@ class Tracker:
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Two processes that both find no tables would both create them.
+        # Two processes that both find no database would both set one up.
         with FileLock(self.folder / "mlflow.lock"):
+            own = self.folder.resolve() / "mlflow.db"
+            if self.uri == f"sqlite:///{own}":
+                prepare(own, (self.folder / "mlflow-artifacts").resolve().as_uri())
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment_id(client)
         return client

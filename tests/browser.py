@@ -51,7 +51,7 @@ def opened(browser: Browser, path: Path, width: int = WIDE, scheme: Any = "light
             "request",
             lambda request: None if request.url.partition("#")[0] == address else wrong.append(request.url[:80]),
         )
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(300_000)
         page.goto(address)
         yield page
         assert wrong == []

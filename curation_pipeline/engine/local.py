@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Protocol, TypeVar
 
+from curation_pipeline.processes import end_with_spawner
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -30,9 +32,10 @@ def here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[
         yield index, function(task)
 
 
-def _one_thread() -> None:
-    """Keep each worker to one thread: two one-thread processes outrun one of two threads on small models."""
+def _begin() -> None:
+    """Keep a worker to one thread (two such processes outrun one of two threads on small models), and to our life."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    end_with_spawner()
 
 
 @contextmanager
@@ -49,7 +52,7 @@ def started(workers: int) -> Iterator[Map]:
         yield here
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
 
         def run(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
             futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +21,11 @@ import polars as pl
 
 from curation_pipeline.errors import IntegrityError, LakeError
 from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.lake.lock import Holder, lock
 from curation_pipeline.lake.manifest import FileEntry, Manifest, Partition, Recipe, canonical_json, partition_path
 from curation_pipeline.lake.store import Store, open_store
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("numpy", "polars", "pyarrow", "scikit-learn", "stable-baselines3", "tokenizers", "torch", "transformers")
 
@@ -49,10 +53,13 @@ class Draft:
 
     Attributes:
         folder: the private folder; every file in it when the work ends belongs to the artefact.
+        scratch: where work that is built with ``resumes`` keeps what it needs to go on after an interruption; no
+            other builder of the same recipe uses it at the same time, and it is removed on commit.
         summary: figures for the manifest.
     """
 
     folder: Path
+    scratch: Path
     summary: dict[str, Any] = field(default_factory=dict)
 
     def frame(self, frame: pl.DataFrame, name: str = "data") -> None:
@@ -146,7 +153,13 @@ class Lake:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def build(
-        self, recipe: Recipe, make: Callable[[Draft], None], *, set_head: bool = True, founded: bool = False
+        self,
+        recipe: Recipe,
+        make: Callable[[Draft], None],
+        *,
+        set_head: bool = True,
+        founded: bool = False,
+        resumes: bool = False,
     ) -> Manifest:
         """Return the artefact of ``recipe``, making it only where it does not exist yet.
 
@@ -154,9 +167,11 @@ class Lake:
             recipe: what identifies the work.
             make: writes the files and the summary into a draft.
             set_head: whether the artefact becomes the current one of its partition.
-            founded: made once and then kept: where the current artefact has the recipe's parameters, seed and code
-                version it is returned though its inputs differ. For what must not move when the corpus grows: a
-                tokenizer, an embedding, the base that every chain starts from.
+            founded: made once and then kept: where an artefact that is or was the current one has the recipe's
+                parameters, seed and code version it is returned though its inputs differ. For what must not move when
+                the corpus grows: a tokenizer, an embedding, the base that every chain starts from.
+            resumes: ``make`` uses the draft's scratch folder. A second builder then waits for the first, and finds
+                its work or goes on with it.
 
         Returns:
             The committed manifest: of this call's files, or of the writer that committed the same recipe first.
@@ -164,30 +179,55 @@ class Lake:
         Raises:
             LakeError: ``make`` wrote no file.
         """
-        current = self.head(recipe.table, recipe.partition) if founded else None
-        if current is not None and _differs_by_inputs_alone(current, recipe):
-            return current
-        manifest = self.find(recipe)
+        manifest = self._founded(recipe) if founded else None
         if manifest is None:
-            manifest = self._make(recipe, make)
+            manifest = self.find(recipe)
+        if manifest is None:
+            scratch = self.work / "scratch" / recipe.manifest_id
+            with self._alone(scratch) if resumes else nullcontext():
+                manifest = self.find(recipe)
+                if manifest is None:
+                    if resumes:
+                        scratch.mkdir(parents=True, exist_ok=True)
+                    manifest = self._make(recipe, make, scratch)
         if set_head:
             self._set_head(manifest)
         return manifest
 
-    def _make(self, recipe: Recipe, make: Callable[[Draft], None]) -> Manifest:
+    def _founded(self, recipe: Recipe) -> Manifest | None:
+        head = self.head_record(recipe.table, recipe.partition)
+        history = () if head is None else map(self.get, reversed(head.history))
+        made = canonical_json((recipe.parameters, recipe.seed, recipe.code_version))
+        return next((m for m in history if canonical_json((m.parameters, m.seed, m.code_version)) == made), None)
+
+    def _make(self, recipe: Recipe, make: Callable[[Draft], None], scratch: Path) -> Manifest:
         started = time.monotonic()
         nonce = uuid.uuid4().hex[:8]
         folder = self.work / "drafts" / f"{recipe.manifest_id}.{nonce}"
-        folder.mkdir(parents=True)
-        draft = Draft(folder)
-        try:
-            make(draft)
-            seconds = time.monotonic() - started
-            manifest = self._commit(recipe, draft, nonce, seconds)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(self.scratch(recipe), ignore_errors=True)
+        with self._alone(folder):  # so that whoever collects garbage sees whether its writer lives
+            try:
+                folder.mkdir()
+                draft = Draft(folder, scratch)
+                make(draft)
+                manifest = self._commit(recipe, draft, nonce, time.monotonic() - started)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         return manifest
+
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Be the only one that uses a folder; whoever comes second waits and says for whom."""
+        told = False
+
+        def tell(holder: Holder, _waited: float) -> None:
+            nonlocal told
+            if not told and holder.pid:
+                told = True
+                logger.warning("%s is being made by %s: waiting for it", folder.name, holder)
+
+        with lock(lock_of(folder), "another process", tell):
+            yield
 
     def _commit(self, recipe: Recipe, draft: Draft, nonce: str, seconds: float) -> Manifest:
         base = f"data/{recipe.table}/{partition_path(recipe.partition)}/{recipe.manifest_id}.{nonce}"
@@ -224,12 +264,6 @@ class Lake:
             self.store.delete(entry.path)
         return self.get(manifest.id)
 
-    def scratch(self, recipe: Recipe) -> Path:
-        """A local folder where the work of ``recipe`` keeps what it needs to resume; removed on commit."""
-        folder = self.work / "scratch" / recipe.manifest_id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     # -- reading -----------------------------------------------------------------------------------------------
 
     def find(self, recipe: Recipe) -> Manifest | None:
@@ -250,16 +284,37 @@ class Lake:
 
     def manifests(self) -> Iterator[Manifest]:
         """Every committed manifest, in order of id."""
-        for path, _ in self.store.list("manifests"):
+        for path in self.records("manifests"):
             yield self.get(path.removeprefix("manifests/").removesuffix(".json"))
 
+    def records(self, prefix: str) -> Iterator[str]:
+        """The paths of manifests or heads, without what a crashed writer left under a temporary name."""
+        return (path for path, _ in self.store.list(prefix) if path.endswith(".json"))
+
     def path(self, manifest: Manifest, name: str) -> Path:
-        """A local path of one file of an artefact."""
-        return self.store.fetch(manifest.file(name).path)
+        """A local path of one file of an artefact.
+
+        Raises:
+            LakeError: there is none.
+            IntegrityError: the file has been cut short, or has grown.
+        """
+        return self._fetch(manifest, manifest.file(name))
+
+    def _fetch(self, manifest: Manifest, entry: FileEntry) -> Path:
+        path = self.store.fetch(entry.path)
+        if (size := path.stat().st_size) != entry.n_bytes:
+            raise IntegrityError(self._damaged(manifest, entry, f"{size} bytes, recorded {entry.n_bytes}"))
+        return path
+
+    def _damaged(self, manifest: Manifest, entry: FileEntry, found: str) -> str:
+        return (
+            f"{self.store.root}/{entry.path}: {found}; "
+            f"restore the file, or delete manifests/{manifest.id}.json and run its stage again"
+        )
 
     def folder(self, manifest: Manifest) -> Path:
         """A local folder with all files of an artefact."""
-        paths = [self.store.fetch(entry.path) for entry in manifest.files]
+        paths = [self._fetch(manifest, entry) for entry in manifest.files]
         depth = manifest.files[0].name.count("/")
         return paths[0].parents[depth]
 
@@ -280,10 +335,7 @@ class Lake:
         for entry in manifest.files:
             found = file_sha256(self.store.fetch(entry.path))
             if found != entry.sha256:
-                raise IntegrityError(
-                    f"{self.store.root}/{entry.path}: sha256 {found}, recorded {entry.sha256}; "
-                    f"restore the file, or delete manifests/{manifest.id}.json and run its stage again"
-                )
+                raise IntegrityError(self._damaged(manifest, entry, f"sha256 {found}, recorded {entry.sha256}"))
 
     # -- heads -------------------------------------------------------------------------------------------------
 
@@ -292,18 +344,37 @@ class Lake:
 
     def _set_head(self, manifest: Manifest) -> None:
         path = self._head_path(manifest.table, manifest.partition)
-        data = self.store.read(path)
-        history = [] if data is None else list(json.loads(data)["history"])
-        if history and history[-1] == manifest.id:
+        head = self._read_head(path)
+        if head is not None and head.current == manifest.id:
             return
-        # An artefact that becomes current again moves to the end: its attempt number is its newest position.
-        history = [*(entry for entry in history if entry != manifest.id), manifest.id]
-        self.store.replace(path, json.dumps({"history": history}).encode())
+        with self._alone(self.work / "heads"):  # what is read here may be another process's newer history
+            head = self._read_head(path)
+            # An artefact that becomes current again moves to the end: its attempt number is its newest position.
+            history = [entry for entry in (head.history if head else ()) if entry != manifest.id]
+            self.store.replace(path, json.dumps({"history": [*history, manifest.id]}).encode())
+
+    def _read_head(self, path: str) -> Head | None:
+        data = self.store.read(path)
+        if data is None:
+            return None
+        try:
+            history = json.loads(data)["history"]
+            if not history or not all(isinstance(entry, str) for entry in history):
+                raise ValueError("it lists no artefact")
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(
+                f"{self.store.root}/{path} is damaged ({error}): restore it from a backup, or delete it, and the next "
+                "`curate run` finds the finished work again and points to it"
+            ) from error
+        return Head(tuple(history))
 
     def head_record(self, table: str, partition: Partition | None = None) -> Head | None:
-        """The pointer of a partition, or None where nothing was ever made there."""
-        data = self.store.read(self._head_path(table, partition or {}))
-        return None if data is None else Head(tuple(json.loads(data)["history"]))
+        """The pointer of a partition, or None where nothing was ever made there.
+
+        Raises:
+            LakeError: it is damaged.
+        """
+        return self._read_head(self._head_path(table, partition or {}))
 
     def head(self, table: str, partition: Partition | None = None) -> Manifest | None:
         """The current artefact of a partition, or None."""
@@ -330,12 +401,8 @@ class Lake:
             partition: leading values that the partitions must have.
         """
         prefix = f"heads/{table}" + (f"/{partition_path(partition)}" if partition else "")
-        found = []
-        for path, _ in self.store.list(prefix):
-            data = self.store.read(path)
-            if data is not None:
-                found.append(self.get(json.loads(data)["history"][-1]))
-        return found
+        found = (self._read_head(path) for path in self.records(prefix))
+        return [self.get(head.current) for head in found if head is not None]
 
     # -- lineage -----------------------------------------------------------------------------------------------
 
@@ -364,6 +431,6 @@ class Lake:
         return [m for m in every if m.id in reached and m.id not in manifest_ids]
 
 
-def _differs_by_inputs_alone(manifest: Manifest, recipe: Recipe) -> bool:
-    made = (manifest.parameters, manifest.seed, manifest.code_version)
-    return canonical_json(made) == canonical_json((recipe.parameters, recipe.seed, recipe.code_version))
+def lock_of(folder: Path) -> Path:
+    """The lock of a folder of work in the making, next to it."""
+    return folder.with_name(f"{folder.name}.lock")

@@ -82,10 +82,12 @@ class LocalStore:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            temporary.write_bytes(data)
+            _to_disk(temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         return temporary, target
 
     def read(self, path: str) -> bytes | None:
@@ -116,6 +118,7 @@ class LocalStore:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(local, target)
+        _to_disk(target)  # the manifest that follows says that the bytes are here: after a power cut, too
 
     def fetch(self, path: str) -> Path:
         """See `Store.fetch`: the file itself."""
@@ -135,6 +138,15 @@ class LocalStore:
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
         (self.folder / path).unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write a file's bytes to the disk before going on; it keeps the order of names by itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class S3Store:

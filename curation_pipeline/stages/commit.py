@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from typing import Any
 
+from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.curriculum import advanced, started
@@ -13,25 +15,40 @@ from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import CODE_VERSION, MAIN, TABLE, Refinement, State, committed, state_partition
 
+logger = logging.getLogger(__name__)
 OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics", "reward_models", "audits")
 
 
 def commit_cold_start(ctx: Context, chain: str) -> Manifest:
     """Commit the uncurated base as iteration 0 of a chain.
 
-    A chain that has gone on from the same base keeps the start that it had: a reward that was fitted anew since reaches
-    it through the refinement and does not rewrite its history.
+    A chain that has gone on keeps the start that it had: a reward that was fitted anew since reaches it through the
+    refinement, and an evaluation by other settings counts from its next iteration on; neither rewrites its history.
+    Only an arm whose base is another starts over, since its whole chain is run again.
 
     Raises:
-        LakeError: the base, its evaluation or the initial reward model has not been made.
+        LakeError: the base, its evaluation or the initial reward model has not been made; or the base is another than
+            the one that the loop's iterations go on from.
     """
     lake = ctx.lake
     base, metrics, reward = (lake.require(table) for table in ("base_checkpoint", "base_metrics", "initial_reward"))
     start = committed(lake, chain, 0)
     if start is not None and committed(lake, chain, 1) is not None:
         manifest, kept = start
-        if (kept.checkpoint_id, kept.metrics_id) == (base.id, metrics.id):
+        if kept.checkpoint_id == base.id:
+            if kept.metrics_id != metrics.id:
+                logger.warning(
+                    "the evaluation's settings, judge or labels changed: iterations of chain %r are measured with "
+                    "them from the next one on, and iteration 0 keeps the evaluation that it had",
+                    chain,
+                )
             return manifest
+        if chain == MAIN:
+            raise LakeError(
+                f"chain {chain!r} has iterations that go on from {kept.checkpoint_id}, and the base is now {base.id}: "
+                "put back the settings that it was made with (`curate status` names it), or start a new chain in a "
+                "state folder of its own (--state); iteration 0 was not changed"
+            )
     reported, drive = performances(lake, metrics)
     state = State(
         chain=chain,

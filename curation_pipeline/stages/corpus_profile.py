@@ -15,6 +15,7 @@ from curation_pipeline.errors import LakeError
 from curation_pipeline.experiment.corpus_page import TABLES, CorpusProfile, histogram_rows, render_corpus
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import RETIRED, declared, standing
 from curation_pipeline.stages.duplicates import duplicates_in_force
@@ -107,9 +108,7 @@ def write_page(ctx: Context, manifest: Manifest, path: Path) -> Path:
         tables={name: lake.frame(manifest, name) for name in TABLES},
         distributions=lake.frame(manifest, "distributions"),
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(render_corpus(profile), encoding="utf-8")
-    temporary.replace(path)
+    LocalStore(path.parent).replace(path.name, render_corpus(profile).encode())
     return path
 
 

@@ -110,8 +110,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
         seed = derive(ctx.profile.seed, "probes", chain, ordinal)
         count = settings.n_probes_first if not parent.probes else settings.n_probes
         mixtures = probe_mixtures(table, count, seed, None, settings, scale.names)
-        scratch = lake.scratch(recipe)
-        done = {mixture.name: scratch / f"{mixture.name}.parquet" for mixture in mixtures}
+        done = {mixture.name: draft.scratch / f"{mixture.name}.parquet" for mixture in mixtures}
         waiting = [mixture for mixture in mixtures if not done[mixture.name].is_file()]
         base_dir = lake.folder(base)
         documents = tokenise(
@@ -152,7 +151,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
             highest_credit={strata[index]: round(float(credit.at()[index]), 3) for index in best},
         )
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, resumes=True)
 
 
 def _save(outcome: ProbeOutcome, path: Path) -> None:

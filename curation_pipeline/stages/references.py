@@ -24,6 +24,7 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.foundation import PARAMETERS, found
 from curation_pipeline.stages.sampling import corpus_documents, sample, sample_texts
 from curation_pipeline.training.tokenizer import train_tokenizer
 
@@ -95,13 +96,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
     """
     documents = corpus_documents(ctx)
     settings = ctx.profile.annotate
-    parameters = {
-        "dimensions": settings.vector_dims,
-        "terms": settings.vector_max_terms,
-        "topics": settings.topics,
-        "sample": settings.vector_sample,
-        "generation": settings.generation,
-    }
+    parameters = PARAMETERS["sentence_embedding"](ctx.profile)
     before = ctx.lake.head("sentence_embedding")
     inputs = [m.id for m in documents] + ([before.id] if before is not None else [])
     recipe = Recipe("sentence_embedding", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
@@ -129,7 +124,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
             topics={str(number): label for number, label in zip(topics.ids, topics.labels, strict=True)},
         )
 
-    return ctx.lake.build(recipe, make, founded=True)
+    return found(ctx, recipe, make)
 
 
 def register_model(ctx: Context) -> Manifest:
@@ -167,11 +162,7 @@ def tokenizer(ctx: Context) -> Manifest:
     """The byte-level BPE tokenizer: fixed for the life of the chain, so that likelihoods compare."""
     documents = corpus_documents(ctx)
     settings = ctx.profile.training
-    parameters = {
-        "model_id": settings.model_id,
-        "vocab_size": settings.scratch.vocab_size,
-        "generation": ctx.profile.annotate.generation,
-    }
+    parameters = PARAMETERS["tokenizer"](ctx.profile)
     recipe = Recipe("tokenizer", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
 
     def make(draft: Draft) -> None:
@@ -186,7 +177,7 @@ def tokenizer(ctx: Context) -> Manifest:
             load_tokenizer(resolve_model(settings.model_id, ctx.cache)).save_pretrained(draft.folder)
         draft.summary.update(parameters)
 
-    return ctx.lake.build(recipe, make, founded=True)
+    return found(ctx, recipe, make)
 
 
 def is_held_out(doc_ids: pl.Series, share: float, seed: int) -> np.ndarray:
@@ -209,12 +200,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         teacher = lake.require("toxicity_teacher", manifest.partition)
         judge = lake.require("toxicity_judge", manifest.partition)
         inputs += [manifest.id, teacher.id, judge.id]
-    parameters = {
-        "holdout_share": corpus.holdout_share,
-        "benign_per_source": corpus.heldout_benign_per_source,
-        "toxic": corpus.heldout_toxic,
-        "generation": ctx.profile.annotate.generation,
-    }
+    parameters = PARAMETERS["heldout_texts"](ctx.profile)
     recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "2")
 
     def make(draft: Draft) -> None:
@@ -272,4 +258,4 @@ def heldout_texts(ctx: Context) -> Manifest:
         draft.frame(chosen)
         draft.summary.update(counts)
 
-    return lake.build(recipe, make, founded=True)
+    return found(ctx, recipe, make)

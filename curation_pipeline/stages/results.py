@@ -16,6 +16,7 @@ from curation_pipeline.experiment.report import render_report
 from curation_pipeline.experiment.report_data import ReportData
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
@@ -80,10 +81,7 @@ def write_report(ctx: Context, path: Path, data: ReportData | None = None) -> Pa
         LakeError: nothing has been committed yet.
     """
     page = render_report(data or gather(ctx))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".html.part")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    LocalStore(path.parent).replace(path.name, page.encode())
     return path
 
 

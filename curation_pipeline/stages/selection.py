@@ -91,8 +91,7 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
         objective = objective_of(ctx, parent, reward, credit)
         warm = None if parent.policy_id is None else ctx.lake.folder(ctx.lake.get(parent.policy_id))
         seed = derive(ctx.profile.seed, "policy", chain, ordinal)
-        scratch = ctx.lake.scratch(recipe)
-        summary = train_policy(pool, objective, settings, seed, warm, draft.folder, ctx.progress, scratch)
+        summary = train_policy(pool, objective, settings, seed, warm, draft.folder, ctx.progress, draft.scratch)
         draft.frame(summary.frame(), "learning_curve")
         draft.summary.update(write_policy_report(draft, pool, objective, summary, parent.policy_id, warm, seed))
         draft.summary.update(
@@ -110,7 +109,7 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
             warm_started_from=parent.policy_id or "nothing: the first iteration",
         )
 
-    return ctx.lake.build(recipe, make)
+    return ctx.lake.build(recipe, make, resumes=True)
 
 
 def draw_policy_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
@@ -202,7 +201,7 @@ def _draw(
         seed = derive(ctx.profile.seed, "draw", arm_seed, ordinal)
         chosen, path = selector(), ctx.lake.path(pool_manifest, "data.parquet")
         if isinstance(chosen, PolicySelector):
-            parts = _in_shards(ctx, chosen, path, budget, seed, ctx.lake.scratch(recipe))
+            parts = _in_shards(ctx, chosen, path, budget, seed, draft.scratch)
         else:
             parts = _at_once(chosen, path, budget, seed)
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
@@ -211,7 +210,7 @@ def _draw(
         draft.summary.update(tables.summary(budget))
         draft.summary["threshold"] = threshold
 
-    return ctx.lake.build(recipe, make)
+    return ctx.lake.build(recipe, make, resumes=True)
 
 
 def _in_shards(

@@ -12,6 +12,7 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.foundation import PARAMETERS, found
 from curation_pipeline.stages.gate import complete_corpus, gate_and_parent
 from curation_pipeline.stages.model_card import training_facts
 from curation_pipeline.stages.pool import read_corpus, read_texts
@@ -54,12 +55,7 @@ def base_checkpoint(ctx: Context) -> Manifest:
     inputs = [tokenizer.id]
     for ids in corpus.values():
         inputs += [ids[table] for table in ("documents", *ANNOTATIONS)]
-    parameters = {
-        "training": settings.for_base().model_dump(mode="json"),
-        "holdout_share": ctx.profile.corpus.holdout_share,
-        "redact_pii": ctx.profile.removal.redact_pii,
-        "generation": ctx.profile.annotate.generation,
-    }
+    parameters = PARAMETERS["base_checkpoint"](ctx.profile)
     recipe = Recipe("base_checkpoint", {}, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
 
     def make(draft: Draft) -> None:
@@ -84,16 +80,15 @@ def base_checkpoint(ctx: Context) -> Manifest:
         packed = pack(
             texts.to_list(), np.ones(drawn.height), folder, settings.sequence_length, seed,
         )  # fmt: skip
-        scratch = lake.scratch(recipe)
-        start = init_model(settings, folder, scratch / "random", seed)
+        start = init_model(settings, folder, draft.scratch / "random", seed)
         facts = replace(facts, data={"documents": packed.n_documents, "tokens": packed.n_tokens})
-        result = run_fit(start, packed, settings.for_base(), draft.folder, seed, scratch / "fit", ctx.progress,
-                         model_card(facts))  # fmt: skip
+        result = run_fit(start, packed, settings.for_base(), draft.folder, seed, draft.scratch / "fit",
+                         ctx.progress, model_card(facts))  # fmt: skip
         draft.frame(drawn, "draw")
         draft.frame(_losses(result), "losses")
         draft.summary.update(**_figures(result), documents=drawn.height)
 
-    return lake.build(recipe, make, founded=True)
+    return found(ctx, recipe, make, resumes=True)
 
 
 def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) -> Manifest:
@@ -144,7 +139,7 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
             start="the uncurated base, anew" if anew else "the checkpoint in force before it",
             known={} if anew else asdict(parent.performance),
         )
-        scratch = lake.scratch(recipe) / "fit"
+        scratch = draft.scratch / "fit"
         result = run_fit(folder, packed, settings, draft.folder, seed, scratch, ctx.progress, model_card(card))
         draft.frame(_losses(result), "losses")
         draft.summary.update(
@@ -156,4 +151,4 @@ def train_checkpoint(ctx: Context, chain: str, ordinal: int, arm_seed: int = 0) 
             documents=drawn.height,
         )
 
-    return lake.build(recipe, make)
+    return lake.build(recipe, make, resumes=True)

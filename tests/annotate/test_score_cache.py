@@ -127,7 +127,7 @@ def test_processes_share_a_file_even_across_a_fork(tmp_path: Path) -> None:
         child.start()
     _share(cache, 50)
     for child in children:
-        child.join(60)
+        child.join()
         assert child.exitcode == 0
     texts = [f"text {i}" for i in range(500)]
     behind = Counting()

@@ -197,7 +197,7 @@ def test_a_hub_that_cannot_be_reached_is_named() -> None:
     # The loader of `datasets` would try for half a minute; offline it answers at once.
     for call, offline in (("fingerprint", "0"), ("partitions", "1")):
         environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": offline}
-        subprocess.run([sys.executable, "-c", code, call], env=environment, check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", code, call], env=environment, check=True)
 
 
 @pytest.fixture

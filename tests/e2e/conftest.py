@@ -39,11 +39,11 @@ class Project:
             "COLUMNS": "200",
         }
 
-    def curate(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def curate(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the command line as a user does."""
         done = subprocess.run(
             [Path(sys.executable).with_name("curate"), *arguments],
-            env=self.environment, cwd=self.state.parent, capture_output=True, text=True, timeout=timeout, check=False,
+            env=self.environment, cwd=self.state.parent, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if check:
             logs = "".join(log.read_text()[-3000:] for log in (self.state / "logs").glob("*.log"))
@@ -82,7 +82,7 @@ def serving(project: Project) -> Iterator[str]:
             return bool(answer.status == 200)
 
     try:
-        wait_for("the web server", answers, 240)
+        wait_for("the web server", answers, 1800)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)

@@ -85,7 +85,7 @@ def start(folder: Path, parent: Path | None = None, trap: str = "", at: int = 0)
 
 
 def finish(child: ForkServerProcess) -> int | None:
-    child.join(300)
+    child.join()
     return child.exitcode
 
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -88,11 +87,16 @@ def test_unknown_names_are_one_clear_message(finished: Project) -> None:
     assert "Traceback" not in done.stderr
 
 
+def dagster_runs(project: Project) -> set[str]:
+    with dg.DagsterInstance.from_config(str(project.state / "dagster")) as instance:
+        return {run.run_id for run in instance.get_runs()}
+
+
 def test_a_second_run_finds_finished_work(finished: Project) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
-    started = time.monotonic()
+    runs = dagster_runs(finished)
     finished.curate("run")
-    assert time.monotonic() - started < 60
+    assert dagster_runs(finished) == runs
     assert before == {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
 
 
@@ -185,7 +189,7 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
         assert connection.execute("select distinct source from corpus_composition").fetchall() == [("reddit",)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DISCOVER],
-        env=project.environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        env=project.environment, cwd=tmp_path, capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-2:] == [
@@ -218,7 +222,7 @@ with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
 def test_commits_whose_event_was_lost_are_reported_once(finished: Project) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RECONCILE],
-        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, timeout=120, check=False,
+        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lost, none = done.stdout.strip().splitlines()[-2:]

@@ -50,7 +50,7 @@ class Target:
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
         """One request as it stands, whatever a well-behaved client would think of it."""
-        connection = http.client.HTTPConnection(self.address, timeout=120)
+        connection = http.client.HTTPConnection(self.address, timeout=600)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         with contextlib.closing(connection):
             connection.request(method, path, body, named)
@@ -92,7 +92,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         found = Target(url, program, mark)
         wait_for("the code location", lambda: "corpus" in str(found.ask("{ workspaceOrError { __typename ... on "
                  "Workspace { locationEntries { locationOrLoadError { ... on RepositoryLocation { repositories { "
-                 "pipelines { name } } } } } } } }")), 240)  # fmt: skip
+                 "pipelines { name } } } } } } } }")), 1800)  # fmt: skip
         yield found
 
 
@@ -208,7 +208,7 @@ def test_a_browser_shows_the_ui_and_keeps_another_page_out(target: Target, brows
         threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
         page = browser.new_page()
         page.goto(f"http://localhost:{elsewhere.server_port}/")
-        page.wait_for_function("document.title.length > 0", timeout=120_000)
+        page.wait_for_function("document.title.length > 0", timeout=600_000)
         assert page.title() == "refused, refused, refused, socket closed"
         page.close()
         elsewhere.shutdown()
@@ -218,9 +218,9 @@ def test_a_browser_shows_the_ui_and_keeps_another_page_out(target: Target, brows
     page = browser.new_page()
     errors: list[str] = []
     page.on("response", lambda answer: errors.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
-    page.goto(f"{target.url}/locations/curation/jobs/iteration", timeout=120_000)
-    page.get_by_text("iteration").first.wait_for(timeout=120_000)
-    page.goto(f"{target.url}/assets/checkpoint", timeout=120_000)
-    page.get_by_text("checkpoint").first.wait_for(timeout=120_000)
+    page.goto(f"{target.url}/locations/curation/jobs/iteration", timeout=600_000)
+    page.get_by_text("iteration").first.wait_for(timeout=600_000)
+    page.goto(f"{target.url}/assets/checkpoint", timeout=600_000)
+    page.get_by_text("checkpoint").first.wait_for(timeout=600_000)
     page.close()
     assert errors == []

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -168,3 +175,105 @@ def test_a_folder_of_many_files_is_one_artefact(lake: Lake, tmp_path: Path) -> N
     folder = lake.folder(lake.build(Recipe("sentence_embedding", {}), make))
     assert (folder / "vectors" / "model.json").read_text() == "{}"
     assert (folder / "summary.json").is_file()
+
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Recipe
+root, name = Path(sys.argv[1]), sys.argv[2]
+def make(draft):
+    with (root / "order").open("a") as order:
+        order.write(f"{name} finds {sorted(path.name for path in draft.scratch.iterdir())}\\n")
+    (draft.scratch / name).touch()
+    (root / f"{name} works").touch()
+    while not (root / f"{name} may end").exists():
+        time.sleep(0.01)
+    draft.json(name, "who")
+lake = Lake.open(root / "lake")
+print(lake.json(lake.build(Recipe("policies", {}), make, resumes=True), "who"))
+"""
+
+
+def builder(root: Path, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDER, str(root), name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.01)
+
+
+def test_a_second_builder_of_resumable_work_waits_and_finds_it(tmp_path: Path) -> None:
+    first = builder(tmp_path, "first")
+    wait_for((tmp_path / "first works").exists)
+    second = builder(tmp_path, "second")
+    assert second.stderr is not None
+    assert f"process {first.pid} on" in second.stderr.readline()
+    (tmp_path / "first may end").touch()
+    assert [process.communicate()[0].strip() for process in (first, second)] == ["first", "first"]
+    assert (tmp_path / "order").read_text() == "first finds []\n"
+    left = [path for path in (tmp_path / "lake" / ".work").rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_a_killed_builder_blocks_nobody_and_its_draft_is_garbage(tmp_path: Path) -> None:
+    first = builder(tmp_path, "first")
+    wait_for((tmp_path / "first works").exists)
+    lake = Lake.open(tmp_path / "lake")
+    assert find_garbage(lake, 0).folders == ()  # a living process makes it
+    first.kill()
+    first.wait()
+    found = find_garbage(lake, 0)
+    assert sorted(folder.parent.name for folder in found.folders) == ["drafts", "scratch"]
+    assert find_garbage(lake).folders == ()  # young enough to be taken up again
+    (tmp_path / "second may end").touch()
+    assert builder(tmp_path, "second").communicate()[0].strip() == "second"
+    assert (tmp_path / "order").read_text().splitlines()[1] == "second finds ['first']"
+    assert collect(lake, find_garbage(lake, 0)) == 1  # the draft of the first
+    assert not any((lake.work / "drafts").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b'{"history": ["po', b"[]", b'{"history": []}', b"\xff\xfe", b"null"])
+def test_a_damaged_head_is_named_with_its_remedy(lake: Lake, content: bytes) -> None:
+    made = lake.build(Recipe("pool", {}), write(1))
+    path = Path(lake.store.root) / "heads" / "pool" / "all.json"
+    path.write_bytes(content)
+    again = partial(lake.build, Recipe("pool", {}), write(1))
+    for read in (partial(lake.head, "pool"), partial(lake.heads, "pool"), again):
+        with pytest.raises(LakeError, match=re.escape(str(path)) + ".*delete it"):
+            read()
+    path.unlink()
+    assert lake.build(Recipe("pool", {}), write(2)) == made
+    assert lake.require("pool") == made
+
+
+def test_a_file_cut_short_is_named_whoever_reads_it(lake: Lake) -> None:
+    manifest = lake.build(Recipe("pool", {}), write(1))
+    path = lake.path(manifest, "data.parquet")
+    os.truncate(path, 10)
+    for read in (lake.frame, lake.folder):
+        with pytest.raises(IntegrityError, match=r"data\.parquet: 10 bytes, recorded \d+; restore"):
+            read(manifest)
+
+
+def test_what_a_killed_writer_left_under_a_temporary_name_is_passed_over(lake: Lake) -> None:
+    made = lake.build(Recipe("pool", {}), write(1))
+    for name in (f"manifests/.{made.id}.json.0badcafe", "heads/pool/.all.json.0badcafe"):
+        (Path(lake.store.root) / name).write_bytes(b'{"hist')
+    assert list(lake.manifests()) == lake.heads("pool") == [made]
+    assert collect(lake, find_garbage(lake, 0)) == 2
+
+
+def test_what_is_founded_is_found_again_when_a_setting_goes_back(lake: Lake) -> None:
+    def found(inputs: tuple[str, ...], size: int) -> str:
+        return lake.build(Recipe("tokenizer", {}, inputs, {"size": size}), write(size), founded=True).id
+
+    first = found(("documents-1",), 3)
+    assert found(("documents-1", "documents-2"), 3) == first
+    assert found(("documents-1", "documents-2"), 4) != first
+    assert found(("documents-1", "documents-2"), 3) == first
+    assert lake.require("tokenizer").id == first

@@ -112,3 +112,24 @@ def test_an_iteration_without_an_evaluation_cannot_be_committed(ctx: Context) ->
     open_gate(ctx, "main", 1)
     with pytest.raises(LakeError, match="metrics"):
         commit_iteration(ctx, "main", 1)
+
+
+def test_another_base_is_refused_under_the_loops_iterations(ctx: Context) -> None:
+    start = commit_cold_start(ctx, "main")
+    ctx.lake.build(Recipe("base_checkpoint", {}, seed=1), lambda draft: draft.json({"seed": 1}, "model"))
+    assert commit_cold_start(ctx, "main") != start  # nothing has gone on from it yet
+    start = commit_cold_start(ctx, "main")
+    iterate(ctx, 1, 0.6)
+    before = ctx.lake.require("base_checkpoint").id
+    ctx.lake.build(Recipe("base_checkpoint", {}, seed=2), lambda draft: draft.json({"seed": 2}, "model"))
+    with pytest.raises(LakeError, match=f"go on from {before}, and the base is now .*--state"):
+        commit_cold_start(ctx, "main")
+    assert ctx.lake.require("state", state_partition("main", 0)) == start
+
+
+def test_another_evaluation_leaves_iteration_0_as_it_was(ctx: Context, caplog: pytest.LogCaptureFixture) -> None:
+    start = commit_cold_start(ctx, "main")
+    iterate(ctx, 1, 0.6)
+    make(ctx.lake, "base_metrics", {}, ("benchmarks-2",), 0.7)
+    assert commit_cold_start(ctx, "main") == start
+    assert "iteration 0 keeps the evaluation" in caplog.text

@@ -68,7 +68,7 @@ def test_a_killed_run_goes_on_bit_for_bit(parent: Path, packed: Packed, tmp_path
     assert worker.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     again = _start(tmp_path / "job")
-    _, log = again.communicate(timeout=300)
+    _, log = again.communicate()
     assert again.returncode == 0, log
     resumed = read_outcome(tmp_path / "job", "")
     assert resumed.resumed_from > 0
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_last_good_state(parent: Path, packed: Packed, tm
     size = (parent / "model.safetensors").stat().st_size
     write_job(Job(parent, packed, EAGER, tmp_path / "out", 2, tmp_path / "scratch", None), tmp_path / "job")
     worker = _start(tmp_path / "job", limit=2 * size)
-    worker.communicate(timeout=300)
+    worker.communicate()
     assert worker.returncode == 1
     with pytest.raises(DataError, match="make room on the disk"):
         read_outcome(tmp_path / "job", "")
@@ -147,10 +147,8 @@ def test_processes_end_with_the_one_that_started_them(parent: Path, packed: Pack
     assert len(children) >= 3  # torchrun and its two processes
     starter.kill()
     starter.communicate()
-    deadline = time.monotonic() + 60
-    while any(_alive(pid) for pid in children) and time.monotonic() < deadline:
+    while any(_alive(pid) for pid in children):  # the test's own timeout is the bound
         time.sleep(0.5)
-    assert not [pid for pid in children if _alive(pid)]
 
 
 def _descendants(pid: int) -> list[int]:

@@ -57,7 +57,8 @@ def fetch_published(variant: str, cache: Path) -> tuple[Path, Path]:
                 load_pretrained("AutoConfig", known, "its configuration", num_labels=labels).save_pretrained(name)
                 load_pretrained("AutoTokenizer", known, "its tokenizer").save_pretrained(name)
                 base.mkdir(exist_ok=True)
-                for file in Path(name).iterdir():
+                # What says that the folder is whole comes last.
+                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == "config.json"):
                     os.replace(file, base / file.name)
     except Exception as error:
         # torch, pickle, urllib and the hub's client each raise their own kinds; the remedy is one.
