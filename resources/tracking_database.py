@@ -41,7 +41,7 @@ def prepare(database: Path, artifacts: str) -> None:
 
     temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex[:8]}")
     try:
-        SqlAlchemyStore(f"sqlite:///{temporary}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+        SqlAlchemyStore(f"sqlite:///{temporary}", artifacts).engine.dispose()
         os.replace(temporary, database)
     finally:
         temporary.unlink(missing_ok=True)
