@@ -134,7 +134,7 @@ def _failure(message: str, ended: str, log: Path) -> str:
             stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
             written = stream.read(TAIL_BYTES).decode("utf-8", "replace").strip()
             if not message:  # it ended before it could tell: an import that failed, a signal
-                errors = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", written, re.MULTILINE) or written.splitlines()
+                errors = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", written, re.MULTILINE)
                 message = f"{ended}: {errors[-1]}" if errors else ended
             if message not in written:
                 stream.write(f"{message}\n".encode("utf-8", "replace"))
