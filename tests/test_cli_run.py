@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from curation_pipeline import cli_run
 from curation_pipeline.cli_run import StateInUseError, run_dagster
+from curation_pipeline.cli_screen import Screen
 from curation_pipeline.errors import CurationError
 
 Run = Callable[[str], str]
@@ -30,10 +30,10 @@ time.sleep(600)
 CURATE = """
 import sys
 from pathlib import Path
-from rich.console import Console
+from curation_pipeline.cli_screen import Screen
 from curation_pipeline import cli_run
 cli_run.PROJECT_ROOT = Path(sys.argv[1])
-cli_run.run_dagster(Console(), ["run"])
+cli_run.run_dagster(Screen(), ["run"])
 """
 
 
@@ -53,7 +53,7 @@ def run(state: Path) -> Run:
     def run(script: str) -> str:
         (state.parent / "assets" / "runner.py").write_text(script)
         shown = io.StringIO()
-        run_dagster(Console(file=shown, width=200), ["run"])
+        run_dagster(Screen(file=shown, width=200), ["run"])
         return shown.getvalue()
 
     return run

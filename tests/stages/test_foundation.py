@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from curation_pipeline.config import Profile, load_profile
+from curation_pipeline.config import Profile
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -16,13 +16,15 @@ from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.foundation import PARAMETERS, check_foundation, found
 from curation_pipeline.stages.gate import REFERENCES
+from tests.stages.sources import declaring, deliver
 from tests.stages.test_commit import add_partition, iterate, make
 
 
 @pytest.fixture
 def ctx(lake: Lake, tmp_path: Path) -> Context:
     """A cold start by the demo's settings, of stand-ins."""
-    ctx = Context(lake, load_profile("demo"), tmp_path)
+    deliver(tmp_path, "s", "2026-01")
+    ctx = Context(lake, declaring(tmp_path, "s"), tmp_path)
     for table in {*REFERENCES, "base_metrics", "initial_reward"} - PARAMETERS.keys():
         make(lake, table, {})
     for table in PARAMETERS:
