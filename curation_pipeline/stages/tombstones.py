@@ -12,6 +12,7 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 
 TABLE = "tombstones"
+CODE_VERSION = "1"
 SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "url", "domain", "reason", "request_id", "date"), pl.Utf8())
 """One of doc_id, url (exact) and domain (a host and all below it) says what is meant; date is ISO 8601."""
 TARGETS = ("doc_id", "url", "domain")
@@ -51,7 +52,7 @@ def tombstones(ctx: Context) -> Manifest:
     path = ctx.profile.removal.tombstones
     if path is not None and not path.is_file():
         raise DataError(f"removal.tombstones: there is no file {path}")
-    recipe = Recipe(TABLE, {}, (), {"sha256": file_sha256(path) if path else None}, 0, "1")
+    recipe = Recipe(TABLE, {}, (), {"sha256": file_sha256(path) if path else None}, 0, CODE_VERSION)
 
     def make(draft: Draft) -> None:
         frame = read_tombstones(path) if path else pl.DataFrame(schema=SCHEMA)
