@@ -35,11 +35,10 @@ from curation_pipeline.stages.pool import candidate_pool as build_pool
 from curation_pipeline.stages.probes import CODE_VERSION as PROBES_VERSION
 from curation_pipeline.stages.probes import run_probes
 from curation_pipeline.stages.selection import BATCH_VERSION, POLICY_VERSION, draw_policy_batch, train_selection_policy
+from curation_pipeline.stages.state import CODE_VERSION as STATE_VERSION
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
-
-POOL = "curation_loop"
 
 
 def _loop_asset(
@@ -50,7 +49,7 @@ def _loop_asset(
         partitions_def=iteration_partitions(),
         group_name="loop",
         owners=OWNERS,
-        pool=POOL,
+        pool="curation_loop",
         code_version=version,
         kinds=kinds,
         deps=deps,
@@ -382,7 +381,7 @@ class Acceptance(dg.Config):
 
 
 @_loop_asset(
-    commit.CODE_VERSION,
+    STATE_VERSION,
     kinds={"json"},
     deps=[curated_batch, checkpoint, evaluation, reward_model],
     description="Accepts or rejects the iteration's model and commits the state that the next iteration starts from. "

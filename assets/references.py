@@ -12,7 +12,6 @@ from assets.models import cascade, detectors, sentence_embedding, tokenizer
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages import references
-from curation_pipeline.stages.commit import CODE_VERSION as COMMIT_VERSION
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.detector_audit import CODE_VERSION as AUDIT_VERSION
 from curation_pipeline.stages.detector_audit import detector_audit as audit_detectors
@@ -20,6 +19,7 @@ from curation_pipeline.stages.evaluation import CODE_VERSION as EVALUATION_VERSI
 from curation_pipeline.stages.evaluation import evaluate_base
 from curation_pipeline.stages.reward import CODE_VERSION as REWARD_VERSION
 from curation_pipeline.stages.reward import initial_reward as fit_initial_reward
+from curation_pipeline.stages.state import CODE_VERSION as STATE_VERSION
 from curation_pipeline.stages.state import MAIN
 from curation_pipeline.stages.training import CODE_VERSION as TRAINING_VERSION
 from curation_pipeline.stages.training import base_checkpoint as fit_base
@@ -210,7 +210,7 @@ def base_metrics(context: dg.AssetExecutionContext, project: ProjectResource) ->
     group_name="reference",
     owners=OWNERS,
     kinds={"json"},
-    code_version=COMMIT_VERSION,
+    code_version=STATE_VERSION,
     deps=[base_checkpoint, base_metrics, initial_reward],
     description="Iteration 0: commits the uncurated base as the state that iteration 1 starts from.",
 )

@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
+from curation_pipeline.cli_run import run_dagster
 from curation_pipeline.errors import CurationError
+from curation_pipeline.installation import PROJECT_ROOT, project_environment
 
 if TYPE_CHECKING:
     from curation_pipeline.stages.context import Context
@@ -50,12 +51,12 @@ StateOption = Annotated[
 
 def _environment(profile: str | None, state: Path | None) -> Path:
     """Point every part of the project, and Dagster, at one profile and one state folder."""
-    from curation_pipeline.config import active_profile, profile_path, state_folder
+    from curation_pipeline.config import PROFILES, active_profile, profile_path, state_folder
 
     if profile is not None:
         os.environ["CURATION_PROFILE"] = profile
     named = profile_path(active_profile())
-    if Path(active_profile()).suffix:  # a relative path must survive a change of folder
+    if named.parent != PROFILES:  # a relative path must survive a change of folder
         os.environ["CURATION_PROFILE"] = str(named.absolute())
     if state is not None:
         os.environ["CURATION_STATE"] = str(state)
@@ -314,16 +315,15 @@ def ui(
 ) -> None:
     """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
     folder = _environment(profile, state)
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    dagster, environment = [sys.executable, "-m", "dagster"], project_environment()
     # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
-    subprocess.run([dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
+    subprocess.run([*dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
     for pool in ("curation_loop", "curation_experiment", "serving_database"):
-        command = [dagster, "instance", "concurrency", "set", pool, "1"]
+        command = [*dagster, "instance", "concurrency", "set", pool, "1"]
         subprocess.run(command, check=True, env=environment, capture_output=True)
     console.print(f"Dagster UI on http://{host}:{port} for {folder} (end with Ctrl-C)")
     command = [
-        dagster,
+        *dagster,
         "dev",
         "-w",
         str(PROJECT_ROOT / "workspace.yaml"),
@@ -332,7 +332,6 @@ def ui(
         "-p",
         str(port),
     ]
-    os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, environment)
 
 

@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from curation_pipeline.errors import CurationError
-
-PROJECT_ROOT = Path(__file__).parents[1]
-"""The checkout's folder."""
+from curation_pipeline.installation import project_environment
 
 
 def run_dagster(console: Console, arguments: list[str]) -> None:
@@ -27,7 +25,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
     """
     log = Path(os.environ["CURATION_STATE"]) / "logs" / f"{arguments[0]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = {**project_environment(), "PYTHONWARNINGS": "ignore"}
     columns = (TextColumn("{task.fields[job]:<28}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(),
                TextColumn("{task.description}"))  # fmt: skip
     message = ""
@@ -35,7 +33,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
         tasks: dict[str, TaskID] = {}
         process = subprocess.Popen(
             [sys.executable, "-m", "assets.runner", *arguments],
-            stdout=subprocess.PIPE, stderr=errors, text=True, cwd=PROJECT_ROOT, env=environment,
+            stdout=subprocess.PIPE, stderr=errors, text=True, env=environment,
         )  # fmt: skip
         assert process.stdout is not None
         try:

@@ -245,7 +245,7 @@ def _global_uri(uri: str) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets both
 
 
 def _metric_name(name: str) -> str:
