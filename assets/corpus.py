@@ -28,7 +28,7 @@ NAMED_FILES = 100
     group_name="reference",
     owners=OWNERS,
     kinds={"polars", "parquet"},
-    code_version="1",
+    code_version=references.LABELS_VERSION,
     description="Human-labelled sets out of package archives, each split with exactly one role: fit, calibrate, "
     "credit, report or final. They never enter the pool.",
 )
@@ -41,7 +41,7 @@ def labels(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     group_name="reference",
     owners=OWNERS,
     kinds={"polars", "parquet"},
-    code_version="1",
+    code_version=references.BENCHMARKS_VERSION,
     description="Items of the benchmarks: continuation prompts, CrowS-Pairs, preference pairs, multiple choice. "
     "Their texts are kept out of the pool.",
 )

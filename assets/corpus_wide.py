@@ -9,8 +9,11 @@ from assets.models import detectors
 from curation_pipeline.experiment.corpus_page import TABLES
 from curation_pipeline.stages import corpus_profile as profiles
 from curation_pipeline.stages.declared import standing
+from curation_pipeline.stages.document_index import CODE_VERSION as INDEX_VERSION
 from curation_pipeline.stages.document_index import document_index as build_index
+from curation_pipeline.stages.duplicates import CODE_VERSION as DUPLICATES_VERSION
 from curation_pipeline.stages.duplicates import duplicates as find_duplicates
+from curation_pipeline.stages.tombstones import CODE_VERSION as TOMBSTONES_VERSION
 from curation_pipeline.stages.tombstones import tombstones as read_tombstones
 from resources.project import ProjectResource
 
@@ -26,7 +29,7 @@ FOLLOW = dg.AutomationCondition.eager()
     group_name=GROUP,
     owners=OWNERS,
     kinds={"polars", "parquet"},
-    code_version="1",
+    code_version=DUPLICATES_VERSION,
     automation_condition=FOLLOW,
     deps=[
         dg.AssetDep(asset, partition_mapping=EVERY)
@@ -48,7 +51,7 @@ def duplicates(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet"},
-    code_version="1",
+    code_version=TOMBSTONES_VERSION,
     description="Requests that a document, a page or a site be used no more, from the file that the profile names. The "
     "next iteration's pool leaves them out.",
 )
@@ -61,7 +64,7 @@ def tombstones(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version="1",
+    code_version=INDEX_VERSION,
     automation_condition=FOLLOW,
     deps=[dg.AssetDep(documents, partition_mapping=EVERY)],
     description="Where every document lies, sorted by doc_id: `curate why` and the pool's lookups find any of them "
@@ -76,7 +79,7 @@ def document_index(context: dg.AssetExecutionContext, project: ProjectResource) 
     group_name=GROUP,
     owners=OWNERS,
     kinds={"polars", "matplotlib"},
-    code_version="1",
+    code_version=profiles.CODE_VERSION,
     automation_condition=FOLLOW,
     deps=[
         labels,

@@ -6,7 +6,9 @@ from assets.loop import iteration_commit
 from assets.metadata import OWNERS, markdown_table, result
 from assets.partitions import cell_partitions
 from assets.references import cold_start, metrics_table
+from curation_pipeline.stages.arms import CODE_VERSION as CELLS_VERSION
 from curation_pipeline.stages.arms import Cell, run_cell
+from curation_pipeline.stages.final_evaluation import CODE_VERSION as FINAL_VERSION
 from curation_pipeline.stages.final_evaluation import final_evaluation as evaluate_chosen
 from resources.project import ProjectResource
 
@@ -16,7 +18,7 @@ from resources.project import ProjectResource
     group_name="experiment",
     owners=OWNERS,
     kinds={"pytorch"},
-    code_version="1",
+    code_version=CELLS_VERSION,
     pool="curation_experiment",
     deps=[cold_start],
     description="One arm with one seed (experiment|arm|seed): a whole chain of iterations with a baseline selector, "
@@ -41,7 +43,7 @@ def experiment_cell(context: dg.AssetExecutionContext, project: ProjectResource)
     group_name="experiment",
     owners=OWNERS,
     kinds={"pytorch"},
-    code_version="1",
+    code_version=FINAL_VERSION,
     deps=[
         dg.AssetDep(iteration_commit, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(experiment_cell, partition_mapping=dg.AllPartitionMapping()),

@@ -23,37 +23,35 @@ from assets.tracked import attempt, track_checkpoint, track_policy
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.escaping import link
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages import commit, gate, refinement, training
+from curation_pipeline.stages import evaluation as evaluation_stage
+from curation_pipeline.stages import harness as harness_stage
 from curation_pipeline.stages.audit import audit_batch
-from curation_pipeline.stages.commit import commit_iteration
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.detectors import models_in_force, open_expert
 from curation_pipeline.stages.divergence import divergence_history, gap_trend, judge_and_teacher
-from curation_pipeline.stages.evaluation import evaluate_checkpoint
-from curation_pipeline.stages.gate import open_gate
-from curation_pipeline.stages.harness import evaluate_with_harness
 from curation_pipeline.stages.policy_report import policy_section
+from curation_pipeline.stages.pool import CODE_VERSION as POOL_VERSION
 from curation_pipeline.stages.pool import candidate_pool as build_pool
+from curation_pipeline.stages.probes import CODE_VERSION as PROBES_VERSION
 from curation_pipeline.stages.probes import run_probes
-from curation_pipeline.stages.refinement import read_moves, refine_reward
-from curation_pipeline.stages.selection import draw_policy_batch, train_selection_policy
+from curation_pipeline.stages.selection import BATCH_VERSION, POLICY_VERSION, draw_policy_batch, train_selection_policy
+from curation_pipeline.stages.state import CODE_VERSION as STATE_VERSION
 from curation_pipeline.stages.state import MAIN, State, parent_of, read_state
-from curation_pipeline.stages.training import train_checkpoint
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
 
-POOL = "curation_loop"
-
 
 def _loop_asset(
-    *, kinds: set[str], deps: Sequence[Any], description: str, check_specs: Sequence[dg.AssetCheckSpec] = ()
+    version: str, kinds: set[str], deps: Sequence[Any], description: str, check_specs: Sequence[dg.AssetCheckSpec] = ()
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.asset` with what all assets of the loop share."""
+    """`dg.asset` with what all assets of the loop share; the version is the one that the stage's recipe declares."""
     return dg.asset(
         partitions_def=iteration_partitions(),
         group_name="loop",
         owners=OWNERS,
-        pool=POOL,
-        code_version="1",
+        pool="curation_loop",
+        code_version=version,
         kinds=kinds,
         deps=deps,
         description=description,
@@ -85,6 +83,7 @@ def iteration_state(manifest: Manifest, state: State, window: str) -> dg.AssetMa
 
 
 @_loop_asset(
+    gate.CODE_VERSION,
     kinds={"json"},
     deps=[
         dg.AssetDep(committed_state, partition_mapping=PREVIOUS),
@@ -102,7 +101,7 @@ def iteration_gate(context: dg.AssetExecutionContext, project: ProjectResource) 
     ctx = project.context(context.log)
     ordinal = ordinal_of(context.partition_key)
     try:
-        manifest = open_gate(ctx, MAIN, ordinal)
+        manifest = gate.open_gate(ctx, MAIN, ordinal)
         _, parent = parent_of(ctx.lake, MAIN, ordinal)
     except GateClosedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -118,6 +117,7 @@ def iteration_gate(context: dg.AssetExecutionContext, project: ProjectResource) 
 
 
 @_loop_asset(
+    POOL_VERSION,
     kinds={"polars", "parquet"},
     deps=[iteration_gate],
     description="The documents that may be drawn, with the features that the policy sees: no duplicate, no held-out "
@@ -139,6 +139,7 @@ def candidate_pool(context: dg.AssetExecutionContext, project: ProjectResource) 
 
 
 @_loop_asset(
+    PROBES_VERSION,
     kinds={"pytorch"},
     deps=[candidate_pool],
     description="Small fine-tunes of the shared base on random tilts of the pool. A ridge regression of what they "
@@ -160,6 +161,7 @@ def probes(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
 
 
 @_loop_asset(
+    POLICY_VERSION,
     kinds={"pytorch"},
     deps=[candidate_pool, probes],
     description="The PPO policy that decides which documents to draw and how much they weigh, trained on the pool "
@@ -190,6 +192,7 @@ BUDGET_MET, DRAWN_FROM_POOL = "token_budget_met", "drawn_from_pool"
 
 
 @_loop_asset(
+    BATCH_VERSION,
     kinds={"polars", "parquet"},
     deps=[candidate_pool, selection_policy],
     check_specs=[
@@ -239,6 +242,7 @@ LOSS_FELL = "loss_is_finite"
 
 
 @_loop_asset(
+    training.CODE_VERSION,
     kinds={"pytorch", "huggingface"},
     deps=[curated_batch],
     check_specs=[
@@ -250,7 +254,7 @@ LOSS_FELL = "loss_is_finite"
 def checkpoint(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Fine-tune the model."""
     ctx = project.context(context.log)
-    manifest = train_checkpoint(ctx, MAIN, ordinal_of(context.partition_key))
+    manifest = training.train_checkpoint(ctx, MAIN, ordinal_of(context.partition_key))
     losses = ctx.lake.frame(manifest, "losses")["loss"]
     check = dg.AssetCheckResult(
         check_name=LOSS_FELL,
@@ -270,6 +274,7 @@ JUDGE_IS_FAIR, JUDGE_AGREES = "judge_false_positives", "judge_and_teacher_agree"
 
 
 @_loop_asset(
+    evaluation_stage.CODE_VERSION,
     kinds={"pytorch"},
     deps=[checkpoint],
     check_specs=[
@@ -289,7 +294,7 @@ def evaluation(
     """Evaluate the checkpoint."""
     ctx = project.context(context.log)
     ordinal = ordinal_of(context.partition_key)
-    manifest = evaluate_checkpoint(ctx, MAIN, ordinal)
+    manifest = evaluation_stage.evaluate_checkpoint(ctx, MAIN, ordinal)
     figures = manifest.summary
     rate = figures["judge_false_positive_rate"]
     _, parent = parent_of(ctx.lake, MAIN, ordinal)
@@ -315,6 +320,7 @@ def evaluation(
 
 
 @_loop_asset(
+    harness_stage.CODE_VERSION,
     kinds={"huggingface"},
     deps=[checkpoint],
     description="Benchmarks of the lm-evaluation-harness on the checkpoint, run by the harness itself on the tasks "
@@ -324,7 +330,7 @@ def evaluation(
 def harness(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     """Run the harness."""
     ctx = project.context(context.log)
-    manifest = evaluate_with_harness(ctx, MAIN, ordinal_of(context.partition_key))
+    manifest = harness_stage.evaluate_with_harness(ctx, MAIN, ordinal_of(context.partition_key))
     return result(manifest, {"metrics": metrics_table(ctx.lake, manifest)})
 
 
@@ -332,6 +338,7 @@ GAP_IS_STABLE = "judge_and_teacher_stay_together"
 
 
 @_loop_asset(
+    refinement.CODE_VERSION,
     kinds={"scikitlearn"},
     deps=[curated_batch, evaluation],
     check_specs=[
@@ -347,7 +354,7 @@ def reward_model(context: dg.AssetExecutionContext, project: ProjectResource) ->
     """Refine the reward model."""
     ctx = project.context(context.log)
     ordinal = ordinal_of(context.partition_key)
-    manifest = refine_reward(ctx, MAIN, ordinal, open_expert(ctx, models_in_force(ctx)))
+    manifest = refinement.refine_reward(ctx, MAIN, ordinal, open_expert(ctx, models_in_force(ctx)))
     judge_and_teacher(ctx, MAIN, ordinal)
     distance = divergence_history(ctx.lake, MAIN, ordinal)
     limit = ctx.profile.reward.divergence.max_widening
@@ -358,7 +365,7 @@ def reward_model(context: dg.AssetExecutionContext, project: ProjectResource) ->
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"limit": limit} if trend is None else {"limit": limit, "widening": trend.widening},
     )
-    moves = [(m.name, f"{m.before:.3f}", f"{m.after:.3f}", m.reason) for m in read_moves(ctx.lake, manifest)]
+    moves = [(m.name, f"{m.before:.3f}", f"{m.after:.3f}", m.reason) for m in refinement.read_moves(ctx.lake, manifest)]
     shown = distance.filter(pl.col("ordinal") == ordinal).select("what", "measure", "value", "ci_low", "ci_high", "n")
     rounded = shown.with_columns(pl.col(pl.Float64).round(4)).rows()
     extra = {
@@ -376,6 +383,7 @@ class Acceptance(dg.Config):
 
 
 @_loop_asset(
+    STATE_VERSION,
     kinds={"json"},
     deps=[curated_batch, checkpoint, evaluation, reward_model],
     description="Accepts or rejects the iteration's model and commits the state that the next iteration starts from. "
@@ -386,7 +394,7 @@ def iteration_commit(
 ) -> dg.MaterializeResult:
     """Commit the iteration: storage first, then the event."""
     ctx = project.context(context.log)
-    manifest = commit_iteration(ctx, MAIN, ordinal_of(context.partition_key), config.max_performance_drop)
+    manifest = commit.commit_iteration(ctx, MAIN, ordinal_of(context.partition_key), config.max_performance_drop)
     state = read_state(ctx.lake, manifest)
     context.log_event(iteration_state(manifest, state, context.partition_key))
     return result(manifest, {"own_artefacts": input_links(ctx.lake, manifest)})

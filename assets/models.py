@@ -5,7 +5,7 @@ import dagster as dg
 from assets.corpus import documents, labels
 from assets.metadata import OWNERS, markdown_table, result
 from curation_pipeline.stages import references
-from curation_pipeline.stages.detectors import make_cascade, make_detectors
+from curation_pipeline.stages.detectors import CASCADE_VERSION, DETECTORS_VERSION, make_cascade, make_detectors
 from resources.project import ProjectResource
 
 
@@ -13,7 +13,7 @@ from resources.project import ProjectResource
     group_name="reference",
     owners=OWNERS,
     kinds={"pytorch", "scikitlearn"},
-    code_version="2",
+    code_version=DETECTORS_VERSION,
     deps=[labels],
     description="The detectors that the profile names: those carried by packages, converted once, after their sha256 "
     "is checked, to safetensors and JSON by an allow-list reader; and heads of our own, fitted on human labels of role "
@@ -30,7 +30,7 @@ def detectors(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
-    code_version="1",
+    code_version=CASCADE_VERSION,
     deps=[detectors, documents],
     description="Where the profile's teachers name a cascade: its cheap side, fitted on the expensive detector's own "
     "scores of a sample of the corpus, and the thresholds between which the expensive one is asked.",
@@ -44,7 +44,7 @@ def cascade(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
-    code_version="1",
+    code_version=references.EMBEDDING_VERSION,
     deps=[documents],
     description="Unsupervised sentence vectors (TF-IDF and truncated SVD) and k-means topics, fitted on a sample of "
     "every raw partition.",
@@ -60,7 +60,7 @@ def sentence_embedding(context: dg.AssetExecutionContext, project: ProjectResour
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
-    code_version="1",
+    code_version=references.REGISTER_VERSION,
     deps=[documents],
     description="Two linear classifiers over words and indicators of register: which register a document is written "
     "in, and how little it looks damaged, as crawls damage text.",
@@ -74,7 +74,7 @@ def register_model(context: dg.AssetExecutionContext, project: ProjectResource) 
     group_name="reference",
     owners=OWNERS,
     kinds={"huggingface"},
-    code_version="1",
+    code_version=references.TOKENIZER_VERSION,
     deps=[documents],
     description="The byte-level BPE tokenizer of the language model, fixed for the life of the chain so that budgets "
     "and likelihoods compare.",

@@ -13,10 +13,15 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages import references
 from curation_pipeline.stages.commit import commit_cold_start
+from curation_pipeline.stages.detector_audit import CODE_VERSION as AUDIT_VERSION
 from curation_pipeline.stages.detector_audit import detector_audit as audit_detectors
+from curation_pipeline.stages.evaluation import CODE_VERSION as EVALUATION_VERSION
 from curation_pipeline.stages.evaluation import evaluate_base
+from curation_pipeline.stages.reward import CODE_VERSION as REWARD_VERSION
 from curation_pipeline.stages.reward import initial_reward as fit_initial_reward
+from curation_pipeline.stages.state import CODE_VERSION as STATE_VERSION
 from curation_pipeline.stages.state import MAIN
+from curation_pipeline.stages.training import CODE_VERSION as TRAINING_VERSION
 from curation_pipeline.stages.training import base_checkpoint as fit_base
 from resources.project import ProjectResource
 
@@ -56,7 +61,7 @@ def metrics_table(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
     group_name="reference",
     owners=OWNERS,
     kinds={"parquet"},
-    code_version="1",
+    code_version=references.HELDOUT_VERSION,
     deps=[documents, BY_NAME["toxicity_teacher"], BY_NAME["toxicity_judge"]],
     description="Held-out documents that no pool ever holds, in two disjoint roles: `credit` drives the loop and is "
     "labelled by the teacher, `report` is shown to people and is labelled by the judge.",
@@ -101,7 +106,7 @@ def audit_plot(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
-    code_version="1",
+    code_version=AUDIT_VERSION,
     deps=[labels, detectors, cascade],
     description="What each detector misses and whom it wrongs: disguised harm that escapes it, benign texts, counter "
     "speech and plain mentions of people that it flags, how its score changes with the group that is named or with the "
@@ -151,7 +156,7 @@ def reliability_plot(lake: Lake, manifest: Manifest) -> dg.MetadataValue:
     group_name="reference",
     owners=OWNERS,
     kinds={"scikitlearn"},
-    code_version="2",
+    code_version=REWARD_VERSION,
     deps=[labels, detectors, detector_audit, sentence_embedding, BY_NAME["sentence_vectors"]],
     description="The reward model before any feedback: safety calibrated on human labels, alignment from labelled "
     "anchors through sentence vectors, and the profile's alpha, beta and gamma. Every reward is higher-is-better.",
@@ -174,7 +179,7 @@ def initial_reward(context: dg.AssetExecutionContext, project: ProjectResource) 
     group_name="reference",
     owners=OWNERS,
     kinds={"pytorch", "huggingface"},
-    code_version="1",
+    code_version=TRAINING_VERSION,
     deps=[tokenizer, documents, *ANNOTATION_ASSETS],
     description="The uncurated base M_0: a small language model fitted on a random draw of the raw corpus, as "
     "pretraining on raw text would make it. Every chain and every probe starts from it.",
@@ -190,7 +195,7 @@ def base_checkpoint(context: dg.AssetExecutionContext, project: ProjectResource)
     group_name="reference",
     owners=OWNERS,
     kinds={"pytorch"},
-    code_version="1",
+    code_version=EVALUATION_VERSION,
     deps=[base_checkpoint, benchmarks, heldout_texts, detectors],
     description="Safety, alignment, bias and capability of the uncurated base.",
 )
@@ -205,7 +210,7 @@ def base_metrics(context: dg.AssetExecutionContext, project: ProjectResource) ->
     group_name="reference",
     owners=OWNERS,
     kinds={"json"},
-    code_version="1",
+    code_version=STATE_VERSION,
     deps=[base_checkpoint, base_metrics, initial_reward],
     description="Iteration 0: commits the uncurated base as the state that iteration 1 starts from.",
 )

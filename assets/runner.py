@@ -39,7 +39,7 @@ from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.processes import end_with_parent, how_it_ended
-from curation_pipeline.stages.annotations import ANNOTATORS, VERSIONS
+from curation_pipeline.stages.annotations import ANNOTATORS
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
@@ -190,8 +190,14 @@ class Runner:
         requests = self.ctx.profile.removal.tombstones
         buried = file_sha256(requests) if requests is not None and requests.is_file() else None
         labelled = fingerprints(self.ctx.profile.labels.files)
+        prepared = {*FIRST, *PER_PARTITION, *FITTED, *PER_PARTITION_FITTED, *CORPUS_WIDE, *START}
+        versions = {
+            spec.key.to_user_string(): spec.code_version
+            for spec in defs.resolve_all_asset_specs()
+            if spec.key.to_user_string() in prepared
+        }
         text = canonical_json(
-            {"profile": profile, "files": files, "versions": VERSIONS, "tombstones": buried, "labels": labelled}
+            {"profile": profile, "files": files, "versions": versions, "tombstones": buried, "labels": labelled}
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ from assets.experiment import experiment_cell
 from assets.loop import iteration_commit
 from assets.metadata import OWNERS, markdown_table
 from curation_pipeline.config import state_folder
+from curation_pipeline.installation import program
 from curation_pipeline.stages.results import write_report
 from curation_pipeline.stages.serving import export_sources
 from resources.project import ProjectResource
 from resources.warehouse import Warehouse, WarehouseResource
 
-DBT = str(Path(sys.executable).with_name("dbt"))  # the environment may not be on the PATH
+DBT = program("dbt")
 DBT_FOLDER = Path(__file__).parents[1] / "dbt"
 WAREHOUSE = Warehouse(state_folder() / "warehouse")
 

@@ -16,10 +16,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from curation_pipeline.cli_run import PROJECT_ROOT, run_dagster
+from curation_pipeline.cli_run import run_dagster
 from curation_pipeline.cli_screen import screen
 from curation_pipeline.errors import CurationError, disk_problem
 from curation_pipeline.escaping import visible
+from curation_pipeline.installation import PROJECT_ROOT, project_environment
 
 if TYPE_CHECKING:
     from curation_pipeline.stages.context import Context
@@ -51,13 +52,13 @@ StateOption = Annotated[
 
 def _environment(profile: str | None, state: Path | None) -> Path:
     """Point every part of the project, and Dagster, at one profile and one state folder."""
-    from curation_pipeline.config import active_profile, profile_path, state_folder
+    from curation_pipeline.config import PROFILES, active_profile, profile_path, state_folder
     from curation_pipeline.lake.store import LocalStore
 
     if profile is not None:
         os.environ["CURATION_PROFILE"] = profile
     named = profile_path(active_profile())
-    if Path(active_profile()).suffix:  # a relative path must survive a change of folder
+    if named.parent != PROFILES:  # a relative path must survive a change of folder
         os.environ["CURATION_PROFILE"] = str(named.absolute())
     if state is not None:
         os.environ["CURATION_STATE"] = str(state)
@@ -328,16 +329,14 @@ def ui(
 ) -> None:
     """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
     _environment(profile, state)
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    dagster, environment = [sys.executable, "-m", "dagster"], project_environment()
     # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
-    subprocess.run([dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
+    subprocess.run([*dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
     for pool in ("curation_loop", "curation_experiment", "serving_database"):
-        command = [dagster, "instance", "concurrency", "set", pool, "1"]
+        command = [*dagster, "instance", "concurrency", "set", pool, "1"]
         subprocess.run(command, check=True, env=environment, capture_output=True)
     command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["--host", host, "--port", str(port)]
-    os.chdir(PROJECT_ROOT)
     os.execve(command[0], command, environment)
 
 

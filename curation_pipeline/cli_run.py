@@ -17,11 +17,10 @@ from rich.console import Console
 
 from curation_pipeline.cli_screen import Tell, progress_of
 from curation_pipeline.errors import CurationError
+from curation_pipeline.installation import project_environment
 from curation_pipeline.lake.lock import Holder, lock
 from curation_pipeline.processes import how_it_ended
 
-PROJECT_ROOT = Path(__file__).parents[1]
-"""The checkout's folder."""
 PATIENCE_SECONDS = 60.0
 """How long what a killed run had started may take to end."""
 
@@ -74,12 +73,12 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
     log = state / "logs" / f"{arguments[0]}.log"
     with alone(state, arguments[0]) as descriptor:
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONWARNINGS": "ignore"}
+        environment = {**project_environment(), "PYTHONWARNINGS": "ignore"}
         with log.open("wb", buffering=0) as output:  # what a full disk does not take must not come up again
             process = subprocess.Popen(
                 [sys.executable, "-m", "assets.runner", "--end-with-parent", *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True, encoding="utf-8",
-                errors="replace", cwd=PROJECT_ROOT, env=environment, pass_fds=(descriptor,),
+                errors="replace", env=environment, pass_fds=(descriptor,),
             )  # fmt: skip
             try:
                 message = _follow(console, process, output)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from curation_pipeline.annotate.encoder import MINILM
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
@@ -199,18 +200,30 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             if isinstance(value, str) and value and "://" not in value:
                 section[name] = str(folder / Path(value).expanduser())
 
+    def anchor_model(section: Any, name: str) -> None:
+        """A model is named by a folder or by a hub id: by a folder where there is one."""
+        value = section.get(name) if isinstance(section, dict) else None
+        if isinstance(value, str) and value != MINILM and (value.startswith((".", "~")) or (folder / value).is_dir()):
+            anchor(section, name)
+
     # What is no table or list is reported by the validation that follows.
-    corpus, annotate = (part if isinstance(part, dict) else {} for part in (raw.get("corpus"), raw.get("annotate")))
+    parts = (raw.get(name) for name in ("corpus", "annotate", "labels", "reward", "evaluation"))
+    corpus, annotate, labels, reward, evaluation = (part if isinstance(part, dict) else {} for part in parts)
     sources = corpus.get("sources")
     for source in sources if isinstance(sources, list) else ():
         anchor(source, "path")
     anchor(annotate.get("detoxify"), "checkpoint", "huggingface_config_path")
-    labels, reward = (part if isinstance(part, dict) else {} for part in (raw.get("labels"), raw.get("reward")))
+    anchor_model(annotate.get("classifier"), "model")
+    anchor_model(annotate.get("heads"), "encoder")
+    anchor_model(raw.get("training"), "model_id")
     files = labels.get("files")
     for file in files if isinstance(files, list) else ():
         anchor(file, "path")
     anchor(reward.get("audit"), "labels")
     anchor(raw.get("removal"), "tombstones")
+    anchor(raw.get("lake"), "root")
+    anchor(raw.get("benchmarks"), "folder")
+    anchor(evaluation.get("harness"), "data")
 
 
 def validate_profile(raw: dict[str, Any], where: str) -> Profile:

@@ -7,6 +7,7 @@ pickles, which are programs. Neither is ever read here; safetensors and JSON are
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,19 @@ def load_pretrained(auto: str, source: str | Path, failed: str, **options: Any) 
     try:
         return getattr(transformers, auto).from_pretrained(str(source), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        said = str(error).strip().partition("\n")[0]
-        if "trust_remote_code" in str(error):
-            said = (
-                f"{source} names code of its own (auto_map in its config.json or tokenizer_config.json), never run; "
-                "take a model whose architecture transformers has itself, or convert it to one"
-            )
-        raise MissingModelError(f"{failed}: {said}") from error
+        raise MissingModelError(f"{failed}: {what_was_wrong(error, source)}") from error
+
+
+def what_was_wrong(error: Exception, source: str | Path) -> str:
+    """One line on why a model could not be loaded."""
+    if "trust_remote_code" in str(error):
+        named = re.search(r"class '([^']+)'", str(error))
+        place = f"{named[1]} in its modules.json" if named else "auto_map in its config.json or tokenizer_config.json"
+        return (
+            f"{source} names code of its own ({place}), never run; take a model whose architecture transformers has "
+            "itself, or convert it to one"
+        )
+    return str(error).strip().partition("\n")[0]
 
 
 def unsafe_weights(folder: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import tempfile
 import time
@@ -238,12 +239,13 @@ def _global_uri(uri: str) -> Iterator[None]:
     """`create_external_model` takes no client: point MLflow's global address at ours, and put the old one back."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    # Setting it sets the environment variable too, which says where runs go: it is put back as it was, also to none.
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets both
 
 
 def _metric_name(name: str) -> str:

@@ -1,4 +1,6 @@
-"""MLflow on one local SQLite file: a run for each asset and partition, and the way from raw data to models and back.
+"""MLflow: a run for each asset and partition, and the way from raw data to models and back.
+
+It writes to one local SQLite file, or to the server or database that `MLFLOW_TRACKING_URI` names.
 
 The lake's manifests are the truth about lineage. MLflow carries their ids, so that a person who looks at a curve can go
 from a raw partition to every checkpoint that was trained on some of it (`Tracker.models_trained_on`) and back.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation_pipeline.errors import DataError
+from curation_pipeline.lake.store import LocalStore
 from resources.tracked_run import TrackedRun
 from resources.tracking_database import prepare
 
@@ -37,10 +41,10 @@ class TrackedModel:
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """The MLflow experiment in `folder`, without Dagster around it.
+    """The MLflow experiment of the state in `folder`, without Dagster around it.
 
     Attributes:
-        folder: Holds `mlflow.db` and `mlflow-artifacts/`.
+        folder: Holds `mlflow.db` and `mlflow-artifacts/`, unless `MLFLOW_TRACKING_URI` names another place.
         experiment: Name of the experiment; it is made at first use.
     """
 
@@ -49,8 +53,17 @@ class Tracker:
 
     @property
     def uri(self) -> str:
-        """What to give to `mlflow server --backend-store-uri`."""
-        return f"sqlite:///{self.folder.resolve() / 'mlflow.db'}"
+        """`MLFLOW_TRACKING_URI`, or what to give to `mlflow server --backend-store-uri`."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder.resolve() / 'mlflow.db'}"
+
+    @property
+    def _owner(self) -> str:
+        """What tells the runs of this state from those of others on a server that they share."""
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            return ""
+        store = LocalStore(self.folder)
+        store.put_if_absent("tracking_owner", uuid.uuid4().hex.encode())
+        return (store.read("tracking_owner") or b"").decode()
 
     @contextmanager
     def run(
@@ -75,7 +88,7 @@ class Tracker:
         """
         client = self.client()
         experiment_id = self.experiment_id(client)
-        key = hashlib.sha256(f"{asset}\0{partition}\0{attempt}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{asset}\0{partition}\0{attempt}{self._owner}".encode()).hexdigest()[:32]
         found = client.search_runs([experiment_id], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
         label = f"{asset} {partition}".strip()
         if found:
@@ -109,11 +122,11 @@ class Tracker:
             digest: Head of the partition's content hash; any version of it when absent.
         """
         client = self.client()
-        dataset = {"dataset_name": name} | ({"dataset_digest": digest} if digest else {})
+        # Chosen here: a server, unlike a database, finds no model by a data set's name alone.
         models: list[TrackedModel] = []
         token: str | None = None
         while True:
-            page = client.search_logged_models([self.experiment_id(client)], datasets=[dataset], page_token=token)
+            page = client.search_logged_models([self.experiment_id(client)], page_token=token)
             models.extend(
                 TrackedModel(
                     model_id=model.model_id,
@@ -122,6 +135,10 @@ class Tracker:
                     source_run_id=model.source_run_id or "",
                 )
                 for model in page
+                if any(
+                    metric.dataset_name == name and digest in (None, metric.dataset_digest)
+                    for metric in model.metrics or ()
+                )
             )
             token = page.token
             if not token:
@@ -152,7 +169,7 @@ class Tracker:
                 return found
 
     def client(self) -> MlflowClient:
-        """A client of the SQLite file, which is made at first use."""
+        """A client of the tracking store; a SQLite file is made at first use."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from filelock import FileLock
         from mlflow import MlflowClient
@@ -173,5 +190,7 @@ class Tracker:
         found = client.get_experiment_by_name(self.experiment)
         if found is not None:
             return str(found.experiment_id)
-        artifacts = (self.folder / "mlflow-artifacts").resolve()
-        return str(client.create_experiment(self.experiment, artifact_location=artifacts.as_uri()))
+        # A server keeps files where it was told to; a database knows of no place for them.
+        served = self.uri.startswith(("http", "databricks", "uc"))
+        location = None if served else (self.folder / "mlflow-artifacts").resolve().as_uri()
+        return str(client.create_experiment(self.experiment, artifact_location=location))

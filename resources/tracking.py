@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
 
 
 class TrackingResource(dg.ConfigurableResource[Tracker]):
-    """MLflow on a local SQLite file; look at it with `mlflow server --backend-store-uri sqlite:///<state>/mlflow.db`."""
+    """MLflow where `MLFLOW_TRACKING_URI` says, else on a local SQLite file.
+
+    Look at the file with `mlflow server --backend-store-uri sqlite:///<state>/mlflow.db`.
+    """
 
     folder: str = Field(description="Folder that holds mlflow.db and mlflow-artifacts/.")
-    experiment: str = Field(default="curation", description="Name of the MLflow experiment.")
+    experiment: str = Field(
+        default_factory=lambda: os.environ.get("MLFLOW_EXPERIMENT_NAME") or "curation",
+        description="Name of the MLflow experiment.",
+    )
 
     @property
     def tracker(self) -> Tracker:

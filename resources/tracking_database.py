@@ -64,5 +64,5 @@ def _problem(database: Path) -> str | None:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return str(error)
         raise
-    wanted = latest()  # type: ignore[no-untyped-call]
+    wanted = latest()
     return None if found and found[0] == wanted else f"its schema is {found[0] if found else 'none'}"

@@ -24,6 +24,8 @@ settings.register_profile("project", deadline=None, max_examples=60)
 settings.load_profile("project")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):  # tests track in folders of their own
+    os.environ.pop(name, None)
 
 
 END_TO_END = "tests/e2e/"

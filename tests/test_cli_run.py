@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from curation_pipeline import cli_run
+from curation_pipeline import cli_run, installation
 from curation_pipeline.cli_run import StateInUseError, run_dagster
 from curation_pipeline.cli_screen import Screen
 from curation_pipeline.errors import CurationError
@@ -31,8 +31,8 @@ CURATE = """
 import sys
 from pathlib import Path
 from curation_pipeline.cli_screen import Screen
-from curation_pipeline import cli_run
-cli_run.PROJECT_ROOT = Path(sys.argv[1])
+from curation_pipeline import cli_run, installation
+installation.PROJECT_ROOT = Path(sys.argv[1])
 cli_run.run_dagster(Screen(), ["run"])
 """
 
@@ -40,7 +40,7 @@ cli_run.run_dagster(Screen(), ["run"])
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CURATION_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(cli_run, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(installation, "PROJECT_ROOT", tmp_path)
     (tmp_path / "assets").mkdir()
     (tmp_path / "curation_pipeline").symlink_to(Path(cli_run.__file__).parent)
     return tmp_path / "state"

@@ -50,14 +50,22 @@ def test_a_missing_profile_and_a_broken_file_say_so(tmp_path: Path) -> None:
 
 def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "mine.toml"
-    path.parent.mkdir()
+    (path.parent / "bge" / "base").mkdir(parents=True)
     path.write_text(
-        'name = "mine"\n[removal]\ntombstones = "requests.csv"\n'
+        'name = "mine"\n[removal]\ntombstones = "requests.csv"\n[lake]\nroot = "lake"\n[benchmarks]\nfolder = "sets"\n'
+        '[evaluation.harness]\ndata = "tasks"\n[training]\nmodel_id = "./model"\n'
+        '[annotate]\nclassifier = {model = "unitary/toxic-bert"}\nheads = {encoder = "bge/base"}\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "a"\npath = "../crawl"\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "b"\npath = "s3://bucket/prefix"\n'
     )
     profile = load_profile(str(path))
     assert profile.removal.tombstones == path.parent / "requests.csv"
+    assert profile.lake.root == str(path.parent / "lake")
+    assert profile.benchmarks.folder == path.parent / "sets"
+    assert profile.evaluation.harness.data == path.parent / "tasks"
+    assert profile.training.model_id == str(path.parent / "model")
+    assert profile.annotate.classifier.model == "unitary/toxic-bert"  # a hub id, where there is no such folder
+    assert profile.annotate.heads.encoder == str(path.parent / "bge/base")
     sources = [source.path for source in profile.corpus.sources if source.kind == "folder"]
     assert sources == [str(path.parent / "../crawl"), "s3://bucket/prefix"]
 

@@ -23,6 +23,7 @@ from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.state import MAIN, chains, committed, read_state
 from curation_pipeline.stages.training import train_checkpoint
 
+CODE_VERSION = "2"
 ACCEPT_ALL = 1.0
 """Arms have no gatekeeper: P lies in [0, 1], so every iteration is accepted and the budget is always spent."""
 
@@ -118,7 +119,7 @@ def run_cell(ctx: Context, cell: Cell) -> Manifest:
         tuple(state.id for state in states),
         {"chain": chain, "token_budget": ctx.profile.loop.token_budget, "iterations": iterations},
         cell.seed,
-        "2",
+        CODE_VERSION,
     )
 
     def make(draft: Draft) -> None:

@@ -41,6 +41,8 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.sampling import corpus_documents, sample_texts
 
 ARCHIVES = {"alt_profanity": ALT_PROFANITY_CHECK, "tox_block": TOX_BLOCK}
+DETECTORS_VERSION = "2"
+CASCADE_VERSION = "1"
 CASCADE = "cascade"
 WINDOWED_ALREADY = ("classifier", "detoxify", *HOSTED)
 """Detectors that cut long texts into windows of their own."""
@@ -109,7 +111,7 @@ def make_detectors(ctx: Context) -> Manifest:
         parameters["identity_blind"] = sorted(set(heads) & set(settings.identity_blind))
         parameters["encoder"] = encoder_version(settings.heads)
         parameters["labels"] = {name: labels_hash(part) for name, part in rows.items()}
-    recipe = Recipe("detectors", {}, (labels.id,), parameters, ctx.profile.seed if heads else 0, "2")
+    recipe = Recipe("detectors", {}, (labels.id,), parameters, ctx.profile.seed if heads else 0, DETECTORS_VERSION)
 
     def make(draft: Draft) -> None:
         sources: dict[str, str] = {}
@@ -165,7 +167,7 @@ def make_cascade(ctx: Context) -> Manifest:
             "generation": settings.generation,
         }
     inputs = (detectors.id, *(m.id for m in documents)) if used else ()
-    recipe = Recipe("cascade", {}, inputs, parameters, ctx.profile.seed if used else 0, "1")
+    recipe = Recipe("cascade", {}, inputs, parameters, ctx.profile.seed if used else 0, CASCADE_VERSION)
 
     def make(draft: Draft) -> None:
         if not used:

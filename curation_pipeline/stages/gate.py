@@ -21,6 +21,7 @@ from curation_pipeline.stages.state import MAIN, State, parent_of, read_state, s
 from curation_pipeline.stages.tombstones import tombstones
 
 TABLE = "gates"
+CODE_VERSION = "1"
 REFERENCES = (
     "heldout_texts",
     "benchmarks",
@@ -132,7 +133,7 @@ def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
     gate = Gate(chain, ordinal, parent.id, corpus, references, frozen_stage)
     inputs = [parent.id, *references.values(), *(identity for ids in corpus.values() for identity in ids.values())]
     parameters = {"stage": frozen_stage} if frozen_stage else {}
-    recipe = Recipe(TABLE, partition, tuple(inputs), parameters, ctx.profile.seed)
+    recipe = Recipe(TABLE, partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
 
     def make(draft: Draft) -> None:
         draft.json(gate.to_dict(), "gate")

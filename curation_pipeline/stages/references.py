@@ -28,6 +28,12 @@ from curation_pipeline.stages.foundation import PARAMETERS, found
 from curation_pipeline.stages.sampling import corpus_documents, sample, sample_texts
 from curation_pipeline.training.tokenizer import train_tokenizer
 
+LABELS_VERSION = "3"
+BENCHMARKS_VERSION = "3"
+EMBEDDING_VERSION = "1"
+REGISTER_VERSION = "1"
+TOKENIZER_VERSION = "1"
+HELDOUT_VERSION = "2"
 TOKENIZER_SAMPLE = 20_000
 """Documents that the tokenizer is fitted on, as many from each partition."""
 TOXIC_SCORE = 0.5
@@ -50,7 +56,7 @@ def labels(ctx: Context) -> Manifest:
     if files:
         parameters["files"] = [file.model_dump(mode="json", exclude={"path"}) for file in files]
         parameters["content"] = fingerprints(files)
-    recipe = Recipe("labels", {}, (), parameters, 0, "3")
+    recipe = Recipe("labels", {}, (), parameters, 0, LABELS_VERSION)
 
     def make(draft: Draft) -> None:
         frame = labelled_sets(ctx.cache, frozenset(opt_in), files)
@@ -71,7 +77,7 @@ def benchmarks(ctx: Context) -> Manifest:
     """The benchmarks' items, as one Parquet file each."""
     sizes = ctx.profile.benchmarks
     parameters = {"sizes": sizes.model_dump(mode="json", exclude={"folder"}), "content": prompt_fingerprints(sizes)}
-    recipe = Recipe("benchmarks", {}, (), parameters, ctx.profile.seed, "3")
+    recipe = Recipe("benchmarks", {}, (), parameters, ctx.profile.seed, BENCHMARKS_VERSION)
 
     def make(draft: Draft) -> None:
         data = load_benchmarks(ctx.cache, derive(ctx.profile.seed, "benchmarks"), sizes)
@@ -99,7 +105,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
     parameters = PARAMETERS["sentence_embedding"](ctx.profile)
     before = ctx.lake.head("sentence_embedding")
     inputs = [m.id for m in documents] + ([before.id] if before is not None else [])
-    recipe = Recipe("sentence_embedding", {}, tuple(inputs), parameters, ctx.profile.seed, "1")
+    recipe = Recipe("sentence_embedding", {}, tuple(inputs), parameters, ctx.profile.seed, EMBEDDING_VERSION)
 
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "sentence_embedding")
@@ -140,7 +146,9 @@ def register_model(ctx: Context) -> Manifest:
         "quality": quality.model_dump(mode="json"),
         "generation": ctx.profile.annotate.generation,
     }
-    recipe = Recipe("register_model", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+    recipe = Recipe(
+        "register_model", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, REGISTER_VERSION
+    )
 
     def make(draft: Draft) -> None:
         seed = derive(ctx.profile.seed, "register_model")
@@ -163,7 +171,7 @@ def tokenizer(ctx: Context) -> Manifest:
     documents = corpus_documents(ctx)
     settings = ctx.profile.training
     parameters = PARAMETERS["tokenizer"](ctx.profile)
-    recipe = Recipe("tokenizer", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, "1")
+    recipe = Recipe("tokenizer", {}, tuple(m.id for m in documents), parameters, ctx.profile.seed, TOKENIZER_VERSION)
 
     def make(draft: Draft) -> None:
         if settings.model_id is None:
@@ -201,7 +209,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         judge = lake.require("toxicity_judge", manifest.partition)
         inputs += [manifest.id, teacher.id, judge.id]
     parameters = PARAMETERS["heldout_texts"](ctx.profile)
-    recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, "2")
+    recipe = Recipe("heldout_texts", {}, tuple(inputs), parameters, ctx.profile.seed, HELDOUT_VERSION)
 
     def make(draft: Draft) -> None:
         seed, teachers = ctx.profile.seed, toxicity_columns(ctx.profile.annotate.teachers)

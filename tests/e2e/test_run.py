@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages import final_evaluation
 from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.state import MAIN, history
 from tests.e2e.conftest import TINY, Project
@@ -126,6 +128,33 @@ def test_dagster_saw_every_asset_with_metadata(finished: Project) -> None:
             assert "manifest" in event.asset_materialization.metadata
         failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
         assert failed == []
+
+
+SPECS = """
+import json
+from assets.definitions import defs
+print(json.dumps({s.key.to_user_string(): [s.group_name, s.code_version] for s in defs.resolve_all_asset_specs()}))
+"""
+
+
+def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Project, finished_lake: Lake) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SPECS],
+        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    declared = json.loads(done.stdout.splitlines()[-1])
+    without_recipe = {name for name, (group, _) in declared.items() if group == "serving"}
+    assert all(declared[name][1] for name in without_recipe)
+    never_run = {"committed_state", "final_evaluation"}  # without computation; made by hand
+    assert declared["final_evaluation"][1] == final_evaluation.CODE_VERSION
+    with dg.DagsterInstance.from_config(str(finished.state / "dagster")) as instance:
+        for name in declared.keys() - without_recipe - never_run:
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert event is not None, name
+            assert event.asset_materialization is not None
+            made = finished_lake.get(str(event.asset_materialization.metadata["manifest"].value))
+            assert declared[name][1] == made.code_version, name
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -18,9 +27,62 @@ BOOKS = RawPartition("books", "v1", "b" * 64, manifest_id="m-books", n_documents
 NEWER = RawPartition("forum", "2026-01", "c" * 64, manifest_id="m-forum-2", n_tokens=1)
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of MLflow's own server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            time.sleep(0.3)
+        else:
+            pytest.fail((tmp_path / "server.log").read_text()[-3000:])
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+@pytest.mark.slow
+def test_a_tracking_server_of_the_environment_is_used_and_shared(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
+    states = [TrackingResource(folder=str(tmp_path / name)).tracker for name in ("mine", "yours")]
+    runs = []
+    for tracker in states:
+        with tracker.run("checkpoint", "2026-01-01") as run:
+            run.log_checkpoint("main/1", "manifest-1", step=1, partitions=[FORUM])
+            run.log_files({"card.md": b"a card"})
+        runs.append(run.run_id)
+    assert len(set(runs)) == 2  # each state has a run of its own, and finds it again
+    with states[0].run("checkpoint", "2026-01-01") as run:
+        assert run.run_id == runs[0]
+    assert states[0].models_trained_on("forum|2026-01")
+    assert list((tmp_path / "kept").rglob("card.md"))
+    assert not list(tmp_path.glob("*/mlflow.db"))
+    assert not list(tmp_path.glob("*/mlflow-artifacts"))
+
+
 @pytest.mark.slow
 def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     tracker = Tracker(tmp_path)
+    environment = os.environ.copy()
 
     def train(ordinal: int, partitions: list[RawPartition]) -> tuple[str, str]:
         with tracker.run("checkpoint", f"2026-01-0{ordinal}", dagster_run_id=f"dagster-{ordinal}") as run:
@@ -32,6 +94,7 @@ def test_from_data_to_models_and_back(tmp_path: Path) -> None:
 
     first_run, first_model = train(1, [FORUM, BOOKS])
     second_run, second_model = train(2, [FORUM])
+    assert os.environ == environment
     _, newer_model = train(3, [NEWER])
 
     def models(name: str, digest: str | None = None) -> set[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,8 @@ import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.detectors.token_windows import TOKENS_OF_A_TEXT, TokenWindows, window_of
-from curation_pipeline.errors import ConfigError
-from curation_pipeline.lake.lake import file_sha256
+from curation_pipeline.annotate.encoder import model_version
+from curation_pipeline.errors import ConfigError, MissingModelError
 from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.progress import Progress
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from curation_pipeline.annotate.settings import ClassifierSettings
 
 NAME = "classifier"
+VERSION = 2
 HEADS = ("harm", "harm_mean")
 
 
@@ -65,42 +65,51 @@ def load(settings: ClassifierSettings) -> SequenceClassifier:
 
     Raises:
         MissingModelError: the folder or hub id cannot be loaded.
-        ConfigError: a harmful label is none of the model's, or the tokenizer cannot cut windows.
+        ConfigError: a harmful label is none of the model's, its outcome is no probability, or it cannot read windows.
     """
+    import torch
+
     assert settings.model is not None
-    failed = (
-        f"annotate.classifier.model: {settings.model!r} cannot be loaded as a sequence classifier with safetensors "
-        "weights"
-    )
+    name = f"annotate.classifier.model: {settings.model!r}"
+    failed = f"{name} cannot be loaded as a sequence classifier with safetensors weights"
     tokenizer = load_pretrained("AutoTokenizer", settings.model, failed, revision=settings.revision)
-    model = load_pretrained("AutoModelForSequenceClassification", settings.model, failed, revision=settings.revision)
+    model, found = load_pretrained(
+        "AutoModelForSequenceClassification", settings.model, failed, revision=settings.revision,
+        dtype=torch.float32, output_loading_info=True,
+    )  # fmt: skip
+    if missing := sorted(found["missing_keys"]):
+        raise MissingModelError(f"{name} has no weights for {', '.join(missing[:4])}: is it a classifier?")
     if not tokenizer.is_fast:
-        raise ConfigError(f"annotate.classifier.model: {settings.model!r} has no fast tokenizer, which windows need")
-    labels = {str(label).lower(): index for index, label in model.config.id2label.items()}
-    if unknown := [label for label in settings.harmful_labels if label.lower() not in labels]:
+        raise ConfigError(f"{name} has no fast tokenizer, which windows need")
+    config = model.config
+    if config.problem_type == "regression":
+        raise ConfigError(f"{name} is a regression (problem_type), whose outcome is no probability of a label")
+    labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+    wanted = {label.lower() for label in settings.harmful_labels}
+    if unknown := [label for label in settings.harmful_labels if label.lower() not in {n.lower() for n in labels}]:
         raise ConfigError(
             f"annotate.classifier.harmful_labels: {settings.model!r} has no label {', '.join(unknown)}; "
-            f"it has {', '.join(map(str, model.config.id2label.values()))}"
+            f"it has {', '.join(labels)}"
         )
     window = window_of(model, tokenizer, settings.window)
+    network = TokenWindows(
+        model=model.to(settings.device).eval(),
+        tokenizer=tokenizer,
+        window=window,
+        stride=min(settings.stride, window // 2),
+        batch_tokens=settings.batch_size * TOKENS_OF_A_TEXT,
+    )
     return SequenceClassifier(
-        network=TokenWindows(
-            model=model.to(settings.device).eval(),
-            tokenizer=tokenizer,
-            window=window,
-            stride=min(settings.stride, window // 2),
-            batch_tokens=settings.batch_size * TOKENS_OF_A_TEXT,
-        ),
-        harmful=tuple(labels[label.lower()] for label in settings.harmful_labels),
-        multi_label=model.config.problem_type == "multi_label_classification",
+        network=network.settled("annotate.classifier.model"),
+        harmful=tuple(index for index, label in enumerate(labels) if label.lower() in wanted),
+        # As transformers' own pipeline decides: softmax over a single logit would be 1 for every text.
+        multi_label=config.problem_type == "multi_label_classification" or config.num_labels == 1,
         version=fingerprint(settings),
     )
 
 
 def fingerprint(settings: ClassifierSettings) -> str:
-    """What the scores depend on besides the texts: content of a local folder, or a hub id with its revision."""
-    folder = Path(settings.model or "")
-    if not folder.is_dir():
-        return f"{settings.model}@{settings.revision or 'main'}"
-    names = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt", ".model"))
-    return " ".join(f"{path.name}:{file_sha256(path)[:16]}" for path in names)
+    """What the scores depend on besides the texts: the model, which labels mean harm, and how windows are cut."""
+    labels = ",".join(sorted(label.lower() for label in settings.harmful_labels))
+    model = model_version(settings.model or "", settings.revision)
+    return f"{VERSION} {labels} {settings.window} {settings.stride} {model}"

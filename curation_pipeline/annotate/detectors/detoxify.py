@@ -124,14 +124,15 @@ def load(
     names = tuple(model.class_names)
     heads = (HEADLINE, *(name for name in names if name != HEADLINE)) if HEADLINE in names else names
     window = window_of(model.model, tokenizer)
+    network = TokenWindows(
+        model=model.model.eval(),
+        tokenizer=tokenizer,
+        window=window,
+        stride=min(DEFAULT_STRIDE, window // 2),
+        batch_tokens=batch_size * TOKENS_OF_A_TEXT,
+    )
     return DetoxifyDetector(
-        network=TokenWindows(
-            model=model.model.eval(),
-            tokenizer=tokenizer,
-            window=window,
-            stride=min(DEFAULT_STRIDE, window // 2),
-            batch_tokens=batch_size * TOKENS_OF_A_TEXT,
-        ),
+        network=network.settled("annotate.detoxify.huggingface_config_path"),
         classes=tuple(names.index(head) for head in heads),
         version=f"0.5-2-{hashlib.sha256(raw).hexdigest()[:12]}",
         heads=(*heads, mean_name(heads)),

@@ -190,6 +190,8 @@ def model_problem(model: str, revision: str | None, environ: Mapping[str, str], 
 
 
 def _folder_problem(folder: Path) -> str | None:
+    if not (folder / "config.json").is_file() and (inner := folder / "0_Transformer").is_dir():
+        folder = inner  # where older encoders of sentence-transformers have their network
     lacking = [] if (folder / "config.json").is_file() else ["config.json"]
     if problem := unsafe_weights(folder):
         return problem

@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 
 from curation_pipeline.annotate.detectors.windows import WindowPool
+from curation_pipeline.errors import ConfigError
 from curation_pipeline.progress import Progress, silent
 
 DEFAULT_WINDOW = 512
-"""Tokens of a window where neither the profile nor the tokenizer names a length."""
+"""Tokens of a window where neither the profile nor the model names a length."""
+NO_LENGTH = 10**6
+"""A tokenizer that names no length says a number beyond this."""
+PROBE = ["one two", "one two three four five six seven eight nine ten"]
 DEFAULT_STRIDE = 64
 TOKENS_OF_A_TEXT = 128
 """A batch of b texts may hold b times this many tokens, padding included."""
@@ -88,11 +92,60 @@ class TokenWindows:
                 report(f"scoring with {name}", (first + (last - first) * end / len(order)) / len(texts))
         return pool.highest, pool.mean()
 
+    def settled(self, setting: str) -> TokenWindows:
+        """This network with its padding on the right side; see ``settle_padding``."""
+        labels = self.model.config.num_labels
+
+        def read(texts: list[str]) -> np.ndarray:
+            return self.pooled(texts, lambda logits: logits.sigmoid(), labels, "")[0]
+
+        settle_padding(self.tokenizer, read, setting)
+        return self
+
 
 def window_of(model: Any, tokenizer: Any, wanted: int | None = None) -> int:
-    """Tokens that a network reads at once, at most ``wanted``."""
-    positions = getattr(model.config, "max_position_embeddings", None) or DEFAULT_WINDOW
-    return int(min(wanted or DEFAULT_WINDOW, tokenizer.model_max_length, positions))
+    """Tokens that a network reads at once, at most ``wanted``; ``DEFAULT_WINDOW`` where nothing names a length."""
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < NO_LENGTH else []
+    if (positions := getattr(model.config, "max_position_embeddings", None) or 0) > 0:  # XLNet says -1
+        limits.append(positions - _first_position(model))
+    if wanted is not None:
+        limits.append(wanted)
+    return int(min(limits, default=DEFAULT_WINDOW))
+
+
+def _first_position(model: Any) -> int:
+    """The number that a network gives to its first token: RoBERTa and its kin count on from the padding's."""
+    for module in model.modules():
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and hasattr(module, "position_embeddings"):
+            return padding + 1
+    return 0
+
+
+def settle_padding(tokenizer: Any, read: Callable[[list[str]], np.ndarray], setting: str) -> None:
+    """Make the tokenizer pad on a side where padding changes nothing, its own side first.
+
+    A row depends on its own text alone. Networks that count positions from the left are disturbed by padding on the
+    left, others, that read the last place of a row, by padding on the right; a saved tokenizer may name either side.
+
+    Args:
+        tokenizer: of the network; it is changed.
+        read: what the network makes of some texts, one row each.
+        setting: the profile's setting, for the message.
+
+    Raises:
+        ConfigError: the network cannot read a batch, or padding changes what it says on either side.
+    """
+    own = tokenizer.padding_side
+    for side in (own, "left" if own == "right" else "right"):
+        tokenizer.padding_side = side
+        try:
+            alone, padded = read(PROBE[:1])[0], read(PROBE)[0]
+        except ValueError as error:
+            raise ConfigError(f"{setting}: the model cannot read a batch of plain texts: {error}") from error
+        if np.allclose(alone, padded, rtol=1e-3, atol=1e-3):
+            return
+    raise ConfigError(f"{setting}: padding changes what the model says of a text, on either side: choose another model")
 
 
 def batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[int, int]]:
