@@ -33,7 +33,8 @@ class HeadSettings(Settings):
     encoder: str | None = Field(
         default=None,
         description="a frozen sentence encoder beside the hashed words: minilm (from its package), a local folder or a "
-        "hub id; better on implicit harm, and some hundred times slower",
+        "hub id, read as sentence-transformers reads it (a plain transformers model gives the mean of its tokens); "
+        "better on implicit harm, and some hundred times slower",
     )
     encoder_revision: str | None = Field(default=None, description="commit, tag or branch of an encoder on the hub")
     encoder_window: int = Field(default=128, ge=16, le=8192, description="tokens that the encoder reads at once")
