@@ -124,18 +124,22 @@ class _Messages:
             if problem:
                 resume = following if skippable and sound else self._next_batch(place + 8, end)
                 what = f"{resume - place} bytes" if lost is None else f"{lost} rows in {resume - place} bytes"
-                reason = f"{what} from byte {place} on are skipped: {problem}"
+                reason = f"{what} from byte {place} on are skipped, {self._where()}: {problem}"
                 self.rows.fail(position, place, head, reason, rows=lost)
             elif not sound:
                 # Its length may be what is wrong: what follows is looked for from its beginning.
                 resume = self._next_batch(place + 8, end)
                 if resume > following:
-                    reason = f"{resume - following} bytes from byte {following} on are skipped: they are no message"
+                    skipped = f"{resume - following} bytes from byte {following} on are skipped, {self._where()}"
+                    reason = f"{skipped}: they are no message"
                     self.rows.fail(position + (known or 0), following, self._head(following), reason, rows=None)
             else:
                 resume = following
             position += int(problem != "") if known is None else known
             place = resume
+
+    def _where(self) -> str:
+        return f"behind {self.batches} record batches"
 
     def _head(self, place: int) -> bytes:
         self.stream.seek(place)
