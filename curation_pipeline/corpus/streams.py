@@ -27,6 +27,9 @@ STEP_BYTES = 16 * 1024
 ZSTD_STEP_BYTES = 512
 """The same for Zstandard, whose decoder gives all it can: each three bytes can become 128 KiB in the worst case."""
 
+LEAST_MEMBER_BYTES = 20
+"""An empty gzip member has so many; fewer zeros between two members are padding, which xz allows."""
+
 XZ_MEMORY = 1024**3
 """An xz stream that needs more memory, which is a dictionary of nearly that size, is not unpacked."""
 
@@ -235,6 +238,10 @@ def _errors() -> tuple[type[Exception], ...]:
     return (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError)
 
 
+def _goes_on(resume: int | None) -> str:
+    return "and nothing behind it can be read" if resume is None else f"and can be read again from byte {resume} on"
+
+
 class _Unpacking:
     """One way through a compressed file."""
 
@@ -254,16 +261,20 @@ class _Unpacking:
         self.stream.seek(place)
         codec: _Codec | None = None
         begun = at = place
-        given = 0
+        given = zeros = 0
         while chunk := self.stream.read(CHUNK_BYTES):
             start = 0
             while start < len(chunk):
                 data = chunk[start : start + self.packing.step]
                 if codec is None or codec.eof:
                     padding = len(data) - len(data.lstrip(b"\0")) if codec and self.packing.padded else 0
-                    start, at, data = start + padding, at + padding, data[padding:]
+                    start, at, data, zeros = start + padding, at + padding, data[padding:], zeros + padding
                     if not data:
                         continue
+                    if zeros >= LEAST_MEMBER_BYTES:
+                        # At the end of a file they fill a block; here they may have taken the place of members.
+                        yield Damage(f"{zeros} zero bytes up to byte {at} of the {self.packing.kind} file")
+                    zeros = 0
                     codec, begun, given = self.codec(), at, 0
                 self.meter.take(len(data))
                 try:
@@ -272,14 +283,17 @@ class _Unpacking:
                         yield self.meter.give(piece)
                 except self.errors as error:
                     came = yield from self._salvage(begun, at, given)
-                    yield Damage(f"damaged {self.packing.kind} stream at byte {came} of the file ({error})")
-                    return self._resume(begun + 1)
+                    resume = self._resume(begun + 1)
+                    what = f"damaged {self.packing.kind} stream at byte {came} of the file ({error})"
+                    yield Damage(f"{what}, {_goes_on(resume)}")
+                    return resume
                 unused = len(codec.unused_data) if codec.eof else 0
                 self.meter.take(-unused)
                 start, at = start + len(data) - unused, at + len(data) - unused
         if codec is not None and not codec.eof:
-            yield Damage(f"truncated {self.packing.kind} stream: the file ends at byte {at}")
-            return self._resume(begun + 1)
+            resume = self._resume(begun + 1)
+            yield Damage(f"truncated {self.packing.kind} stream: the file ends at byte {at}, {_goes_on(resume)}")
+            return resume
         return None
 
     def _salvage(self, begun: int, at: int, given: int) -> Any:

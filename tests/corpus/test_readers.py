@@ -273,6 +273,16 @@ def test_damaged_gzip_keeps_what_stands_before_the_damage(tmp_path: Path) -> Non
     assert done.quarantine["reason"].str.contains("damaged gzip").to_list() == [True]
 
 
+def test_zeros_in_the_place_of_a_member_are_told_and_those_at_the_end_are_not() -> None:
+    members = [gzip.compress(lines(records([text]))) for text in ("before", "lost", "after")]
+    whole = b"".join(members) + bytes(512)
+    assert read("a.jsonl.gz", whole).failures.is_empty()
+    members[1] = bytes(len(members[1]))
+    found = read("a.jsonl.gz", b"".join(members))
+    assert found.rows["text"].to_list() == ["before", "after"]
+    assert f"{len(members[1])} zero bytes" in found.failures["reason"][0]
+
+
 def zeros(size: int) -> Iterator[bytes]:
     for _ in range(size // 2**20):
         yield bytes(2**20)
