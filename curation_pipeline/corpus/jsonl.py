@@ -37,6 +37,7 @@ def read_jsonl(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]
 
 def _read_block(block: Block, rows: RowBuilder) -> None:
     loads, add = orjson.loads, rows.record
+    shown = [name for name in (rows.options.url_column, rows.options.created_at_column) if name]
     for index, line in enumerate(block.lines):
         if len(line) > MAX_VALUES and (count := _values(line)) > MAX_VALUES:
             problem = f"a record of {count} values; more than {MAX_VALUES} are not taken apart"
@@ -46,7 +47,7 @@ def _read_block(block: Block, rows: RowBuilder) -> None:
             record = loads(line)
         except ValueError:
             record = None
-        if type(record) is not dict or _imprecise(record):
+        if type(record) is not dict or _imprecise(record, shown):
             _read_line(line, block, index, rows)
         elif problem := add(block.position + index, record):
             rows.fail(block.position + index, block.offset_of(index), line, problem)
@@ -58,7 +59,11 @@ def _values(line: bytes) -> int:
     return count if count <= MAX_VALUES else sum(map(_STRING.sub(b"", line).count, b"[{,"))
 
 
-def _imprecise(record: dict[str, Any]) -> bool:
+def _imprecise(record: dict[str, Any], shown: list[str]) -> bool:
+    """Whether orjson may have changed a number that is kept: a field's own, or one inside a field that becomes text."""
+    for name in shown:
+        if type(record.get(name)) in (list, dict):
+            return True
     for value in record.values():  # noqa: SIM110 - a generator is much slower, and this runs for every line
         if type(value) is float and not -LARGE < value < LARGE:
             return True

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curation_pipeline.corpus import delimited, jsonl, plain, streams
@@ -224,6 +224,7 @@ JSON_VALUES = st.recursive(
         max_size=8,
     )
 )
+@example(['{"text":"0","url":[-9223372036854775809]}'])
 def test_the_fast_parser_and_the_strict_one_agree(rows: list[str]) -> None:
     raw = [row.encode("utf-8", "surrogatepass") for row in rows]
     fast, slow = RowBuilder(ReadOptions(url_column="url")), RowBuilder(ReadOptions(url_column="url"))
