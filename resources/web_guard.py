@@ -1,4 +1,4 @@
-"""What stands in front of the web server: only the UI's own pages may ask it to do something.
+"""The guard in front of the web server: only the UI's own pages may ask it to do something.
 
 Dagster's server trusts whoever reaches it. A page of any other site reaches it through the user's browser: by a GET
 with a mutation in its address, a form, a WebSocket, or a name that resolves to this machine (DNS rebinding). This layer
@@ -103,7 +103,7 @@ class WebGuard:
             )
 
     def _sign_in(self, scope: Scope, headers: Headers) -> Response | None:
-        """Checks the token; the answer that makes a browser keep it where it stands in the address."""
+        """Checks the token; the answer that makes a browser keep it where it is in the address."""
         if self.token is None:
             return None
         cookie = f"curation_ui_{self.port}"

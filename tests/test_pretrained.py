@@ -1,4 +1,4 @@
-"""Hostile model folders: nothing in them runs, whoever loads them and whatever stands on standard input."""
+"""Hostile model folders: nothing in them runs, whoever loads them and whatever standard input says."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_code_beside_an_architecture_that_transformers_has_is_left_alone(
     shutil.copytree(good, folder)
     (folder / "evil.py").write_text(EVIL.format(marker=str(marker)))
     change(folder / "config.json", auto_map=dict.fromkeys(AUTO, "evil.Model"))
-    torch.save({"x": _Trap(marker)}, folder / "pytorch_model.bin")  # safetensors stand beside it
+    torch.save({"x": _Trap(marker)}, folder / "pytorch_model.bin")  # safetensors are next to it
     assert type(load_model(folder)).__module__ == "transformers.models.llama.modeling_llama"
     assert not marker.exists()
 

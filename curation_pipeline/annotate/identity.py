@@ -88,7 +88,7 @@ GROUPS: tuple[str, ...] = (NONE, *TERMS)
 def whole_words(alternatives: str) -> str:
     """A polars pattern of these English words whole, in any case; groups 1 and 2 are the characters around them.
 
-    A letter of another script ends a word as a space does: Chinese, Thai or Korean stands directly next to it.
+    A letter of another script ends a word as a space does: Chinese, Thai or Korean may be directly next to it.
     """
     other = r"[^\p{Latin}\u0300-\u036F\p{Nd}_]"
     return rf"(?i)(^|{other})(?:{alternatives})($|{other})"

@@ -1,4 +1,4 @@
-"""Personal data in text: where it stands, and text without it (annotation ``pii@2``).
+"""Personal data in text: where it is, and text without it (annotation ``pii@2``).
 
 Kinds follow what training corpora usually remove (Soldaini et al. 2024, "Dolma", arXiv:2402.00159; FineWeb,
 arXiv:2406.17557): e-mail and IP addresses and phone numbers, and credit card numbers, which carry a check digit. Text

@@ -86,7 +86,7 @@ def _plain_match(match: re.Match[str]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _plain(char: str) -> str:
-    """The one character that stands for this one in plain text."""
+    """The one character that replaces this one in plain text."""
     if "\U000e0000" <= char <= "\U000e0fff":
         return "\u2060"  # tags and selectors: as invisible as this one
     category = unicodedata.category(char)

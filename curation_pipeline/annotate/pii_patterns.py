@@ -35,7 +35,7 @@ CANDIDATES: dict[str, str] = {
 _WORD = f"[{LATIN}0-9_]+"
 # A letter of a script with spaces other than Latin, or a mark of it.
 _OTHER = rf"(?:[^\W\d_{LATIN}{UNSPACED}]|[{MARKS}])"
-# What stands before the sign, read backwards from it: words of one script each, joined by points, hyphens and the like.
+# What is before the sign, read backwards from it: words of one script each, joined by points, hyphens and the like.
 _LOCAL = re.compile(
     rf"[.%+\uff0d-]*(?:{_WORD}|(?:{_OTHER}|[0-9_])+)(?:[.%+\uff0d-]+(?:{_WORD}|(?:{_OTHER}|[0-9_])+))*[.%+\uff0d-]*"
     rf"|[{UNSPACED}][{UNSPACED}0-9.]*"

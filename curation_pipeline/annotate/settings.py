@@ -90,7 +90,7 @@ class AnnotateSettings(Settings):
         default=0,
         ge=0,
         description="vectors, topics, tokenizer and base are fitted once and stay when the corpus grows; another "
-        "number fits them anew, which is refused once the loop has committed an iteration on them",
+        "number fits them again, which is refused once the loop has committed an iteration on them",
     )
     topics: int = Field(default=24, ge=1, le=1000, description="number of topics")
     teachers: tuple[DetectorName, ...] = Field(

@@ -29,7 +29,7 @@ def read_arrow(file: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
 
     A file is a stream between two magic words with a table of contents at its end; the table is not needed, so that
     damage to it costs nothing, but its count of the rows is compared with those that were met. Every byte that is no
-    message stands behind a failure.
+    message has a failure.
     """
     import pyarrow as pa
 

@@ -171,7 +171,7 @@ class _Values:
             self._tell(self._at)
         elif not (self._pass(self._begun) or self._begins_by_line()):
             # What is left of one value may hold this one: it is no document.
-            self._begun, problem = self._last, "what stands before this value is no JSON"
+            self._begun, problem = self._last, "what is before this value is no JSON"
             if self._leave(problem):
                 return
             self._fail(self._begun, problem)
@@ -189,7 +189,7 @@ class _Values:
         self._last = self._at
 
     def _begins_by_line(self) -> bool:
-        """Whether the value in the making begins by its line; what stands before it is a failure then."""
+        """Whether the value in the making begins by its line; what is before it is a failure then."""
         feed = self._begun - len(self._line or b"")
         if not self._line or self._held[feed : self._begun] != self._line or not self._tells(feed):
             return False
@@ -238,7 +238,7 @@ class _Values:
         self._skipped = None
 
     def _pass(self, end: int) -> bool:
-        """Whether nothing but a comma, or values that are no objects, stands between the last value and ``end``."""
+        """Whether nothing but a comma, or values that are no objects, is between the last value and ``end``."""
         between = bytes(self._held[self._last : end]).removeprefix(codecs.BOM_UTF8).strip(BLANK + b",")
         if not between:
             return True

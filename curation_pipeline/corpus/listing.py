@@ -235,7 +235,7 @@ def _bucket_files(source: FolderSource) -> Iterator[LeftAlone]:
 
 
 def _saved_datasets(files: list[SourceFile]) -> dict[str, set[str]]:
-    """Folders that ``save_to_disk`` wrote, with the files that belong to the data set: not the caches beside it."""
+    """Folders that ``save_to_disk`` wrote, with the files that belong to the data set: not the caches next to it."""
     found: dict[str, set[str]] = {}
     arrow = {file.name.rpartition("/")[0] for file in files if file.name.endswith(".arrow")}
     for file in files:

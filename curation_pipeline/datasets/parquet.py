@@ -67,7 +67,7 @@ class ParquetFile:
     def batches(self, index: int, columns: list[str], meter: Meter, coded: bool = True) -> Iterator[pa.RecordBatch]:
         """The rows of a row group, once its pages have been looked at; one row group at a time.
 
-        A column of text that is encoded by a dictionary may stay so, which keeps a long value that stands in a million
+        A column of text that is encoded by a dictionary may stay so, which keeps a long value that is in a million
         rows from being unpacked a million times.
 
         Args:
@@ -159,7 +159,7 @@ class ParquetFile:
                 pages, _, wrong = read_pages(chunk, MAX_PAGE_VALUES, self._read, partial(self._charge, meter))
                 if wrong:
                     raise ValueError(wrong)
-                # A text that stands in many rows is held once.
+                # A text that is in many rows is held once.
                 meter.spend(sum(VALUE_BYTES * p.values if p.encoding in CODES else p.decoded for p in pages))
 
     def _charge(self, meter: Meter, stored: int, unpacked: int) -> None:

@@ -70,7 +70,7 @@ _NOT_ALPHANUMERIC = bytes(code for code in range(128) if not chr(code).isalnum()
 
 
 def _letters(text: str) -> str:
-    """Form NFKC, lower case, letters and digits only; for a mark that tells words apart stands some letter."""
+    """Form NFKC, lower case, letters and digits only; a mark that tells words apart becomes a letter."""
     if text.isascii():
         return text.lower().encode().translate(None, _NOT_ALPHANUMERIC).decode()
     return "".join(map(_letter, unicodedata.normalize("NFKC", text).lower()))

@@ -164,7 +164,7 @@ class Lake:
 
     @contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
-        """Be the only one that uses a folder; whoever comes second waits and says for whom."""
+        """Be the only one that uses a folder; whoever comes second waits and names the first."""
         told = False
 
         def tell(holder: Holder, _waited: float) -> None:

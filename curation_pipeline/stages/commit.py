@@ -22,7 +22,7 @@ OWN_TABLES = ("pool", "probes", "policies", "batches", "checkpoints", "metrics",
 def commit_cold_start(ctx: Context, chain: str) -> Manifest:
     """Commit the uncurated base as iteration 0 of a chain.
 
-    A chain that has gone on keeps the start that it had: a reward that was fitted anew since reaches it through the
+    A chain that has gone on keeps the start that it had: a reward that was fitted again since reaches it through the
     refinement, and an evaluation by other settings counts from its next iteration on; neither rewrites its history.
     Only an arm whose base is another starts over, since its whole chain is run again.
 

@@ -1,4 +1,4 @@
-"""What a chain stands on for its whole life: vectors, tokenizer, held-out texts and base are those of its cold start.
+"""What a chain keeps for its whole life: vectors, tokenizer, held-out texts and base are those of its cold start.
 
 Once the loop has committed an iteration, a profile that would make another of them is refused: iterations from one base
 cannot be compared with, or go on from, iterations from another.
@@ -87,7 +87,7 @@ SETTINGS = {
 
 
 def check_foundation(ctx: Context) -> None:
-    """Compare the profile with what chain ``main`` stands on.
+    """Compare the profile with what chain ``main`` keeps.
 
     Raises:
         ConfigError: the chain has iterations, and the profile asks for another base, tokenizer, embedding or held-out

@@ -1,4 +1,4 @@
-"""Damaged Arrow files: every batch that is lost stands behind a failure, and the footer's count is met."""
+"""Damaged Arrow files: every batch that is lost has a failure, and the footer's count is met."""
 
 from __future__ import annotations
 

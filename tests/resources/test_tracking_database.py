@@ -15,7 +15,7 @@ import pytest
 
 from resources.tracker import Tracker
 
-pytestmark = pytest.mark.slow  # each process imports MLflow anew
+pytestmark = pytest.mark.slow  # each process imports MLflow
 
 OPEN = """
 import os, signal, sys
