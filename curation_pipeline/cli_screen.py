@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from curation_pipeline.escaping import visible
 
 Tell = Callable[[str, str, float], None]
 """Takes a job's name, what it does now, and how much of it is done, in [0, 1]."""
+
+FILE_WIDTH = 160
+"""Columns of what is written into a file or a pipe."""
 
 LINE_SECONDS = 5.0
 """Least time between two lines of a job's progress, where the output is no terminal."""
@@ -40,8 +45,10 @@ class Screen(Console):
 
 
 def screen(stderr: bool = False) -> Screen:
-    """A console on standard output, or on standard error."""
-    return Screen(stderr=stderr, highlight=False, markup=False, emoji=False)
+    """A console on standard output, or on standard error; a file gets lines wide enough for ids to stay whole."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+    return Screen(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CURATION_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(installation, "PROJECT_ROOT", tmp_path)
     (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "__init__.py").touch()  # a package, so that it goes before the one that is installed
     (tmp_path / "curation_pipeline").symlink_to(Path(cli_run.__file__).parent)
     return tmp_path / "state"
 

@@ -76,10 +76,10 @@ def contents(description: memoryview, body: memoryview) -> Contents:
     """
     try:
         message = _root(description)
-        batch = message.table(2)
-        if batch is not None and message.number(1, "<B") == DICTIONARY:
+        kind, batch = message.number(1, "<B"), message.table(2)
+        if batch is not None and kind == DICTIONARY:
             batch = batch.table(1)
-        if batch is None:
+        if batch is None or kind not in (DICTIONARY, RECORD_BATCH):  # a schema holds nothing
             return Contents(0, 0)
         buffers = np.frombuffer(batch.structs(2, 16), dtype="<i8").reshape(-1, 2)
         packed = batch.place(3) is not None

@@ -115,7 +115,7 @@ def terminal_table(data: ReportData) -> Table:
 
     table = Table(title=data.title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
     table.add_column("arm")
-    for name in ("iteration", *(axis[0].upper() for axis in AXES)):
+    for name in ("iter.", *(axis[0].upper() for axis in AXES)):
         table.add_column(name, justify="right")
     versus = f"harm vs {data.baselines[0]}" if data.baselines else "harm"
     table.add_column(versus, justify="right")

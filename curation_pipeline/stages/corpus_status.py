@@ -29,7 +29,6 @@ def corpus_status(ctx: Context) -> pl.DataFrame:
                 "documents": None if found is None else found.n_rows,
                 "in quarantine": None if found is None else found.summary.get("quarantined"),
                 "MiB": None if found is None else round(found.n_bytes / 2**20, 2),
-                "content hash": None if found is None else found.content_hash[:16],
             }
         )
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -157,8 +157,9 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
         assert all(BOMBS[name][1] in reason for reason in reasons), (name, reasons)
         assert reasons, name
         assert declared == accounted, name
-        # The free allowance of 64 MiB, decoded and as rows.
-        assert peak < 450, (name, peak)
+        # The free allowance of 64 MiB, packed, decoded and as rows, and what the allocator keeps of earlier files; the
+        # bombs are of gigabytes.
+        assert peak < 1_000, (name, peak)
 
 
 def test_a_deep_schema_is_refused_where_pyarrow_would_end_the_process() -> None:

@@ -69,8 +69,11 @@ def test_the_data_behind_each_figure_is_what_it_shows(browser: Browser, report: 
         check_table(rows_under(page, "figures"), 6, tables["metrics"], "value")
         check_table(rows_under(page, "claims"), 4, tables["comparisons"], "difference", signed=True)
         check_table(rows_under(page, "reward"), 2, tables["reward-weights"], "value")
-        inputs = [(row["source"], row["snapshot"], count(row["documents"])) for row in tables["inputs"].to_dicts()]
-        assert [tuple(row[:3]) for row in rows_under(page, "inputs")] == inputs
+        inputs = [
+            (row["source"], row["snapshot"], row["standing"], count(row["documents"]))
+            for row in tables["inputs"].to_dicts()
+        ]
+        assert [tuple(row[:4]) for row in rows_under(page, "inputs")] == inputs
         best = tables["safety-capability"].filter("on_front")
         assert {(row[3], row[2]) for row in rows_under(page, "front")} == {
             (number(row["capability"]), number(row["safety"])) for row in best.iter_rows(named=True)
