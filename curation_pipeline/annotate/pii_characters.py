@@ -33,7 +33,7 @@ _INVISIBLE = (
     "\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\ufff9-\ufffb"
 )
 _VARIANTS = (
-    "\u2010\u2011\u2024\u2212\u24b6-\u24e9\ufe50-\ufe6b\uff0b\uff0e\uff10-\uff19\uff20-\uff3a\uff3f\uff41-\uff5a\uff61"
+    "\u2010-\u2012\u2024\u2212\u24b6-\u24e9\ufe50-\ufe6b\uff0b\uff0e\uff10-\uff19\uff20-\uff3a\uff3f\uff41-\uff5a\uff61"
 )
 _SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 # These are common, and of interest next to digits only.
@@ -94,7 +94,7 @@ def _plain(char: str) -> str:
         return str(unicodedata.decimal(char))
     if category == "Zs":
         return " "
-    if char in "\u2010\u2011":
+    if char in "\u2010\u2011\u2012":
         return "-"
     folded = {"\u2212": "\u2013", "\uff61": "\u3002"}.get(char) or unicodedata.normalize("NFKC", char)
     return folded if len(folded) == 1 and (folded.isascii() or char in "\u2212\uff61") else char

@@ -62,11 +62,10 @@ def _domain() -> re.Pattern[str]:
     )
 
 
-# Names of files, such as "icon@2x.png", are shaped like addresses.
+# Names of files, such as "icon@2x.png", are shaped like addresses; of these endings none is a domain's.
 _FILE_ENDINGS = frozenset(
-    ["png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "css", "js", "json", "html", "php", "py", "txt", "md",
-     "pdf", "zip"]
-)  # fmt: skip
+    ["png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "css", "js", "json", "html", "php", "txt", "pdf"]
+)
 
 _MONEY = "$€£¥₩₹₽฿₺₫₪"
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -75,7 +74,7 @@ _IPV4 = re.compile(
     rf"(?<![{WORD}.-])(?:{_OCTET}\.){{3}}{_OCTET}(?![{WORD}-]|\.[{WORD}]| ?[节節章条條款项項版절장조항])"
 )
 _IPV6 = re.compile(
-    rf"(?<![{WORD}:.])(?:[0-9A-Fa-f]{{1,4}}:){{2,7}}(?::|[0-9A-Fa-f]{{1,4}}|(?::[0-9A-Fa-f]{{1,4}}){{1,5}})(?![{WORD}:])"
+    rf"(?<![{WORD}.])(?<![0-9A-Fa-f:]:)(?:[0-9A-Fa-f]{{1,4}}:){{2,7}}(?::|[0-9A-Fa-f]{{1,4}}|(?::[0-9A-Fa-f]{{1,4}}){{1,5}})(?![{WORD}:])"
 )
 # What every address holds; both begin with a literal, which the search for them is fast with.
 _DOTS = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
@@ -91,10 +90,11 @@ _NUMBERING = re.compile(
 )
 
 _CARD = re.compile(
-    rf"(?<![{WORD}.,/+=-])(?:[3-6][0-9]{{3}}([ \u2013\uff0d-])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}(?:\1[0-9]{{1,3}})?"
-    r"|[2-6][0-9]{12,18}|2[2-7][0-9]{2}([ \u2013\uff0d-])[0-9]{4}\2[0-9]{4}\2[0-9]{4}"
-    r"|3[0-9]{3}([ \u2013\uff0d-])[0-9]{6}\3[0-9]{4,5})"
-    rf"(?![{WORD}-]|[ .,][0-9])"
+    rf"(?<![{WORD}.,/+=-])(?:[3-6][0-9]{{3}}([ \u2013\uff0d-])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}"
+    r"(?P<more>\1[0-9]{1,3})?"
+    r"|[2-6][0-9]{12,18}|2[2-7][0-9]{2}([ \u2013\uff0d-])[0-9]{4}\3[0-9]{4}\3[0-9]{4}"
+    r"|3[0-9]{3}([ \u2013\uff0d-])[0-9]{6}\4[0-9]{4,5})"
+    rf"(?![{WORD}-]|[.,][0-9])"
 )
 # Issuer prefixes (ISO/IEC 7812) with the lengths that they issue.
 _ISSUERS: tuple[tuple[re.Pattern[str], frozenset[int]], ...] = (
@@ -123,9 +123,10 @@ _PHONES: tuple[re.Pattern[str], ...] = (
         rf"(?: (?:us|me|him|her|them|now))?(?: (?:at|on|no\.?|number))?[.:\uff1a#]{{0,2}}\s?{_ANNOUNCED}",
         re.IGNORECASE,
     ),
-    # International: a plus sign, then E.164's 8 to 15 digits in groups.
+    # International: a plus sign, then E.164's 8 to 15 digits in groups. The sign is enough: numbers may be next to it.
     re.compile(
-        rf"(?<![{WORD}.,/=<&#{_MONEY}%*@-])(?<![0-9] )(\+[1-9][0-9]{{0,2}}(?:{_BETWEEN}[0-9]){{6,13}})" + _AFTER
+        rf"(?<![{WORD}.,<&#{_MONEY}%*@-])(\+[1-9][0-9]{{0,2}}(?:{_BETWEEN}[0-9]){{6,13}})"
+        rf"(?![{WORD}%@+-]|[.,][0-9]| ?[%°\u00D7])"
     ),
     # North America: an area code and an exchange, neither beginning with 0 or 1 (the exchange may where it is set off).
     # A shape so plain that numbers may stand next to it.
@@ -142,7 +143,7 @@ _PHONES: tuple[re.Pattern[str], ...] = (
 # The same in other scripts, where that word may follow another without a space.
 _ANNOUNCED_ELSEWHERE = re.compile(
     r"(?:电话|電話|手机|手機|热线|熱線|传真|傳真|致电|致電|拨打|撥打|携帯|전화|휴대폰|연락처|팩스|โทร|เบอร์"
-    r"|телефон|тел|факс|هاتف|جوال|تلفن|τηλ|फ़ोन|फोन)"
+    r"|телефон|тел|факс|هاتف|جوال|تلفن|فون|موبایل|τηλ|फ़ोन|फोन|טלפון|נייד|פקס)"
     rf"(?:号码|號碼|号|番号|번호|ศัพท์)?[是为為は]?[.:\uff1a#]{{0,2}}\s?{_ANNOUNCED}",
     re.IGNORECASE,
 )
@@ -165,7 +166,9 @@ _CUE = 48
 """Characters before a run of digits in which the word stands that announces a phone number."""
 
 _MAX_RUN = 100
-"""Longer runs of digits are tables. It also bounds how often ``find`` repeats itself."""
+"""Longer runs of digits are tables, where only plain shapes count. It also bounds how often ``find`` repeats itself."""
+_PLAIN_SHAPES = (1, 2, 3)
+"""Places in ``_PHONES`` of patterns next to which numbers may be."""
 
 # Phones and cards lie inside of a run of digits, so only the surroundings of runs are searched.
 _RUN = re.compile(CANDIDATES["phone"].removesuffix("{6}") + "{6,}")
@@ -258,6 +261,8 @@ def _ips(text: str, private: bool) -> Iterator[tuple[int, int]]:
         while start > last and anchor.start() - start < 4 and text[start - 1] in string.hexdigits:
             start -= 1
         match = _IPV6.match(text, start) if start >= last else None
+        if match is None and start == anchor.start():  # "IP:2606:": this sign announces the address
+            match = _IPV6.match(text, start + 1)
         if match is None:
             continue
         last = match.end()
@@ -295,10 +300,13 @@ def _cards(text: str, _: bool) -> Iterator[tuple[int, int]]:
         if not 13 <= run.end() - run.start() <= _MAX_RUN:
             continue
         for match in _CARD.finditer(text, run.start(), run.end() + 2):
-            digits = re.sub(r"[ \u2013\uff0d-]", "", match.group())
-            issued = any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
-            if issued and len(set(digits)) > 1 and luhn(digits):
-                yield match.span()
+            # What follows may be the card's expiry or code instead of its last digits.
+            for end in (match.end(), match.start("more")):
+                digits = re.sub(r"[ \u2013\uff0d-]", "", text[match.start() : max(end, match.start())])
+                issued = any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
+                if issued and len(set(digits)) > 1 and luhn(digits):
+                    yield match.start(), end
+                    break
 
 
 def luhn(digits: str) -> bool:
@@ -313,10 +321,12 @@ def _phones(text: str, _: bool) -> Iterator[tuple[int, int]]:
     for run in _RUN.finditer(text):
         here: list[tuple[int, int]] = []
         begin, last = max(last, run.start() - _CUE), run.end()
-        if last - run.start() > _MAX_RUN:
-            continue
+        table = last - run.start() > _MAX_RUN
+        taken = bytearray(last + 3 - begin)
         elsewhere = () if text[begin : run.start()].isascii() else (_ANNOUNCED_ELSEWHERE,)
         for place, pattern in enumerate((*_PHONES, *elsewhere)):
+            if table and place not in _PLAIN_SHAPES:
+                continue
             low, high = _DIGITS.get(place, _CUED_DIGITS)
             for match in pattern.finditer(text, begin, last + 3):
                 start, end = match.span(1)
@@ -325,9 +335,10 @@ def _phones(text: str, _: bool) -> Iterator[tuple[int, int]]:
                     low <= digits <= high
                     and not _DATE.search(match.group(1))
                     and not (1 < place < len(_PHONES) and _preceded(text, start, _NO_PHONE))
-                    and all(end <= left or right <= start for left, right in here)
+                    and not any(taken[start - begin : end - begin])
                 ):
                     here.append((start, end))
+                    taken[start - begin : end - begin] = b"\1" * (end - start)
         spans += sorted(here)
     yield from spans
 

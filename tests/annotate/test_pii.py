@@ -226,8 +226,38 @@ def test_redact_merges_overlaps_and_checks_its_input() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("地址:2606:4700:4700::1111的 IP:2606:4700:4700::1112", "2606:4700:4700::1111|2606:4700:4700::1112"),
+        ("电话+86 138 1234 5678 2024年", "+86 138 1234 5678"),
+        ("房间 5 +8613812345678/+8613912345678", "+8613812345678|+8613912345678"),
+        ("card 4111 1111 1111 1111 12/26 or 4111111111111111 123", "4111 1111 1111 1111|4111111111111111"),
+        ("ivan@mail.md, user@company.py", "ivan@mail.md|user@company.py"),
+        ("+7 916 123\u201245\u201267", "+7 916 123\u201245\u201267"),
+        ("415-555-2671 " * 10, "|".join(["415-555-2671"] * 10)),
+        ("טלפון 03-5551234", "03-5551234"),
+    ],
+)
+def test_what_is_next_to_an_item_does_not_hide_it(text: str, expected: str) -> None:
+    assert [item for item, _ in _found(text)] == expected.split("|")
+
+
+@pytest.mark.parametrize(
     "piece",
-    ["0", "1 ", "+1 ", "a@", "@a.", "1.1.", "1:", "4111 1111 1111 1111 ", "(212) 555-0187 ", "tel 1-", "a@b.com "],
+    [
+        "0",
+        "1 ",
+        "+1 ",
+        "+86 138 1234 5678 ",
+        "a@",
+        "@a.",
+        "1.1.",
+        "1:",
+        "4111 1111 1111 1111 ",
+        "(212) 555-0187 ",
+        "tel 1-",
+        "a@b.com ",
+    ],
 )
 def test_long_text_takes_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
