@@ -18,7 +18,7 @@ from rich.text import Text
 
 from curation_pipeline.cli_run import run_dagster
 from curation_pipeline.cli_screen import screen
-from curation_pipeline.errors import CurationError, disk_problem
+from curation_pipeline.errors import ConfigError, CurationError, disk_problem
 from curation_pipeline.escaping import visible
 from curation_pipeline.installation import PROJECT_ROOT, project_environment
 
@@ -175,7 +175,7 @@ def pool(
     where: Annotated[str, typer.Option(help='SQL condition over the pool\'s columns, e.g. "p_harm < 0.1"')] = "true",
     sample: Annotated[int, typer.Option(min=0, help="documents of each stratum; 0: no sample, all that match")] = 0,
     by: Annotated[str, typer.Option(help="column that stratifies the sample")] = "stratum",
-    limit: Annotated[int, typer.Option(min=1, help="rows shown")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="rows shown")] = 20,
     out: Annotated[Path | None, typer.Option(help="write all rows to this .parquet, .csv or .jsonl file")] = None,
     chain: Annotated[str, typer.Option(help="chain of the pool")] = "main",
     profile: ProfileOption = None,
@@ -331,10 +331,16 @@ def ui(
     _environment(profile, state)
     dagster, environment = [sys.executable, "-m", "dagster"], project_environment()
     # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
-    subprocess.run([*dagster, "instance", "migrate"], check=True, env=environment, capture_output=True)
-    for pool in ("curation_loop", "curation_experiment", "serving_database"):
-        command = [*dagster, "instance", "concurrency", "set", pool, "1"]
-        subprocess.run(command, check=True, env=environment, capture_output=True)
+    pools = ("curation_loop", "curation_experiment", "serving_database")
+    for arguments in (["migrate"], *(["concurrency", "set", pool, "1"] for pool in pools)):
+        done = subprocess.run([*dagster, "instance", *arguments], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            home = os.environ["DAGSTER_HOME"]
+            said = done.stderr.strip().splitlines() or ["no reason given"]
+            raise ConfigError(
+                f"Dagster cannot open its home {home} ({said[-1].strip()}); correct {home}/dagster.yaml, or delete it: "
+                "a sound copy is put back"
+            )
     command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["--host", host, "--port", str(port)]
     os.execve(command[0], command, environment)
@@ -373,6 +379,8 @@ def main() -> None:
         from curation_pipeline.config import state_folder
 
         message = str(error) if isinstance(error, CurationError) else disk_problem(error, state_folder())
+        if message is None and isinstance(error, OSError) and error.filename:
+            message = f"{error.filename}: {error.strerror}; give another path, or make this one what it should be"
         if message is None:
             raise
         named = Text.assemble((type(error).__name__, "bold red"), ": ", visible(message, lines=True))

@@ -45,6 +45,8 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
     rows = RowBuilder(options)
     feed = _Feed(blocks(stream, options.max_document_bytes), options.max_document_bytes)
     dialect = find_dialect(feed.head(), options.csv, delimiter, (options.text_column,))
+    columns = (options.text_column, options.url_column, options.created_at_column)
+    named = [name for name in columns if name]
     header: list[str] | None = None
     position = 0
     reader = dialect.reader(feed.hand_out())
@@ -64,16 +66,18 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
             reader = dialect.reader(feed.hand_out())
             continue
         except (_TooWideError, csv.Error) as error:
-            loose = None if feed.ended or feed.index > start + 1 else dialect.loosely(feed.lines[start])
-            broken = loose is None
-            fields = loose or []
-            if broken:
-                problem = "a quotation mark is not closed" if feed.ended else f"not valid CSV: {error}"
+            broken = True
+            problem = "a quotation mark is not closed" if feed.ended else f"not valid CSV: {error}"
+            problem += '; where no field is quoted, set csv = { quote = "" } of the source'
             reader = dialect.reader(feed.hand_out())
         if not problem and not feed.is_unicode(start):
             problem = "not valid UTF-8"
         if header is None and not problem:
             header = column_names(fields)
+            if twice := [name for name in named if header.count(name) > 1]:
+                header, problem = [], f"the header names column {twice[0]!r} more than once; rename one"
+                rows.fail(position, feed.offset(start), feed.text(start), problem)
+                position += 1
             continue
         if not problem and not fields:
             continue

@@ -61,12 +61,15 @@ def _values(line: bytes) -> int:
 
 def _imprecise(record: dict[str, Any], shown: list[str]) -> bool:
     """Whether orjson may have changed a number that is kept: a field's own, or one inside a field that becomes text."""
-    for name in shown:
-        if type(record.get(name)) in (list, dict):
-            return True
-    for value in record.values():  # noqa: SIM110 - a generator is much slower, and this runs for every line
+    for value in record.values():
         if type(value) is float and not -LARGE < value < LARGE:
             return True
+    todo = [record[name] for name in shown if type(record.get(name)) in (list, dict)]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, float) and not -LARGE < value < LARGE:
+            return True
+        todo += value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
     return False
 
 

@@ -99,15 +99,6 @@ class Dialect:
         special = self.quote + self.escape + (self.delimiter + "\r\n" if self.everywhere else "")
         return re.compile(f"{re.escape(self.escape)}([{re.escape(special)}])?", re.DOTALL)
 
-    def loosely(self, line: str) -> list[str] | None:
-        """The fields of ``"a" b,c`` as most programs read it, or None where it has other readings."""
-        if not self.quote or line.count(self.quote) != 2 or ESCAPE + self.quote in line or self.escape:
-            return None
-        try:
-            return next(csv.reader([line], delimiter=self.delimiter, quotechar=self.quote))
-        except csv.Error:
-            return None
-
     def is_ambiguous(self, record: str) -> bool:
         """Whether an unquoted field of a sound record holds an escape that programs read differently.
 

@@ -48,6 +48,8 @@ def check_condition(connection: duckdb.DuckDBPyConnection, condition: str) -> No
         raise ConfigError(
             f"the query fails: the condition has {len(condition):,} characters; at most {MAX_CHARACTERS:,} are read"
         )
+    if not condition.strip():
+        raise ConfigError("the query fails: the condition is empty; leave --where out to take every document")
     plain, given = (_parsed(connection, f"select (\n{text}\n) from pool") for text in ("true", condition))
     expression: list[Any] = next((node["select_list"] for node in _nodes(given) if "select_list" in node), [])
     next(node for node in _nodes(plain) if "select_list" in node)["select_list"] = expression
@@ -74,7 +76,12 @@ def quoted(name: str) -> str:
 
 def _parsed(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
     """DuckDB's own syntax tree, without the places in the text."""
-    tree: dict[str, Any] = json.loads(connection.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    import duckdb
+
+    try:
+        tree: dict[str, Any] = json.loads(connection.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    except (duckdb.Error, UnicodeError) as error:  # text that is no Unicode, from a terminal
+        raise ConfigError(f"the query fails: {str(error).splitlines()[0]}") from error
     if tree["error"]:
         raise ConfigError(f"the query fails: the condition is not one SQL expression: {tree['error_message']}")
     for node in _nodes(tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -60,7 +61,7 @@ def resolve_checkpoint(lake: Lake, name: str) -> Manifest:
             raise LakeError("nothing has been committed yet: run `curate run` first")
         return lake.get(states[-1].checkpoint_id)
     chain, _, ordinal = name.rpartition("/")
-    for state in history(lake, chain) if ordinal.isdigit() else ():
+    for state in history(lake, chain) if re.fullmatch("[0-9]{1,9}", ordinal) else ():
         if state.ordinal == int(ordinal):
             return lake.get(state.checkpoint_id)
     raise LakeError(

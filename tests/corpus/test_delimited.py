@@ -66,3 +66,18 @@ def test_a_field_without_quotes_and_an_escape_in_it_is_not_guessed() -> None:
 
 def test_delimiter_is_that_of_the_header() -> None:
     assert read("a.csv", b"\xef\xbb\xbfid;text\n1;one, two\n").rows["text"].to_list() == ["one, two"]
+
+
+def test_a_quoted_word_at_the_start_of_a_field_is_not_guessed() -> None:
+    raw = b'id\ttext\n1\t"Yes" is a band\n2\tx\n'
+    found = read("a.tsv", raw)
+    assert found.rows["text"].to_list() == ["x"]
+    assert 'quote = ""' in found.failures["reason"][0]
+    assert read("a.tsv", raw, ReadOptions(csv=CsvDialect(quote=""))).rows["text"].to_list() == ['"Yes" is a band', "x"]
+
+
+def test_a_header_that_names_the_text_twice_gives_no_text() -> None:
+    found = read("a.csv", b"id,text,text\n1,first,second\n")
+    assert found.rows.is_empty()
+    assert "more than once" in found.failures["reason"][0]
+    assert found.failures.height == 2
