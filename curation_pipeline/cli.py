@@ -7,6 +7,7 @@ read call the functions that the assets call.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,7 @@ def lineage(
     from curation_pipeline.stages import lineage as walk
     from curation_pipeline.stages.document_index import DOC_ID
 
+    name = _doc_id(name)
     if DOC_ID.match(name) or "://" in name:
         print_document(console, walk.document_lineage(ctx.lake, name))
     else:
@@ -166,7 +168,7 @@ def why(
     from curation_pipeline.cli_tables import print_explanation
     from curation_pipeline.stages.explain import explain
 
-    for found in explain(ctx, name):
+    for found in explain(ctx, _doc_id(name)):
         print_explanation(console, found)
 
 
@@ -344,6 +346,11 @@ def ui(
     command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
     command += ["--host", host, "--port", str(port)]
     os.execve(command[0], command, environment)
+
+
+def _doc_id(name: str) -> str:
+    """An id in the case that the lake has; other names as they are."""
+    return name.lower() if re.fullmatch("[0-9A-Fa-f]{32}", name) else name
 
 
 def _context(profile: str | None, state: Path | None) -> Context:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 from rich.console import Console
@@ -82,11 +84,13 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     Raises:
         ConfigError: the name ends in none that is known.
     """
-    if path.suffix == ".parquet":
-        frame.write_parquet(path)
-    elif path.suffix == ".csv":
-        frame.write_csv(path)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        frame.write_ndjson(path)
-    else:
+    writers: dict[str, Callable[[IO[bytes]], object]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": frame.write_csv,
+        ".jsonl": frame.write_ndjson,
+    }
+    write = writers.get(path.suffix.lower().replace(".ndjson", ".jsonl"))
+    if write is None:
         raise ConfigError(f"{path}: the name must end in .parquet, .csv or .jsonl")
+    with path.open("wb") as stream:
+        write(stream)

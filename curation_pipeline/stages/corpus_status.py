@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import polars as pl
 
 from curation_pipeline.corpus.ingest import everything
-from curation_pipeline.errors import CurationError
+from curation_pipeline.errors import CurationError, DataError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.corpus_profile import requests_without_documents
 from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.gate import gate_of
 from curation_pipeline.stages.quarantine import quarantine_line
+from curation_pipeline.stages.tombstones import read_tombstones
 
 
 def corpus_status(ctx: Context) -> pl.DataFrame:
@@ -61,7 +62,13 @@ def _left_alone(ctx: Context) -> Iterator[str]:
 
 
 def _unmatched_requests(ctx: Context) -> Iterator[str]:
-    """A line where requests of removal name no document of the corpus."""
+    """Lines where requests of removal cannot be read, or name no document of the corpus."""
+    path = ctx.profile.removal.tombstones
+    try:
+        if path is not None:
+            read_tombstones(path)
+    except DataError as error:
+        yield str(error)
     profiled = ctx.lake.head("corpus_profile")
     if profiled is None:
         return

@@ -72,13 +72,16 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
                         record = json.loads(text)
                         if not isinstance(record, dict) or any(isinstance(v, dict | list) for v in record.values()):
                             raise ValueError("is no object of plain values")
+                        _once([trimmed(key).lower() for key in record])
                         fields = {trimmed(key).lower(): None if v is None else str(v) for key, v in record.items()}
+                        "".join(filter(None, fields.values())).encode()  # half a surrogate pair names nothing
                         names |= fields.keys()
                         yield line, fields
             else:
                 reader = csv.reader(file, strict=True)
                 header = [trimmed(name).lower() for name in next(reader, [])]
                 names = set(header)
+                _once([name for name in header if name])
                 while (values := next(reader, None)) is not None:
                     if len(values) > len(header):
                         raise ValueError(
@@ -86,11 +89,17 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
                         )
                     if values and names & set(TARGETS):
                         yield reader.line_num, dict(zip(header, values, strict=False))
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         line = line if reader is None else reader.line_num
         raise DataError(f"removal.tombstones: {path}, line {line}, cannot be read as CSV or JSONL: {error}") from error
     if not names & set(TARGETS):
         raise DataError(f"removal.tombstones: {path} has none of the columns {', '.join(TARGETS)}")
+
+
+def _once(names: list[str]) -> None:
+    """Refuses a name that comes twice: which of the two is meant is not said."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"names {twice[0]!r} more than once")
 
 
 def _domain(given: str) -> str:

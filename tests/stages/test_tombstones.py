@@ -128,6 +128,7 @@ def test_no_request_buries_nothing() -> None:
         ("url\n\nhttps://example.org/a,b\n", "line 3, .* has 2 fields, the header 1"),
         ('url\n"https://example.org\n', "line 2, cannot be read"),
         ("", "none of the columns"),
+        ("domain,Domain\nexample.com,e.com\n", "'domain' more than once"),
     ],
 )
 def test_a_wrong_file_is_one_clear_message(tmp_path: Path, content: str, message: str) -> None:
