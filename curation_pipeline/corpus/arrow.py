@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from curation_pipeline.corpus.columnar import add_table, damage, least_bytes, readable_columns
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.streams import CHUNK_BYTES
-from curation_pipeline.datasets.arrow_messages import FILE_MAGIC, Footer, contents, declared_rows, read_footer
+from curation_pipeline.datasets.arrow_messages import FILE_MAGIC, ArrowFooter, contents, declared_rows, read_footer
 from curation_pipeline.datasets.bounds import BombError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read_arrow(file: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
     yield from rows.drain(None if footer is None else declared_rows(file, footer))
 
 
-def _schema(stream: pa.NativeFile, places: tuple[int, ...], footer: Footer | None) -> tuple[pa.Buffer, int, bool]:
+def _schema(stream: pa.NativeFile, places: tuple[int, ...], footer: ArrowFooter | None) -> tuple[pa.Buffer, int, bool]:
     """The message of the schema, the place behind it, and whether messages begin without ``CONTINUATION``."""
     import pyarrow as pa
 

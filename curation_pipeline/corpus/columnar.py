@@ -70,7 +70,11 @@ def readable_columns(schema: pa.Schema, rows: RowBuilder) -> set[str]:
 
 def text_problem(schema: pa.Schema, wanted: set[str], rows: RowBuilder) -> str:
     """Why no row can be a document; empty where some may be."""
-    name = rows.options.text_column
+    options = rows.options
+    for named in filter(None, (options.text_column, options.url_column, options.created_at_column)):
+        if schema.names.count(named) > 1:
+            return f"the file names column {named!r} more than once; rename one"
+    name = options.text_column
     if name in wanted:
         return ""
     if name in schema.names:

@@ -103,7 +103,7 @@ def _root(description: memoryview) -> _Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Footer:
+class ArrowFooter:
     """The table of contents at the end of an Arrow file.
 
     Attributes:
@@ -117,7 +117,7 @@ class Footer:
     first: int = 0
 
 
-def read_footer(file: BinaryIO) -> Footer | None:
+def read_footer(file: BinaryIO) -> ArrowFooter | None:
     """The footer of an Arrow file, or None where the file does not end with one."""
     end = file.seek(0, 2)
     file.seek(max(0, end - 10))
@@ -131,11 +131,11 @@ def read_footer(file: BinaryIO) -> Footer | None:
         table = _root(memoryview(file.read(length)))
         lists = [list(struct.iter_unpack(BLOCK, table.structs(field, struct.calcsize(BLOCK)))) for field in (2, 3)]
     except (struct.error, ValueError):
-        return Footer(start, None)
-    return Footer(start, tuple(lists[1]), min((place for place, _ in lists[0] + lists[1]), default=start))
+        return ArrowFooter(start, None)
+    return ArrowFooter(start, tuple(lists[1]), min((place for place, _ in lists[0] + lists[1]), default=start))
 
 
-def declared_rows(file: BinaryIO, footer: Footer) -> int | None:
+def declared_rows(file: BinaryIO, footer: ArrowFooter) -> int | None:
     """Rows of the record batches that a footer lists; None where it or one of them cannot be read."""
     try:
         return None if footer.batches is None else sum(_rows(file, *batch) for batch in footer.batches)

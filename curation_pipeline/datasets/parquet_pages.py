@@ -76,7 +76,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RowGroup:
     """A row group."""
 
     rows: int
@@ -84,11 +84,11 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Footer:
+class ParquetFooter:
     """The table of contents: ``rows`` is the number that it states for the whole file."""
 
     rows: int
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Page:
     longest: int
 
 
-def read_footer(stream: BinaryIO) -> Footer:
+def read_footer(stream: BinaryIO) -> ParquetFooter:
     """The table of contents at a file's end.
 
     Raises:
@@ -129,8 +129,8 @@ def read_footer(stream: BinaryIO) -> Footer:
         if len(columns) != len(leaves):
             raise ValueError(f"a row group of {len(columns)} columns where the schema has {len(leaves)}")
         chunks = tuple(_chunk(column, *leaf) for column, leaf in zip(columns, leaves, strict=True))
-        groups.append(Group(_number(group, 3), chunks))
-    return Footer(_number(about, 3), tuple(groups))
+        groups.append(RowGroup(_number(group, 3), chunks))
+    return ParquetFooter(_number(about, 3), tuple(groups))
 
 
 def _structs(value: object) -> list[Struct]:

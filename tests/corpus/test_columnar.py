@@ -115,3 +115,15 @@ def test_windows_of_rows_do_not_show(suffix: str, monkeypatch: pytest.MonkeyPatc
     small = read(f"a{suffix}", raw, options)
     assert whole.rows.equals(small.rows)
     assert whole.failures.equals(small.failures)
+
+
+def test_a_file_that_names_the_text_twice_gives_no_text() -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    target, stream = io.BytesIO(), io.BytesIO()
+    pq.write_table(table, target)
+    with pa.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table)
+    for name, raw in (("a.parquet", target.getvalue()), ("a.arrow", stream.getvalue())):
+        found = read(name, raw)
+        assert found.rows.is_empty()
+        assert "more than once" in found.failures["reason"][0]
