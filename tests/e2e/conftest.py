@@ -51,14 +51,14 @@ class Project:
         return done
 
 
-def wait_for(what: str, true: Callable[[], Any], seconds: float) -> Any:
+def wait_for(what: str, true: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
     """Poll until something is true, and fail with its name if it never is."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if found := true():
                 return found
-        time.sleep(0.3)
+        time.sleep(every)
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 

@@ -97,7 +97,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> Ite
     folder = tmp_path_factory.mktemp("server")
     profile = folder / "tiny.toml"
     text = TINY.read_text().replace("max_iterations = 2", f"max_iterations = {BUDGET}")
-    profile.write_text(text.replace("[training]\n", "[training]\nsave_every_seconds = 0.1\n"))
+    # A fit of many short steps that saves each of them: a machine of any speed can be caught in the middle of it.
+    profile.write_text(text.replace("[training]\n", "[training]\nsave_every_seconds = 0\npasses = 12\n"))
     project = Project(folder / "state", profile)
     project.curate("run", "--only-prepare")
     with serving(project) as url:
@@ -151,10 +152,16 @@ def test_the_gate_refuses_an_iteration_without_a_parent(server: Server) -> None:
 def test_a_killed_worker_is_re_executed_with_the_same_batch(server: Server) -> None:
     run = server.launch(BUDGET + 1)
     place = {"chain": MAIN, "iteration": f"{BUDGET + 1:04d}"}
-    wait_for("the batch", lambda: server.lake.head("batches", place), 1800)
-    worker = server.worker(run)
+    wait_for("the pool", lambda: server.lake.head("pool", place), 1800)
+    worker = server.worker(run)  # reading the log takes time that there is not once the fit has begun
+    wait_for("the batch", lambda: server.lake.head("batches", place), 1800, every=0.01)
     fits = server.project.state / "work" / "scratch"
-    wait_for("the fit's first saved state", lambda: list(fits.glob("checkpoints-*/fit/*")), 1800)
+
+    def saved() -> bool:
+        assert server.lake.head("checkpoints", place) is None, "the fit ended before it could be killed"
+        return any(fits.glob("checkpoints-*/fit/*"))
+
+    wait_for("the fit's first saved state", saved, 1800, every=0.01)
     os.kill(worker, signal.SIGKILL)
     # What a fit keeps to resume is removed when its checkpoint is committed: here it is still there.
     assert list(fits.glob("checkpoints-*/fit/*")), "the fit had ended before it was killed"
