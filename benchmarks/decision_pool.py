@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from curation_pipeline.stages.pool import candidates
 
 from curation_pipeline.annotate.dialect import dialect
 from curation_pipeline.annotate.parity import group_membership
@@ -40,7 +41,6 @@ from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import unit_hash
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
-from curation_pipeline.stages.pool import candidates
 
 SEED = 7
 SETS = {

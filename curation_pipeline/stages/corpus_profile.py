@@ -18,11 +18,11 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import RETIRED, declared, standing
-from curation_pipeline.stages.duplicates import duplicates_in_force
-from curation_pipeline.stages.gate import complete_corpus
 from curation_pipeline.stages.parity import parity_inputs, parity_table
 from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.stages.tombstones import request_matches
+from curation_pipeline.steps.corpus_tables import complete_corpus
+from curation_pipeline.steps.corpus_wide.duplicates import duplicates_in_force
 
 TABLE = "corpus_profile"
 CODE_VERSION = "2"

@@ -43,8 +43,8 @@ from curation_pipeline.stages.detectors import (
     teacher_parameters,
 )
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
+from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
 CODE_VERSION = "5"

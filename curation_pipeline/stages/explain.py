@@ -13,14 +13,14 @@ from curation_pipeline.annotate.quality import failed_rules
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import IN_USE, RETIRED
 from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
-from curation_pipeline.stages.gate import annotated
 from curation_pipeline.stages.queries import selection_history
-from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
+from curation_pipeline.stages.sampling import is_held_out
+from curation_pipeline.steps.corpus_tables import annotated
+from curation_pipeline.steps.registry import annotations
 
 SPANS = PII_SCHEMA["spans"]
 HIDDEN = ("vector", "signature", "figures", "doc_id", "spans")
@@ -110,7 +110,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
 
 def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for table in ANNOTATIONS:
+    for table in (step.table for step in annotations()):
         manifest = lake.head(table, place.documents.partition)
         if manifest is not None and place.place is not None and place.documents.id in manifest.inputs:
             row = row_at(lake.path(manifest, "data.parquet"), place.place)

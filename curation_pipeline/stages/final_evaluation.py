@@ -27,8 +27,8 @@ from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import judge_parameters, score_judge
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS, performances
-from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import MAIN, State, history
+from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
 TABLE = "final_evaluation"

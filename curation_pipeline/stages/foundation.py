@@ -110,7 +110,7 @@ def check_foundation(ctx: Context) -> None:
         )
 
 
-def found(ctx: Context, recipe: Recipe, make: Callable[[Draft], None], *, resumes: bool = False) -> Manifest:
+def build_foundation(ctx: Context, recipe: Recipe, make: Callable[[Draft], None], *, resumes: bool = False) -> Manifest:
     """Build an artefact of `PARAMETERS` once; what an iteration has been committed on stays as it is.
 
     Raises:

@@ -29,8 +29,8 @@ from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flag
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.policy_report import write_policy_report
-from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.state import State
+from curation_pipeline.stages.texts import read_texts
 
 POLICY_VERSION = "5"
 BATCH_VERSION = "4"

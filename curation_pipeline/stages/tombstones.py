@@ -12,12 +12,9 @@ import polars as pl
 
 from curation_pipeline.corpus.addresses import canonical_host, hosts_of, page_of, split_url, trimmed
 from curation_pipeline.errors import DataError
-from curation_pipeline.lake.lake import Draft, Lake, file_sha256
-from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.stages.context import Context
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
 
-TABLE = "tombstones"
-CODE_VERSION = "2"
 TARGETS = ("doc_id", "url", "domain")
 _FIELDS = (*TARGETS, "reason", "request_id", "date")
 SCHEMA: dict[str, pl.DataType] = {"line": pl.Int64(), "given": pl.Utf8(), **dict.fromkeys(_FIELDS, pl.Utf8())}
@@ -128,25 +125,6 @@ _CANONICAL = {
     "url": _page,
     "domain": _domain,
 }
-
-
-def tombstones(ctx: Context) -> Manifest:
-    """The requests in force, from the file that the profile names; an empty table where it names none.
-
-    Raises:
-        DataError: see `read_tombstones`.
-    """
-    path = ctx.profile.removal.tombstones
-    if path is not None and not path.is_file():
-        raise DataError(f"removal.tombstones: there is no file {path}")
-    recipe = Recipe(TABLE, {}, (), {"sha256": file_sha256(path) if path else None}, 0, CODE_VERSION)
-
-    def make(draft: Draft) -> None:
-        frame = read_tombstones(path) if path else pl.DataFrame(schema=SCHEMA)
-        draft.frame(frame)
-        draft.summary["requests"] = frame.height
-
-    return ctx.lake.build(recipe, make)
 
 
 def buried(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:

@@ -17,8 +17,8 @@ import pytest
 from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages import final_evaluation
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.state import MAIN, history
+from curation_pipeline.steps.registry import annotations
 from tests.e2e.conftest import TINY, Project
 
 pytestmark = [pytest.mark.network]
@@ -200,7 +200,8 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
     project = Project(tmp_path / "state", profile)
     shutil.copytree(finished.state, project.state)
     lake = Lake.open(project.state / "lake")
-    before = {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")}
+    prepared = {"documents", "base_checkpoint", *(step.table for step in annotations())}
+    before = {m.id for m in lake.manifests() if m.table in prepared}
     said = project.curate("run", "--no-arms").stdout
     assert "Retired: wiki|gender" in said
     states = history(lake, MAIN)
@@ -212,7 +213,7 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
     }
     assert set(drawn[2]["source"]) == {"reddit", "wiki"}
     assert set(drawn[3]["source"]) == {"reddit"}
-    assert {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")} == before
+    assert {m.id for m in lake.manifests() if m.table in prepared} == before
     assert "retired" in project.curate("status").stdout
     with duckdb.connect(str(project.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
         assert connection.execute("select distinct source from corpus_composition").fetchall() == [("reddit",)]

@@ -21,14 +21,13 @@ from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.norms import adopted, norm_moves
 from curation_pipeline.reward.refinement_settings import AuditSettings
 from curation_pipeline.reward.settings import RewardSettings
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.audit import labelled_audits, people_labels
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.gate import REFERENCES, open_gate, read_gate
+from curation_pipeline.stages.gate import read_gate
 from curation_pipeline.stages.state import Refinement, State, history, read_state, state_partition
 
-from .sources import declaring, deliver
+from .sources import ANNOTATIONS, REFERENCES, declaring, deliver, open_gate
 
 PERFORMANCE = {"safety": 0.7, "alignment": 0.5, "capability": 0.5}
 STAGES = (
