@@ -6,7 +6,7 @@ from assets.annotations import ANNOTATION_ASSETS, BY_NAME
 from assets.corpus import documents, labels
 from assets.metadata import OWNERS, markdown_table, result
 from assets.models import detectors
-from curation_pipeline.experiment.corpus_page import TABLES
+from curation_pipeline.report.corpus_page import TABLES
 from curation_pipeline.stages import corpus_profile as profiles
 from curation_pipeline.stages.declared import standing
 from curation_pipeline.stages.document_index import CODE_VERSION as INDEX_VERSION

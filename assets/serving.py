@@ -15,7 +15,7 @@ from assets.loop import iteration_commit
 from assets.metadata import OWNERS, markdown_table
 from curation_pipeline.config import state_folder
 from curation_pipeline.installation import program
-from curation_pipeline.stages.results import write_report
+from curation_pipeline.report.page import write_report
 from curation_pipeline.stages.serving import export_sources
 from resources.project import ProjectResource
 from resources.warehouse import Warehouse, WarehouseResource

@@ -14,11 +14,12 @@ from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.report.corpus_page import write_page
 from curation_pipeline.stages import references
 from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.corpus import ingest_partition
-from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents, write_page
+from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.detectors import make_cascade, make_detectors
 from curation_pipeline.stages.document_index import document_index, locate

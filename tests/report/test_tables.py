@@ -8,7 +8,7 @@ from curation_pipeline.evaluation.rows import Metric, metrics_frame
 from curation_pipeline.evaluation.statistics import Interval
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Recipe
-from curation_pipeline.stages import results
+from curation_pipeline.report.sections.metrics import all_metrics
 from curation_pipeline.stages.results_selection import parity
 from curation_pipeline.stages.state import MAIN, Performance, State, state_partition
 
@@ -37,10 +37,9 @@ def test_figures_of_the_harness_are_shown_of_the_iterations_own_model(lake: Lake
     ]
     own = {"metrics": make(lake, "metrics", frames[0]), "checkpoints": "checkpoints-a"}
     make(lake, "harness", frames[1], checkpoint="checkpoints-a")
-    found = results._metrics(lake, {MAIN: [state(own)]})
-    assert found["benchmark"].to_list() == ["heldout", "harness/sciq"]
+    assert all_metrics(lake, {MAIN: [state(own)]})["benchmark"].to_list() == ["heldout", "harness/sciq"]
     make(lake, "harness", frames[1], checkpoint="checkpoints-b")
-    assert results._metrics(lake, {MAIN: [state(own)]})["benchmark"].to_list() == ["heldout"]
+    assert all_metrics(lake, {MAIN: [state(own)]})["benchmark"].to_list() == ["heldout"]
 
 
 def test_parity_has_an_interval_that_holds_it(lake: Lake) -> None:

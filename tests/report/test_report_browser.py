@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from curation_pipeline.experiment.report import ReportData, render_report
+from curation_pipeline.report.page import render_report
+from curation_pipeline.report.section import ReportData
 from tests.browser import PHONE, check_cells, check_figures, check_width, download_all, follow_links, open_folds, opened
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def test_hostile_texts_run_nothing_and_break_nothing(
         tables = download_all(page, tmp_path)
         check_figures(page, tables)
         check_cells(page)
-        assert {"curriculum", "audits", "audit-shifts", "looks", "judge-distance"} <= set(tables)
+        assert {"curriculum", "audits", "audit-shifts", "holdout-accesses", "judge-distance"} <= set(tables)
     with opened(browser, path, PHONE) as page:
         open_folds(page)
         check_width(page, tables_fit=False)

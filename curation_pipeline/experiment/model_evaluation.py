@@ -20,7 +20,7 @@ _OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class ModelEvaluation:
     """An evaluation of one model.
 
     Attributes:
@@ -37,8 +37,8 @@ class Evidence:
 
 
 def draws_of(
-    ours: Sequence[Evidence],
-    theirs: Sequence[Evidence],
+    ours: Sequence[ModelEvaluation],
+    theirs: Sequence[ModelEvaluation],
     benchmark: str,
     metric: str,
     rng: np.random.Generator,
@@ -69,7 +69,7 @@ def draws_of(
     return apart[0], apart[1], False, int(n)
 
 
-def arm_parts(evaluations: Sequence[Evidence], benchmark: str, metric: str) -> list[Part] | None:
+def arm_parts(evaluations: Sequence[ModelEvaluation], benchmark: str, metric: str) -> list[Part] | None:
     """A metric's groups of items over the seeds of an arm; None where they were not kept or do not give its value."""
     found = [_parts(evaluation, benchmark, metric) for evaluation in evaluations]
     known = [parts for parts in found if parts is not None]
@@ -83,7 +83,7 @@ def arm_parts(evaluations: Sequence[Evidence], benchmark: str, metric: str) -> l
     return out
 
 
-def _parts(found: Evidence, benchmark: str, metric: str) -> list[Part] | None:
+def _parts(found: ModelEvaluation, benchmark: str, metric: str) -> list[Part] | None:
     if (benchmark, metric) == ("heldout", "toxic_log_odds"):
         parts = _log_odds(found)
     else:
@@ -98,7 +98,7 @@ def _parts(found: Evidence, benchmark: str, metric: str) -> list[Part] | None:
     return parts if math.isclose(value, metric_value(found.metrics, benchmark, metric), abs_tol=1e-9) else None
 
 
-def _mean(found: Evidence, benchmark: str, metric: str, coefficient: float) -> list[Part]:
+def _mean(found: ModelEvaluation, benchmark: str, metric: str, coefficient: float) -> list[Part]:
     """The groups of a macro mean."""
     if found.items is None:
         return []
@@ -110,7 +110,7 @@ def _mean(found: Evidence, benchmark: str, metric: str, coefficient: float) -> l
     ]
 
 
-def _log_odds(found: Evidence) -> list[Part]:
+def _log_odds(found: ModelEvaluation) -> list[Part]:
     """Toxic log-odds, as in ``perplexity.heldout_metrics``: inside sources that have benign and toxic text."""
     if found.items is None:
         return []
@@ -132,7 +132,7 @@ def _log_odds(found: Evidence) -> list[Part]:
     ]
 
 
-def _row(found: Evidence, benchmark: str, metric: str) -> dict[str, float | int]:
+def _row(found: ModelEvaluation, benchmark: str, metric: str) -> dict[str, float | int]:
     rows = found.metrics.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == metric))
     if rows.height != 1 or rows["ci_low"][0] is None:
         raise DataError(
@@ -141,7 +141,9 @@ def _row(found: Evidence, benchmark: str, metric: str) -> dict[str, float | int]
     return rows.row(0, named=True)
 
 
-def _unpaired(arm: Sequence[Evidence], benchmark: str, metric: str, rng: np.random.Generator, resamples: int) -> Draws:
+def _unpaired(
+    arm: Sequence[ModelEvaluation], benchmark: str, metric: str, rng: np.random.Generator, resamples: int
+) -> Draws:
     rows = [_row(found, benchmark, metric) for found in arm]
     errors = [(row["ci_high"] - row["ci_low"]) / (2 * _WIDTH) for row in rows]
     return unpaired_draws([row["value"] for row in rows], errors, rng, resamples)

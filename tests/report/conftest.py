@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.experiment.claims import AT_CHANCE, COMPARISONS_SCHEMA, OPEN, SHOWN
+from curation_pipeline.experiment.claims import AT_CHANCE, OPEN, SHOWN
 from curation_pipeline.experiment.front import pareto_front
-from curation_pipeline.experiment.report import ReportData
+from curation_pipeline.report.section import ReportData
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\u202e $x^2$ & \"quoted\" 'idiot'"
 ARMS = ("main", "random/demo-0", "threshold/demo-0", "closed_form/demo-0")
@@ -128,25 +128,23 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
         ),
         rng,
     )
-    looks = pl.DataFrame(
-        [
-            {
-                "number": number,
-                "chain": "main",
-                "ordinal": number,
-                "checkpoint": f"checkpoints-{number}",
-                "at": "2026-01-04T03:00:00+00:00",
-                "new_model": True,
-                "safety": 0.6,
-                "capability": 0.5,
-                "performance": 0.55,
-                "ci_low": 0.52,
-                "ci_high": 0.58,
-                "performance_when_chosen": 0.6,
-            }
-            for number in (1, 2)
-        ]
-    )
+    accesses = [
+        {
+            "number": number,
+            "chain": "main",
+            "ordinal": number,
+            "checkpoint": f"checkpoints-{number}",
+            "at": "2026-01-04T03:00:00+00:00",
+            "new_model": True,
+            "safety": 0.6,
+            "capability": 0.5,
+            "performance": 0.55,
+            "ci_low": 0.52,
+            "ci_high": 0.58,
+            "performance_when_chosen": 0.6,
+        }
+        for number in (1, 2)
+    ]
     learned = [ordinal for ordinal in ordinals if ordinal] or [0]
     effects = [
         {"ordinal": ordinal, "feature": feature, "effect": 0.05 * index - 0.02 * ordinal}
@@ -215,45 +213,44 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
         created_at="2026-01-04 03:00 UTC",
         token_budget=300_000,
         about={"profile": "demo", "base model": "1.9M parameters", "judge": "tox-block", "seed": "7"},
-        summary=pl.DataFrame(summary),
-        harm=pl.DataFrame(harm, schema_overrides={"reduction": pl.Float64}) if harm else None,
-        metrics=pl.DataFrame(metrics, infer_schema_length=None),
-        comparisons=pl.DataFrame(comparisons, schema=COMPARISONS_SCHEMA),
-        front=front,
-        looks=looks,
-        policy_effects=pl.DataFrame(effects),
-        policy_rates=pl.DataFrame(rates),
-        policy_control=pl.DataFrame(control),
-        credit_probes=pl.DataFrame(
-            {
-                "ordinal": iterations - 1,
-                "probe": [f"p{index}" for index in range(8)],
-                "measured": rng.normal(0, 1, 8),
-                "predicted": rng.normal(0, 1, 8),
-            }
-        ),
-        selection=pl.DataFrame(selection),
-        parity=pl.DataFrame(parity),
-        credit=pl.DataFrame(
-            {"ordinal": iterations - 1, "stratum": STRATA, "credit": rng.normal(0, 1, len(STRATA)).clip(-2.5, 2.5)}
-        ),
-        credit_fit=pl.DataFrame(
-            {"ordinal": list(ordinals), "target": "P", "r2": rng.uniform(0.4, 0.8, iterations), "n_probes": 36}
-        ),
-        reward_moves=pl.DataFrame(
-            [
+        notes=("The judge's false-positive rate on web text is above 1%: its sampled metrics there are not believed.",),
+        tables={
+            "summary": summary,
+            "harm": pl.DataFrame(harm, schema_overrides={"reduction": pl.Float64}) if harm else None,
+            "metrics": metrics,
+            "comparisons": comparisons,
+            "front": front,
+            "holdout_accesses": accesses,
+            "policy_effects": effects,
+            "policy_rates": rates,
+            "policy_control": control,
+            "credit_probes": pl.DataFrame(
+                {
+                    "ordinal": iterations - 1,
+                    "probe": [f"p{index}" for index in range(8)],
+                    "measured": rng.normal(0, 1, 8),
+                    "predicted": rng.normal(0, 1, 8),
+                }
+            ),
+            "selection": selection,
+            "parity": parity,
+            "credit": pl.DataFrame(
+                {"ordinal": iterations - 1, "stratum": STRATA, "credit": rng.normal(0, 1, len(STRATA)).clip(-2.5, 2.5)}
+            ),
+            "credit_fit": pl.DataFrame(
+                {"ordinal": list(ordinals), "target": "P", "r2": rng.uniform(0.4, 0.8, iterations), "n_probes": 36}
+            ),
+            "reward_moves": [
                 {
                     "ordinal": ordinal,
                     "weight": name,
                     "value": start + 0.03 * ordinal * (-1) ** index,
-                    "reason": "safety rose by 0.04 while capability held, so its weight fell" if ordinal else "start",
+                    "reason": "safety rose by 0.04, so its weight fell" if ordinal else "start",
                 }
                 for ordinal in ordinals
                 for index, (name, start) in enumerate(weights.items())
-            ]
-        ),
-        moves=pl.DataFrame(
-            [
+            ],
+            "moves": [
                 {
                     "ordinal": ordinal,
                     "kind": kind,
@@ -265,42 +262,38 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
                 for ordinal in ordinals
                 for kind, name in (("dual", "lambda_S"), ("weight", "alpha"), ("correction", "correction source forum"))
             ],
-        ),
-        multipliers=pl.DataFrame(
-            [
+            "multipliers": [
                 {"ordinal": ordinal, "name": name, "value": 0.1 * ordinal * (index + 1)}
                 for ordinal in ordinals
                 for index, name in enumerate(("lambda_S", "lambda_C", "lambda_A", "lambda_g gender"))
-            ]
-        ),
-        corrections=pl.DataFrame(
-            [{"ordinal": iterations - 1, "stratum": f"source {name}", "value": 0.3} for name in ("forum", hostile)]
-        ),
-        audits=pl.DataFrame(
-            {
-                "ordinal": list(ordinals),
-                "drawn": 60,
-                "labelled": [60 * (ordinal > 0) for ordinal in ordinals],
-                "state": ["60 labels" if ordinal else "awaiting labels" for ordinal in ordinals],
-            }
-        ),
-        audit_shifts=pl.DataFrame(
-            {
-                "ordinal": iterations - 1,
-                "stratum": ["source forum", f"identity_group {hostile}"],
-                "value": [0.4, -0.2],
-                "ci_low": [0.1, -0.5],
-                "ci_high": [0.7, 0.1],
-                "labels": [40, 20],
-                "harmful": [0.3, 0.05],
-                "predicted": [0.2, 0.08],
-            }
-        ),
-        curriculum=pl.DataFrame(
-            {"ordinal": list(ordinals), "stage": hostile, "reason": "easy was met, 2 of 2 in a row: on to hard"}
-        ),
-        distance=pl.DataFrame(
-            [
+            ],
+            "corrections": pl.DataFrame(
+                [{"ordinal": iterations - 1, "stratum": f"source {name}", "value": 0.3} for name in ("forum", hostile)]
+            ),
+            "audits": pl.DataFrame(
+                {
+                    "ordinal": list(ordinals),
+                    "drawn": 60,
+                    "labelled": [60 * (ordinal > 0) for ordinal in ordinals],
+                    "state": ["60 labels" if ordinal else "awaiting labels" for ordinal in ordinals],
+                }
+            ),
+            "audit_shifts": pl.DataFrame(
+                {
+                    "ordinal": iterations - 1,
+                    "stratum": ["source forum", f"identity_group {hostile}"],
+                    "value": [0.4, -0.2],
+                    "ci_low": [0.1, -0.5],
+                    "ci_high": [0.7, 0.1],
+                    "labels": [40, 20],
+                    "harmful": [0.3, 0.05],
+                    "predicted": [0.2, 0.08],
+                }
+            ),
+            "curriculum": pl.DataFrame(
+                {"ordinal": list(ordinals), "stage": hostile, "reason": "easy was met, 2 of 2 in a row: on to hard"}
+            ),
+            "distance": [
                 {
                     "ordinal": ordinal,
                     "what": what,
@@ -313,42 +306,39 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
                 for ordinal in ordinals
                 for what in ("generations", "drawn documents")
                 for measure, value in (("rank_correlation", 0.7), ("flag_rate_gap", 0.02 * ordinal))
-            ]
-        ),
-        learning=pl.DataFrame(
-            learning, schema={"ordinal": pl.Int64, "step": pl.Int64, "quantity": pl.String, "value": pl.Float64}
-        ),
-        divergence=pl.DataFrame(
-            {
-                "ordinal": list(ordinals),
-                "teacher": [0.41 - 0.08 * i for i in ordinals],
-                "judge": [0.43 - 0.06 * i for i in ordinals],
-            }
-        ),
-        judge_clean=pl.DataFrame(
-            {
-                "judge": ["tox-block"] * 2,
-                "dataset": ["encyclopaedia", hostile],
-                "n": [4_000, 800],
-                "flagged": [12, 20],
-                "rate": [0.003, 0.025],
-                "ci_low": [0.0016, 0.016],
-                "ci_high": [0.0052, 0.038],
-            }
-        ),
-        inputs=pl.DataFrame(
-            {
-                "source": ["forum", hostile],
-                "snapshot": ["2026-01", "v1"],
-                "documents": [14_000, 5_012],
-                "bytes": [2_345_678, 987_654],
-                "duplicates": [123, 4],
-                "quarantined": [3, 0],
-                "content_hash": ["a3f9" * 16, "07bc" * 16],
-            }
-        ),
-        timings=pl.DataFrame(
-            [
+            ],
+            "learning": learning,
+            "divergence": pl.DataFrame(
+                {
+                    "ordinal": list(ordinals),
+                    "teacher": [0.41 - 0.08 * i for i in ordinals],
+                    "judge": [0.43 - 0.06 * i for i in ordinals],
+                }
+            ),
+            "judge_clean": pl.DataFrame(
+                {
+                    "judge": ["tox-block"] * 2,
+                    "dataset": ["encyclopaedia", hostile],
+                    "n": [4_000, 800],
+                    "flagged": [12, 20],
+                    "rate": [0.003, 0.025],
+                    "ci_low": [0.0016, 0.016],
+                    "ci_high": [0.0052, 0.038],
+                }
+            ),
+            "inputs": pl.DataFrame(
+                {
+                    "source": ["forum", hostile],
+                    "standing": None,
+                    "snapshot": ["2026-01", "v1"],
+                    "documents": [14_000, 5_012],
+                    "bytes": [2_345_678, 987_654],
+                    "duplicates": [123, 4],
+                    "quarantined": [3, 0],
+                    "content_hash": ["a3f9" * 16, "07bc" * 16],
+                }
+            ),
+            "timings": [
                 {"ordinal": ordinal, "stage": stage, "seconds": seconds * float(rng.uniform(0.9, 1.1))}
                 for ordinal in ordinals
                 for stage, seconds in {
@@ -358,10 +348,8 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
                     "training": 95.0,
                     "evaluation": 60.0,
                 }.items()
-            ]
-        ),
-        generations=pl.DataFrame(
-            [
+            ],
+            "generations": [
                 {
                     "chain": chain,
                     "ordinal": iterations - 1,
@@ -372,9 +360,8 @@ def build_report(iterations: int = 4, hostile: str = HOSTILE) -> ReportData:
                 }
                 for chain in ARMS
                 for index in range(30)
-            ]
-        ),
-        notes=("The judge's false-positive rate on web text is above 1%: its sampled metrics there are not believed.",),
+            ],
+        },
     )
 
 
