@@ -70,16 +70,13 @@ def render_report(data: ReportData) -> str:
     Args:
         data: what to show. Tables that are missing are named at the end of the page instead of shown.
     """
-    shown = [(section, section.show(data)) for section in sections()]
+    names = dict.fromkeys(table for section in sections() for table in section.tables)
+    missing = [table for table in names if data.table(table).is_empty()]
+    shown = [section for section in sections() if not set(section.tables) <= set(missing)]
     return render(
         "report.html.j2",
         data=data,
-        sections=[(section.anchor, section.title, body) for section, body in shown if body],
+        sections=[(section.anchor, section.title, section.show(data)) for section in shown],
         verdicts=[verdict for section in sections() for verdict in section.verdicts(data)],
-        missing=[
-            table.name.replace("_", " ")
-            for section in sections()
-            for table in section.tables
-            if data.table(table).is_empty()
-        ],
+        missing=[table.name.replace("_", " ") for table in missing],
     )

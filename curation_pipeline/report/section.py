@@ -16,15 +16,16 @@ from curation_pipeline.stages.state import MAIN, State
 
 Rows = pl.DataFrame | Sequence[Mapping[str, Any]] | None
 IS_LAST = pl.col("ordinal") == pl.col("ordinal").max()
-CI = {"ci_low": float, "ci_high": float}
+ENDS = {"ci_low": float, "ci_high": float}
+"""Columns of a 95% interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """A table behind a section: its name and its columns with their Python types."""
+    """A table behind a section: its name, and its columns with their Python types."""
 
     name: str
-    columns: Mapping[str, type]
+    columns: Mapping[str, type] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class Section:
         place: sections are shown in the order of their places.
         anchor: its id in the page.
         title: its heading.
-        show: what is under the heading; empty where there is nothing to show, and then the section is left out.
-        tables: that its query makes.
+        show: what is under the heading. A section without a row in any of its tables is left out.
+        tables: that it shows.
         query: reads them from the lake, by name; None or no rows where nothing has been made yet.
         verdicts: its findings for the top of the page.
     """
@@ -127,6 +128,6 @@ class Section:
     anchor: str
     title: str
     show: Callable[[ReportData], Markup]
-    tables: tuple[ReportTable, ...] = ()
+    tables: tuple[ReportTable, ...]
     query: Callable[[Source], Mapping[str, Rows]] = no_tables
     verdicts: Callable[[ReportData], list[Verdict]] = no_verdicts

@@ -23,7 +23,7 @@ from curation_pipeline.report.sections.arms import SUMMARY, arms, by_arm, termin
 from curation_pipeline.report.sections.timings import TIMINGS
 
 MakeReport = Callable[..., ReportData]
-TABLES = [table for section in sections() for table in section.tables]
+TABLES = list(dict.fromkeys(table for section in sections() for table in section.tables))
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 

@@ -14,8 +14,7 @@ from curation_pipeline.experiment.claims import OPEN
 from curation_pipeline.experiment.comparison import relative_reduction
 from curation_pipeline.report.html import CI, Column, csv, interval, join, mark, numeric, paragraph, small, table
 from curation_pipeline.report.numbers import DASH, number, percent
-from curation_pipeline.report.section import CI as ENDS
-from curation_pipeline.report.section import IS_LAST, ReportData, ReportTable, Rows, Section, Source, Verdict
+from curation_pipeline.report.section import ENDS, IS_LAST, ReportData, ReportTable, Rows, Section, Source, Verdict
 from curation_pipeline.report.sections.claims import COMPARISONS, HARM_METRIC
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.state import MAIN
@@ -138,8 +137,6 @@ def harm_benchmark(data: ReportData) -> str:
 def show(data: ReportData) -> Markup:
     """The table of all arms and iterations."""
     rows, names, harm = headline(data), arms(data), data.table(HARM)
-    if not rows:
-        return Markup("")
     against = f" against {one_line(data.baselines[0], 24)}" if data.baselines else ""
     benchmark = [Markup("<br>"), one_line(harm_benchmark(data), 40)] if harm.height else []
 

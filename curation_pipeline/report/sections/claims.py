@@ -61,8 +61,6 @@ def evaluation(lake: Lake, metrics: Manifest) -> ModelEvaluation:
 def show(data: ReportData) -> Markup:
     """The table of comparisons, with what its correction was over."""
     frame = data.table(COMPARISONS)
-    if frame.is_empty():
-        return Markup("")
     columns = [
         Column("against", _baseline),
         Column("question", _question),

@@ -47,8 +47,6 @@ def show(data: ReportData) -> Markup:
     """The strata with the highest and lowest credit, the table of the fits, and the plot of the probes."""
     credit = data.table(CREDIT).filter(pl.col("credit").is_finite()).filter(IS_LAST).sort("credit", descending=True)
     fits, probes = data.table(FIT), data.table(PROBES).filter(IS_LAST)
-    if credit.is_empty() and fits.is_empty():
-        return Markup("")
     parts = []
     if credit.height:
         many = credit.height > 2 * MAX_STRATA

@@ -33,8 +33,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """The plot of every model, and the models on the front, the chosen one first."""
     frame = data.table(FRONT)
-    if frame.is_empty():
-        return Markup("")
     names = arms(data)
     columns = [
         Column("on the front", _name),

@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import CI, Column, csv, element, join, numeric, paragraph, small, table, text
-from curation_pipeline.report.section import CI as ENDS
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
 from curation_pipeline.stages.final_evaluation import looks as accesses_of
 
 ACCESSES = ReportTable(
@@ -35,8 +34,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """The table of all accesses; a warning where there was more than one."""
     frame = data.table(ACCESSES).sort("number")
-    if frame.is_empty():
-        return Markup("")
     warning = Markup("")
     if frame.height > 1:
         models = frame["checkpoint"].n_unique()

@@ -36,8 +36,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """One row for each partition."""
     frame = data.table(INPUTS)
-    if frame.is_empty():
-        return Markup("")
     columns = [
         text("source", "source"),
         text("snapshot", "snapshot"),

@@ -25,8 +25,7 @@ from curation_pipeline.report.html import (
 )  # fmt: skip
 from curation_pipeline.report.numbers import DASH, count, number, percent, signed
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import CI as ENDS
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
 from curation_pipeline.reward.divergence import CORRELATION, GAP, trend
 from curation_pipeline.stages.divergence import divergence_history
 from curation_pipeline.stages.state import MAIN
@@ -71,8 +70,6 @@ def show(data: ReportData) -> Markup:
     """Plot and table of the distance, and the table of the flags."""
     means, distance = data.table(DIVERGENCE).sort("ordinal"), data.table(DISTANCE).sort("ordinal", "what")
     clean = data.table(CLEAN)
-    if means.is_empty() and distance.is_empty() and clean.is_empty():
-        return Markup("")
     parts = []
     if means.height:
         long = means.unpivot(["teacher", "judge"], index="ordinal", variable_name="scored by")

@@ -30,8 +30,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """One plot for each quantity."""
     learning = data.table(LEARNING).filter(pl.col("value").is_finite())
-    if learning.is_empty():
-        return Markup("")
     order = [f"iteration {ordinal}" for ordinal in learning["ordinal"].unique().sort()]
     named = learning.with_columns(iteration=pl.format("iteration {}", "ordinal"))
     plots = [

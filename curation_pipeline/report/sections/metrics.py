@@ -13,8 +13,7 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.report.html import CI, Column, csv, element, fold, interval, join, numeric, small, table, text
 from curation_pipeline.report.numbers import DASH, count, number
-from curation_pipeline.report.section import CI as ENDS
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
 from curation_pipeline.stages.state import State, state_partition
 
 METRICS = ReportTable(
@@ -51,8 +50,6 @@ def _of_the_harness(lake: Lake, chain: str, state: State) -> list[Manifest]:
 def show(data: ReportData) -> Markup:
     """One folded table."""
     frame = data.table(METRICS).sort("axis", "benchmark", "metric", "arm", "chain", "ordinal", maintain_order=True)
-    if frame.is_empty():
-        return Markup("")
     better = {None: DASH, True: "higher", False: "lower"}
     columns = [
         text("axis", "axis", 24),

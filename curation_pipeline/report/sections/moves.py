@@ -8,8 +8,7 @@ from markupsafe import Markup
 from curation_pipeline.report.html import CI, csv, element, figure, fold, join, legend, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import count, percent, signed
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import CI as ENDS
-from curation_pipeline.report.section import IS_LAST, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, IS_LAST, ReportData, ReportTable, Rows, Section, Source
 from curation_pipeline.stages.refinement_report import refinement_parts
 
 MOVES = ReportTable("moves", {"ordinal": int, "kind": str, "name": str, "before": float, "after": float, "reason": str})
@@ -77,8 +76,6 @@ def show(data: ReportData) -> Markup:
         ]
         summary = f"{moves.height} moves with their reasons"
         parts.append(fold(summary, element("p", csv("moves", moves)), table(moves.to_dicts(), columns)))
-    if not any(parts):
-        return Markup("")
     return join(
         paragraph(
             "After each evaluation the multipliers λ of the constraints rise where one is violated and fall where "

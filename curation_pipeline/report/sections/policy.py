@@ -75,8 +75,6 @@ def show(data: ReportData) -> Markup:
     effects = _with_before(data.table(EFFECTS), ["feature"], "effect")
     rates = _with_before(data.table(RATES), ["axis", "name"], "selected")
     control = data.table(CONTROL).sort("ordinal")
-    if effects.is_empty() and rates.is_empty() and control.is_empty():
-        return Markup("")
     moved = _moved(effects)
     parts = [element("p", sentence) for sentence in _sentences(data, rates, control)]
     parts.append(element("div", _plot(effects), _rates(rates), css="split"))

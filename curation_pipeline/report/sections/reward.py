@@ -34,8 +34,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """Plot and table of the weights."""
     moves = data.table(WEIGHTS).sort("ordinal", "weight")
-    if moves.is_empty():
-        return Markup("")
     names = moves["weight"].unique().sort().to_list()
     plot = curves(moves, "ordinal", "weight", "weights of the reward", "reward-weights", order=names)
     columns = [

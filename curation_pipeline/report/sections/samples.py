@@ -45,8 +45,6 @@ def show(data: ReportData) -> Markup:
     """Samples of every arm's last iteration in turn, the worst and the middling alike, texts cut."""
     generations = data.table(GENERATIONS)
     last = generations.filter(pl.col("ordinal") == pl.col("ordinal").max().over("arm"))
-    if last.is_empty():
-        return Markup("")
     each = max(1, MAX_SAMPLES // last["arm"].n_unique())
     ranked = last.sort("score", descending=True, nulls_last=True)
     # Evenly over the ranks: only the worst would slander an arm, only the best would flatter it.

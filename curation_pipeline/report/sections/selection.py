@@ -56,8 +56,6 @@ def show(data: ReportData) -> Markup:
         named = groups.select("documents", name="identity_group", value="parity", low="parity_low", high="parity_high")
         label = "selection rate over that of none; 1 is parity"
         plots.append(ranges(named, "benign text by identity group", "parity", reference=1, label=label))
-    if not plots:
-        return Markup("")
     at = f", iteration {rows['ordinal'][0]}" if rows.height else ""
     return join(
         paragraph(

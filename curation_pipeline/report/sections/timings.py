@@ -26,8 +26,6 @@ def query(source: Source) -> dict[str, Rows]:
 def show(data: ReportData) -> Markup:
     """Bars over the stages, and the table by iteration."""
     timings = data.table(TIMINGS)
-    if timings.is_empty():
-        return Markup("")
     total = timings.group_by("stage", maintain_order=True).agg(pl.col("seconds").sum())
     plot = bars(total.select(name="stage", value="seconds"), "seconds by stage", "timings", "seconds")
     wide = timings.sort("ordinal").pivot("ordinal", index="stage", values="seconds", aggregate_function="sum")

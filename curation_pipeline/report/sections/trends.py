@@ -8,7 +8,7 @@ from markupsafe import Markup
 from curation_pipeline.report.html import grid, join, legend
 from curation_pipeline.report.plots import trend
 from curation_pipeline.report.section import ReportData, Section
-from curation_pipeline.report.sections.arms import AXES, arms, by_arm
+from curation_pipeline.report.sections.arms import AXES, SUMMARY, arms, by_arm
 
 
 def show(data: ReportData) -> Markup:
@@ -19,7 +19,7 @@ def show(data: ReportData) -> Markup:
         for axis in AXES
         if (rows := summary.filter(pl.col("axis") == axis)).height
     ]
-    return join(legend(names, shapes=True), grid(plots, "grid two")) if plots else Markup("")
+    return join(legend(names, shapes=True), grid(plots, "grid two"))
 
 
-SECTION = Section(20, "trends", "Over the iterations", show)
+SECTION = Section(20, "trends", "Over the iterations", show, (SUMMARY,))
