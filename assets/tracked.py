@@ -84,7 +84,7 @@ def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
     store = LocalStore(state_folder())
     if store.read(MARKER) == fingerprint():
         return logged
-    known = tracking.tracker.finished() if policies or metrics else set()
+    known = tracking.finished() if policies or metrics else set()
     for manifest in policies:
         section = None if manifest.id in known else policy_section(ctx.lake, manifest)
         if section is not None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -118,11 +118,15 @@ SOURCE_SCHEMAS: Mapping[str, Schema] = {
 """Columns that dbt relies on. A source may hold more; its folder always holds a file without rows that has these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Warehouse:
-    """The serving folder at `folder` (absolute), without Dagster around it."""
+class WarehouseResource(dg.ConfigurableResource[Any]):
+    """The serving folder of the lake: what dbt reads, where it builds, and the file that people open."""
 
-    folder: Path
+    folder: str = Field(description="Folder of the warehouse: sources/, and serving.duckdb for people to open.")
+
+    @property
+    def path(self) -> Path:
+        """The folder, absolute."""
+        return Path(self.folder).expanduser().resolve()
 
     def source_folder(self, table: str) -> Path:
         """Folder that the Parquet files of `table` are put in.
@@ -132,7 +136,7 @@ class Warehouse:
         """
         if table not in SOURCE_SCHEMAS:
             raise DataError(f"the warehouse has no source {table!r}; it has {', '.join(SOURCE_SCHEMAS)}")
-        return self.folder / SOURCES / table
+        return self.path / SOURCES / table
 
     def prepare(self) -> None:
         """Give every source a folder with a typed file without rows, and clear away a build that was broken off.
@@ -146,24 +150,18 @@ class Warehouse:
             temporary = folder / f".{EMPTY}.{os.getpid()}"
             pl.DataFrame(schema=dict(schema)).write_parquet(temporary)
             temporary.replace(folder / EMPTY)
-        build = self.folder / BUILD
+        build = self.path / BUILD
         if build.exists():
             self._refuse_if_locked(build)
             build.unlink()
         _wal(build).unlink(missing_ok=True)
 
-    def dbt_environment(self, state: Path | None = None) -> dict[str, str]:
-        """Environment variables for every call of dbt.
-
-        Args:
-            state: Folder for dbt's own files (`target`, `logs`); beside the warehouse by default, so that dbt leaves
-                nothing in the project's folder.
-        """
-        scratch = (state or self.folder / "dbt").resolve()
+    def dbt_environment(self) -> dict[str, str]:
+        """Environment variables for every call of dbt, whose own files go to the warehouse, not to the project."""
         return {
-            "CURATION_WAREHOUSE": str(self.folder.resolve()),
-            "DBT_TARGET_PATH": str(scratch / "target"),
-            "DBT_LOG_PATH": str(scratch / "logs"),
+            "CURATION_WAREHOUSE": str(self.path),
+            "DBT_TARGET_PATH": str(self.path / "dbt" / "target"),
+            "DBT_LOG_PATH": str(self.path / "dbt" / "logs"),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "DO_NOT_TRACK": "1",
         }
@@ -182,14 +180,14 @@ class Warehouse:
         """
         import duckdb
 
-        build, serving = self.folder / BUILD, self.folder / SERVING
+        build, serving = self.path / BUILD, self.path / SERVING
         if not build.exists():
             raise DataError(f"nothing to publish: {build} does not exist; run `dbt build` first")
         self._refuse_if_locked(build)
         with duckdb.connect(str(build)) as connection:
             connection.execute(f"create schema if not exists {RAW_SCHEMA}")
             for table in SOURCE_SCHEMAS:
-                pattern = _literal(f"{only(self.source_folder(table).resolve())}/*.parquet")
+                pattern = _literal(f"{only(self.source_folder(table))}/*.parquet")
                 connection.execute(
                     f"create or replace view {RAW_SCHEMA}.{_name(table)} as "
                     f"select * from read_parquet({pattern}, union_by_name = true)"
@@ -216,31 +214,8 @@ class Warehouse:
             if "lock" in str(error).lower():
                 raise DataError(f"{build} is being written by another process; wait until its dbt run ends") from error
         except duckdb.Error:
-            # Not readable and not in use: a build that was broken off. dbt writes it anew.
+            # Not readable and not in use: a build that was broken off. dbt writes it again.
             return
-
-
-class WarehouseResource(dg.ConfigurableResource[Warehouse]):
-    """The serving folder of the lake: what dbt reads, where it builds, and the file that people open."""
-
-    folder: str = Field(description="Folder of the warehouse: sources/, and serving.duckdb for people to open.")
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """The same folder without Dagster around it."""
-        return Warehouse(Path(self.folder).expanduser().resolve())
-
-    def prepare(self) -> None:
-        """See `Warehouse.prepare`; call it before dbt."""
-        self.warehouse.prepare()
-
-    def dbt_environment(self) -> dict[str, str]:
-        """See `Warehouse.dbt_environment`."""
-        return self.warehouse.dbt_environment()
-
-    def publish(self) -> Path:
-        """See `Warehouse.publish`; call it after dbt."""
-        return self.warehouse.publish()
 
 
 def _check_resolves(build: Path) -> None:

@@ -14,10 +14,9 @@ from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.foundation import PARAMETERS, found
 from curation_pipeline.stages.gate import complete_corpus, gate_and_parent
-from curation_pipeline.stages.model_card import training_facts
+from curation_pipeline.stages.model_card import model_card, training_facts
 from curation_pipeline.stages.pool import read_corpus, read_texts
 from curation_pipeline.stages.references import is_held_out
-from curation_pipeline.training.card import model_card
 from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.launch import run_fit
 from curation_pipeline.training.packing import pack

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import polars as pl
 import yaml
 
-from curation_pipeline.training.card import LIMITS, CardFacts, Measured, RawPartition, model_card
+from curation_pipeline.stages.model_card import LIMITS, CardFacts, model_card
 
 FACTS = CardFacts(
     identity="checkpoints-0123456789abcdef",
@@ -18,7 +19,7 @@ FACTS = CardFacts(
     batch="batches-0011223344556677",
     data={"documents": 1_234, "tokens": 98_765},
     composition={"source": {"reddit": 0.25, "a|b": 0.75}},
-    partitions=[RawPartition("reddit|2026-01", "documents-aa", 5_000)],
+    partitions=pl.DataFrame({"partition": ["reddit|2026-01"], "artefact": ["documents-aa"], "documents": [5_000]}),
     training={"weighting": "loss", "final_loss": 3.21},
     known={"safety": 0.5, "performance": 0.625},
 )
@@ -46,8 +47,17 @@ def test_a_card_states_data_arm_iteration_and_limits_before_it_has_metrics() -> 
 
 
 def test_a_card_holds_its_metrics_once_they_are_known() -> None:
-    measured = [Measured("heldout", "bits", 2.25, 2.2, 2.3, 40), Measured("heldout", "bits/x", 2.0, None, None, 4)]
-    card = model_card(replace(FACTS, measured=measured, performance={"safety": 0.7}, metrics_artefact="metrics-1"))
+    metrics = pl.DataFrame(
+        {
+            "benchmark": ["heldout", "heldout"],
+            "metric": ["bits", "bits/x"],
+            "value": [2.25, 2.0],
+            "ci_low": [2.2, None],
+            "ci_high": [2.3, None],
+            "n": [40, 4],
+        }
+    )
+    card = model_card(replace(FACTS, metrics=metrics, performance={"safety": 0.7}, metrics_artefact="metrics-1"))
     assert _front(card)["model-index"] == [
         {
             "name": FACTS.identity,
