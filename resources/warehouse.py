@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import yaml
 from pydantic import Field
 
 from curation_pipeline.errors import DataError
@@ -26,96 +27,32 @@ SOURCES = "sources"
 EMPTY = "_empty.parquet"
 RAW_SCHEMA = "raw"
 
-Schema = Mapping[str, pl.DataType | type[pl.DataType]]
-
-_LOOP: Schema = {"chain": pl.String, "iteration": pl.String, "ordinal": pl.Int32, "attempt": pl.Int32}
-_PLACE: Schema = {"source": pl.String, "snapshot": pl.String, "file": pl.String, "position": pl.Int64}
-_DOCUMENTS: Schema = {
-    "doc_id": pl.String,
-    **_PLACE,
-    **dict.fromkeys(["text", "url", "domain", "language", "created_at", "metadata"], pl.String),
-    "n_bytes": pl.Int64,
-    "duplicate": pl.Boolean,
+SOURCES_FILE = Path(__file__).parents[1] / "dbt" / "models" / "sources.yml"
+_TYPES: Mapping[str, pl.DataType] = {
+    "varchar": pl.String(),
+    "boolean": pl.Boolean(),
+    "tinyint": pl.Int8(),
+    "smallint": pl.Int16(),
+    "integer": pl.Int32(),
+    "bigint": pl.Int64(),
+    "float": pl.Float32(),
+    "double": pl.Float64(),
+    "varchar[]": pl.List(pl.String),
+    "float[]": pl.List(pl.Float32),
 }
 
 
-def _columns(dtype: pl.DataType | type[pl.DataType], names: str) -> dict[str, pl.DataType | type[pl.DataType]]:
-    return dict.fromkeys(names.split(), dtype)
+def _source_schemas() -> dict[str, dict[str, pl.DataType]]:
+    (source,) = yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))["sources"]
+    return {
+        table["name"]: {column["name"]: _TYPES[column.get("data_type", "varchar")] for column in table["columns"]}
+        for table in source["tables"]
+    }
 
 
-SOURCE_SCHEMAS: Mapping[str, Schema] = {
-    "documents": _DOCUMENTS,
-    "retired_documents": _DOCUMENTS,
-    "quarantine": {**_PLACE, "offset": pl.Int64, "excerpt": pl.String, "reason": pl.String},
-    "text_statistics": {
-        "doc_id": pl.String,
-        **_columns(pl.Int32, "n_chars n_words"),
-        **_columns(pl.Float32, "mean_word_length type_token_ratio punctuation_share uppercase_share stop_word_share"),
-        **_columns(pl.Float32, "compression_ratio quality"),
-        "identity_group": pl.String,
-    },
-    "topics": {"doc_id": pl.String, "topic": pl.Int16, "topic_distance": pl.Float32},
-    "toxicity_teacher": {"doc_id": pl.String},
-    "toxicity_judge": {
-        "doc_id": pl.String,
-        **_columns(pl.Float32, "toxic severe_toxic obscene threat insult identity_hate"),
-    },
-    "labels": {
-        **_columns(pl.String, "text_id dataset split text group role"),
-        **_columns(pl.Float64, "label agreement"),
-    },
-    "pool": {
-        **_LOOP,
-        **_columns(pl.String, "doc_id source snapshot domain identity_group stratum"),
-        **_columns(pl.Int32, "n_tokens n_drawn"),
-        "topic": pl.Int16,
-        "toxicity_bin": pl.Int8,
-        "vector": pl.List(pl.Float32),
-        **_columns(pl.Float32, "p_harm alignment quality"),
-    },
-    "removed": {**_LOOP, **_columns(pl.String, "doc_id cause detail")},
-    "duplicates": {
-        **_columns(pl.String, "doc_id partition cluster_id kept_doc_id kind reason"),
-        "cluster_size": pl.Int32,
-        "kept": pl.Boolean,
-        "similarity": pl.Float32,
-    },
-    "decisions": {
-        **_LOOP,
-        "doc_id": pl.String,
-        "probability": pl.Float64,
-        "drawn": pl.Boolean,
-        "weight": pl.Float32,
-        "reason": pl.String,
-    },
-    "batches": {**_LOOP, "doc_id": pl.String, "weight": pl.Float32, "n_tokens": pl.Int32},
-    "metrics": {
-        **_LOOP,
-        **_columns(pl.String, "benchmark metric judge axis"),
-        **_columns(pl.Float64, "value ci_low ci_high"),
-        **_columns(pl.Int64, "n seed"),
-        "higher_is_better": pl.Boolean,
-    },
-    "generations": {
-        **_LOOP,
-        **_columns(pl.String, "benchmark prompt_id prompt text"),
-        "sample": pl.Int32,
-        "score": pl.Float64,
-    },
-    "state": {
-        **_LOOP,
-        **_columns(pl.String, "status policy_id checkpoint_id reward_model_id batch_id parent_iteration committed_at"),
-        **_columns(pl.Float64, "safety alignment capability performance"),
-        "token_budget": pl.Int64,
-    },
-    "manifests": {
-        **_columns(pl.String, "id table partition content_hash code_version created_at"),
-        **_columns(pl.Int64, "n_rows n_files n_bytes seed"),
-        "inputs": pl.List(pl.String),
-    },
-    "probes": _LOOP,
-}
-"""Columns that dbt relies on. A source may hold more; its folder always holds a file without rows that has these."""
+SOURCE_SCHEMAS = _source_schemas()
+"""Columns that dbt relies on, as its file of sources documents them. A source may hold more; its folder always holds a
+file without rows that has these."""
 
 
 class WarehouseResource(dg.ConfigurableResource[Any]):
@@ -148,7 +85,7 @@ class WarehouseResource(dg.ConfigurableResource[Any]):
             folder = self.source_folder(table)
             folder.mkdir(parents=True, exist_ok=True)
             temporary = folder / f".{EMPTY}.{os.getpid()}"
-            pl.DataFrame(schema=dict(schema)).write_parquet(temporary)
+            pl.DataFrame(schema=schema).write_parquet(temporary)
             temporary.replace(folder / EMPTY)
         build = self.path / BUILD
         if build.exists():
