@@ -81,7 +81,7 @@ def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
     store = LocalStore(state_folder())
     if store.read(MARKER) == fingerprint():
         return logged
-    known = tracking.tracker.finished() if policies or metrics else set()
+    known = tracking.finished() if policies or metrics else set()
     for manifest in policies:
         if manifest.id not in known and track_policy(ctx, tracking, manifest):
             logged.append(manifest.id)

@@ -19,7 +19,7 @@ from curation_pipeline.evaluation.chance import with_chance
 from curation_pipeline.evaluation.multiplicity import holm, tost
 from curation_pipeline.evaluation.power import smallest_difference
 from curation_pipeline.evaluation.statistics import interval, two_sided_p
-from curation_pipeline.experiment.evidence import Evidence, draws_of
+from curation_pipeline.experiment.model_evaluation import ModelEvaluation, draws_of
 
 MARGIN = 0.05
 """Share of the baseline's capability whose loss counts as harm."""
@@ -100,8 +100,8 @@ def questions(metrics: pl.DataFrame) -> list[Question]:
 
 def compare(
     arm: str,
-    ours: Sequence[Evidence],
-    baselines: Mapping[str, Sequence[Evidence]],
+    ours: Sequence[ModelEvaluation],
+    baselines: Mapping[str, Sequence[ModelEvaluation]],
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> pl.DataFrame:
@@ -133,9 +133,9 @@ def compare(
 
 def _row(
     arm: str,
-    ours: Sequence[Evidence],
+    ours: Sequence[ModelEvaluation],
     baseline: str,
-    theirs: Sequence[Evidence],
+    theirs: Sequence[ModelEvaluation],
     question: Question,
     rng: np.random.Generator,
     resamples: int,
@@ -178,7 +178,7 @@ def _row(
     }
 
 
-def _at_chance(evaluations: Sequence[Evidence], question: Question) -> bool:
+def _at_chance(evaluations: Sequence[ModelEvaluation], question: Question) -> bool:
     """Whether any seed's model is at chance in the question's metric."""
     asked = (pl.col("benchmark") == question.benchmark) & (pl.col("metric") == question.metric)
     return any(with_chance(found.metrics).filter(asked)["at_chance"].any() for found in evaluations)

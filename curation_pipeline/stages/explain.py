@@ -10,12 +10,12 @@ import polars as pl
 from curation_pipeline.annotate.pii import SCHEMA as PII_SCHEMA
 from curation_pipeline.annotate.pii import redact
 from curation_pipeline.annotate.quality import failed_rules
-from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import IN_USE, RETIRED
-from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
+from curation_pipeline.stages.document_index import Location
+from curation_pipeline.stages.lineage import find_documents, raw_row
 from curation_pipeline.stages.queries import selection_history
 from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.stages.sampling import is_held_out
@@ -34,7 +34,7 @@ class Explanation:
     Attributes:
         doc_id: the document.
         excerpt: the beginning of its text, personal data redacted.
-        copies: one row for each place where it stands: partition, file, position, url, the partition's standing and the
+        copies: one row for each place where it is: partition, file, position, url, the partition's standing and the
             documents' manifest.
         annotations: table to column to value, from the first partition that annotates it.
         failed_rules: quality rules that it does not pass.
@@ -62,22 +62,13 @@ def explain(ctx: Context, name: str) -> list[Explanation]:
     Raises:
         LakeError: no document has this id or url, or the index has not been made.
     """
-    lake = ctx.lake
-    ids = [name] if DOC_ID.match(name) else ids_of_url(lake, name)
-    found = [(doc_id, locate(lake, doc_id)) for doc_id in ids]
-    found = [(doc_id, places) for doc_id, places in found if places]
-    if not found:
-        raise LakeError(f"no document of the raw corpus has the id or url {name!r}")
-    return [_explain(ctx, doc_id, places) for doc_id, places in found]
+    return [_explain(ctx, doc_id, places) for doc_id, places in find_documents(ctx.lake, name).items()]
 
 
 def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
     lake = ctx.lake
     rows = [
-        row_at(lake.path(place.documents, "data.parquet"), place.row).with_columns(
-            pl.lit(RETIRED if _retired(ctx, place) else IN_USE).alias("standing"),
-            pl.lit(place.documents.id).alias("manifest"),
-        )
+        raw_row(lake, place).with_columns(pl.lit(RETIRED if _retired(ctx, place) else IN_USE).alias("standing"))
         for place in places
     ]
     live = [place for place in places if not _retired(ctx, place)]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from resources.warehouse import SOURCE_SCHEMAS, Warehouse
+from resources.warehouse import SOURCE_SCHEMAS, WarehouseResource
 
 BUDGET = 6_000
 CHAINS = ("main", "random", "threshold")
@@ -139,11 +139,11 @@ def lake() -> Tables:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[[Tables], Warehouse]:
+def serve(tmp_path: Path) -> Callable[[Tables], WarehouseResource]:
     """Write tables to a fresh serving folder as the lake does: plain Parquet, here two files a table."""
 
-    def write(tables: Tables) -> Warehouse:
-        warehouse = Warehouse(tmp_path / "it's [a] ware*house")
+    def write(tables: Tables) -> WarehouseResource:
+        warehouse = WarehouseResource(folder=str(tmp_path / "it's [a] ware*house"))
         warehouse.prepare()
         for name, frame in tables.items():
             assert name in SOURCE_SCHEMAS

@@ -158,13 +158,19 @@ def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Proj
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
-    from resources.tracker import Tracker
+    from resources.tracking import TrackingResource
 
-    tracker = Tracker(finished.state)
-    models = tracker.models_trained_on("reddit|race")
+    tracking = TrackingResource(folder=str(finished.state))
+    client = tracking.client()
+    found = [tracking.experiment_id(client)]
     trained = {state.own["checkpoints"] for state in history(finished_lake, MAIN)[1:]}
-    assert {model.manifest_id for model in models} == trained
-    assert tracker.runs_that_read("reddit|race")
+    models = [
+        model.tags["curation.manifest_id"]
+        for model in client.search_logged_models(found)
+        if any(metric.dataset_name == "reddit|race" for metric in model.metrics or ())
+    ]
+    assert set(models) == trained
+    assert client.search_runs(found, "dataset.name = 'reddit|race'")
 
 
 def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None:

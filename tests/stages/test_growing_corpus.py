@@ -14,8 +14,9 @@ from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.report.corpus_page import write_page
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents, write_page
+from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents
 from curation_pipeline.stages.document_index import locate
 from curation_pipeline.stages.explain import explain
 from curation_pipeline.stages.removal import removed_documents

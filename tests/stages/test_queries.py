@@ -36,13 +36,10 @@ def pool() -> pl.DataFrame:
     )
 
 
-def test_lookups_conditions_and_samples(lake: Lake, pool: pl.DataFrame) -> None:
+def test_conditions_and_samples(lake: Lake, pool: pl.DataFrame) -> None:
     query = PoolQuery(lake, make(lake, "pool", "0001", {"data": pool, "removed": pool.head(0)}))
     assert query.rows == N
     assert "vector" not in query.columns
-
-    asked = [pool["doc_id"][3], "f" * 32, pool["doc_id"][1]]
-    assert query.get(asked)["doc_id"].to_list() == sorted([pool["doc_id"][3], pool["doc_id"][1]])
 
     clean = pool.filter(pl.col("p_harm") < 0.2, source="b").sort("doc_id")
     assert query.where("p_harm < 0.2 and source = 'b'").equals(clean.drop("vector"))

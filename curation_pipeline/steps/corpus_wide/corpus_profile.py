@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from curation_pipeline.experiment.corpus_page import TABLES
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.report.corpus_page import TABLES
 from curation_pipeline.stages import corpus_profile as profiles
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import standing

@@ -11,7 +11,7 @@ from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.model_card import training_facts
+from curation_pipeline.stages.model_card import model_card, training_facts
 from curation_pipeline.stages.texts import read_texts
 from curation_pipeline.steps.figures import input_links, loss_plot, used_partitions
 from curation_pipeline.steps.fits import figures_of, losses_of
@@ -19,7 +19,6 @@ from curation_pipeline.steps.loop.curated_batch import STEP as CURATED_BATCH
 from curation_pipeline.steps.reference.base_checkpoint import STEP as BASE_CHECKPOINT
 from curation_pipeline.steps.step import Partitioning, Step, Work
 from curation_pipeline.steps.view import Check, View
-from curation_pipeline.training.card import model_card
 from curation_pipeline.training.launch import run_fit
 from curation_pipeline.training.packing import pack
 

@@ -14,7 +14,7 @@ from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.foundation import PARAMETERS
-from curation_pipeline.stages.model_card import training_facts
+from curation_pipeline.stages.model_card import model_card, training_facts
 from curation_pipeline.stages.sampling import is_held_out
 from curation_pipeline.stages.texts import read_corpus, read_texts
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
@@ -24,7 +24,6 @@ from curation_pipeline.steps.fits import figures_of, losses_of
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
 from curation_pipeline.steps.step import Group, Step, Work
 from curation_pipeline.steps.view import View
-from curation_pipeline.training.card import model_card
 from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.launch import run_fit
 from curation_pipeline.training.packing import pack
