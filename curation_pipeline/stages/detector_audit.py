@@ -82,4 +82,4 @@ def detector_audit(ctx: Context) -> Manifest:
         draft.frame(pl.DataFrame(quality, schema=QUALITY_SCHEMA, orient="row"), "quality")
         draft.summary["figures"] = figures
 
-    return lake.build(recipe, make, founded=True)
+    return lake.build(recipe, make, pinned=True)

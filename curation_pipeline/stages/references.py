@@ -163,7 +163,7 @@ def register_model(ctx: Context) -> Manifest:
             fit_register(texts, seed, registers).save(draft.folder / "register")
         draft.summary.update(texts=texts.height, registers=declared)
 
-    return ctx.lake.build(recipe, make, founded=True)
+    return ctx.lake.build(recipe, make, pinned=True)
 
 
 def tokenizer(ctx: Context) -> Manifest:

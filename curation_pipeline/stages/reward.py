@@ -107,7 +107,7 @@ def initial_reward(ctx: Context) -> Manifest:
                for part, dataset, metric, value in shown.select("part", "dataset", "metric", "value").iter_rows()},
         )  # fmt: skip
 
-    return lake.build(recipe, make, founded=True)
+    return lake.build(recipe, make, pinned=True)
 
 
 def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:
