@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curation_pipeline.corpus.archives import Archive, ArchiveError
 from curation_pipeline.corpus.files import Remote, SourceFile
 from curation_pipeline.corpus.readers import format_of, reader_for
-from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.corpus.streams import packing_of
 from curation_pipeline.errors import DataError
 from curation_pipeline.names import unicode_name
+
+if TYPE_CHECKING:
+    from curation_pipeline.corpus.sources.folder import FolderSource
 
 NAMED = 5
 """How many files of one kind a message names."""
@@ -114,11 +117,11 @@ def _unread(file: SourceFile, source: FolderSource) -> str:
     bases = {name.rpartition("/")[2] for name in (file.name, file.delivered)}
     if source.include is not None and not any(fnmatch(base, glob) for base in bases for glob in source.include):
         return "no pattern of include matches"
-    if is_broken_archive(file) or reader_for(file.name, source.text_split):
+    if is_broken_archive(file):
         return ""
+    if reader := reader_for(file.name):
+        return reader.refusal(source)
     ending = format_of(file.name)
-    if ending == ".txt":
-        return "text_split does not say how text becomes documents"
     if ending == ".zip" and file.archive:
         return "an archive in an archive"
     return f"nothing reads {ending}{packing_of(file.name)}" if ending else "no ending that tells a format"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
-from curation_pipeline.corpus.rows import ReadOptions
 from curation_pipeline.datasets.bounds import BombError, Meter
 
 CHUNK_BYTES = 256 * 1024
@@ -57,15 +56,14 @@ class Damage:
 Piece = bytes | Damage
 
 
-def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]:
+def pieces(stream: BinaryIO, name: str, meter: Meter) -> Iterator[Piece]:
     """The content of a file, decompressed as its name says.
 
     Args:
         stream: the file, opened for reading bytes; must be able to seek where it is compressed.
         name: its name; what ends in one of ``PACKINGS`` is unpacked.
-        options: limits of unpacking.
+        meter: counts what is unpacked.
     """
-    meter = options.meter or options.fresh_meter()
     packing = PACKINGS.get(packing_of(name))
     try:
         if packing is not None:

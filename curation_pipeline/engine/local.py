@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 class Map(Protocol):
     """Runs a function on every task and yields index and result as each finishes.
 
-    The function has to be importable by name, with picklable argument and result. Whatever it raises is raised in the caller.
+    The function has to be importable by name, with picklable argument and result. What it raises reaches the caller.
     """
 
     def __call__(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:

@@ -51,7 +51,9 @@ def read_takedown_requests(path: Path) -> pl.DataFrame:
         try:
             fields[named[0]] = _CANONICAL[named[0]](given)
         except ValueError as error:
-            raise DataError(f"removal.takedown_requests: {path}, line {line}, column {named[0]}: {given!r} {error}") from error
+            raise DataError(
+                f"removal.takedown_requests: {path}, line {line}, column {named[0]}: {given!r} {error}"
+            ) from error
         rows.append({"line": line, "given": f"{named[0]} {given}", **fields})
     if bad:
         raise DataError(
@@ -91,7 +93,9 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
                         yield reader.line_num, dict(zip(header, values, strict=False))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         line = line if reader is None else reader.line_num
-        raise DataError(f"removal.takedown_requests: {path}, line {line}, cannot be read as CSV or JSONL: {error}") from error
+        raise DataError(
+            f"removal.takedown_requests: {path}, line {line}, cannot be read as CSV or JSONL: {error}"
+        ) from error
     if not names & set(TARGETS):
         raise DataError(f"removal.takedown_requests: {path} has none of the columns {', '.join(TARGETS)}")
 

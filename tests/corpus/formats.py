@@ -18,12 +18,18 @@ import zstandard
 from fastwarc.warc import ArchiveIterator
 
 from curation_pipeline.corpus.readers import reader_for
-from curation_pipeline.corpus.rows import Batch, ReadOptions
+from curation_pipeline.corpus.rows import Batch
+from curation_pipeline.corpus.sources.folder import FolderSource
 
 TEXTS = [
     f"{start} {'lorem ipsum dolor ' * (i % 4)}caf\u00e9 {i * 7919}"
     for i, start in enumerate(["plain", 'quote " and,', "tab\tand", "a; b", "\u4e2d\u6587", "\U0001f600"] * 4)
 ]
+
+
+def settings(**values: object) -> FolderSource:
+    """Of a source whose files are read here; limits may be smaller than a profile allows."""
+    return FolderSource(name="s", path="").model_copy(update=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +51,18 @@ class Sample:
     raw: bytes
     rows: list[str]
     spans: list[list[tuple[int, int]]]
-    options: ReadOptions = field(default_factory=ReadOptions)
+    options: FolderSource = field(default_factory=settings)
     moves: bool = False
     quoted: bool = False
 
 
-def read(name: str, raw: bytes, options: ReadOptions | None = None) -> Batch:
+def read(name: str, raw: bytes, options: FolderSource | None = None) -> Batch:
     """All rows and failures of a file in memory."""
-    options = options or ReadOptions()
-    reader = reader_for(name, options.text_split)
+    reader = reader_for(name)
     assert reader is not None
-    batches = list(reader(io.BytesIO(raw), name, options))
-    empty = ReadOptions()
+    batches = list(reader.batches(io.BytesIO(raw), name, options or settings()))
     if not batches:
-        return next(iter(reader_for("a.jsonl")(io.BytesIO(b"\n\x00"), "a.jsonl", empty)))  # type: ignore[misc]
+        return next(iter(reader_for("a.jsonl").batches(io.BytesIO(b"\n\x00"), "a.jsonl", settings())))
     return Batch(pl.concat([b.rows for b in batches]), pl.concat([b.failures for b in batches]))
 
 
@@ -212,15 +216,15 @@ def samples() -> dict[str, Sample]:
     add("json", "a.json", json_array(TEXTS))
     add("csv", "a.csv", by_lines(csv_rows(TEXTS), b"text,label\r\n"), quoted=True)
     add("tsv", "a.tsv", by_lines(csv_rows(TEXTS, "excel-tab"), b"text\tlabel\r\n"), quoted=True)
-    add("text lines", "a.txt", by_lines([f"{t}\n".encode() for t in TEXTS]), options=ReadOptions(text_split="lines"))
+    add("text lines", "a.txt", by_lines([f"{t}\n".encode() for t in TEXTS]), options=settings(text_split="lines"))
     paragraphs = b"".join(f"{t}\n\n".encode() for t in TEXTS)
     spans, at = [], 0
     for text in TEXTS:
         end = at + len(text.encode()) + 2
         spans.append([(max(0, at - 2), end)])
         at = end
-    add("text paragraphs", "a.txt", (paragraphs, spans), options=ReadOptions(text_split="paragraphs"))
-    regex = ReadOptions(text_split="regex", text_separator=r"\n---\n")
+    add("text paragraphs", "a.txt", (paragraphs, spans), options=settings(text_split="paragraphs"))
+    regex = settings(text_split="regex", text_separator=r"\n---\n")
     pieces = b"".join(f"{t}\n---\n".encode() for t in TEXTS)
     spans, at = [], 0
     for text in TEXTS:

@@ -14,16 +14,15 @@ import polars as pl
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.digests import DigestSet
 from curation_pipeline.corpus.ingest import everything, fingerprint, ingest, partitions
-from curation_pipeline.corpus.pages import MAX_DEPTH, nesting
-from curation_pipeline.corpus.rows import ReadOptions
+from curation_pipeline.corpus.payload import MAX_DEPTH, nesting
 from curation_pipeline.corpus.schema import document_ids
 from curation_pipeline.corpus.settings import FolderSource, HubSource
+from curation_pipeline.corpus.sources import hub
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.seeds import unit_hash
-from tests.corpus.formats import read
+from tests.corpus.formats import read, settings
 from tests.corpus.test_archives import archive
 
 SHARED = Path(__file__).parents[2] / "../shared/data/corpus"
@@ -79,7 +78,7 @@ def test_every_record_of_a_crawl_is_accounted_for(packed: bool) -> None:
         page("<div>" * (MAX_DEPTH + 4_000) + "deep"),
     ]
     name = "a.warc.gz" if packed else "a.warc"
-    found = read(name, warc(records, packed), ReadOptions(max_document_bytes=40_000))
+    found = read(name, warc(records, packed), settings(max_document_bytes=40_000))
     texts = dict(found.rows.select("position", "text").iter_rows())
     assert texts[2] == "The main text of page 2."
     assert texts[6].split() == ["in", "chunks"]

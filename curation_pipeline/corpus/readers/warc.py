@@ -9,18 +9,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import orjson
+from pydantic import Field
 
 from curation_pipeline.corpus.charsets import UnreadableError, charset_of, decode_page, decode_strictly
-from curation_pipeline.corpus.pages import MAX_DEPTH, main_text, nesting
 from curation_pipeline.corpus.payload import (
     HTML_TYPES,
+    MAX_DEPTH,
+    Extractor,
     content_type,
     decoded_body,
     fields,
     http_message,
+    main_text,
+    nesting,
     sniffed_type,
 )
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder, excerpt
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder, excerpt
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Damage, Piece
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -52,7 +58,15 @@ class Record:
     header: dict[str, str] = field(default_factory=dict)
 
 
-def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
+class WarcSettings(FileSettings):
+    """How web pages are read."""
+
+    extractor: Extractor = Field(
+        default="resiliparse", description="what takes the main text out of a web page; trafilatura is an extra install"
+    )
+
+
+def read_warc(stream: Iterable[Piece], settings: WarcSettings) -> Iterator[Batch]:
     """Batches of a WARC or WET stream; positions number its records, of whatever type.
 
     Documents are the pages with status 200 of ``response`` and ``resource`` records and the texts of ``conversion``
@@ -63,15 +77,15 @@ def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
     Nothing is believed that can be checked: a length where the next record begins elsewhere, an encoding that the body
     is not in, a type that its bytes are not of.
     """
-    rows = RowBuilder(options)
+    rows = RowBuilder(settings)
     position = 0
     for segment in _segments(stream):
-        records = _Framer(segment, options.max_document_bytes).records()
+        records = _Framer(segment, settings.max_document_bytes).records()
         for record in records:
             if record.problem:
                 rows.fail(position, record.offset, record.raw, record.problem)
             else:
-                _add(record, position, rows)
+                _add(record, position, rows, settings.extractor)
             position += 1
             if rows.full:
                 yield rows.take()
@@ -81,12 +95,12 @@ def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
     yield from rows.drain()
 
 
-def _add(record: Record, position: int, rows: RowBuilder) -> None:
+def _add(record: Record, position: int, rows: RowBuilder, extractor: Extractor) -> None:
     """One sound record: a document, a failure, or neither."""
     # Wget puts angle brackets around the address.
     url = record.header.get("warc-target-uri", "").strip("<>")
     try:
-        problem = _add_document(record, url, position, rows)
+        problem = _add_document(record, url, position, rows, extractor)
     except UnreadableError as error:
         problem = str(error)
     except (ValueError, OSError, RuntimeError, LookupError) as error:
@@ -97,8 +111,8 @@ def _add(record: Record, position: int, rows: RowBuilder) -> None:
         rows.fail(position, record.offset, url or record.raw, problem)
 
 
-def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> str:
-    header, options = record.header, rows.options
+def _add_document(record: Record, url: str, position: int, rows: RowBuilder, extractor: Extractor) -> str:
+    header, most = record.header, rows.settings.max_document_bytes
     kind = header.get("warc-type", "").lower()
     # Wget writes its own log as resources.
     if kind in _ABOUT_THE_CRAWL or (kind != "continuation" and url.startswith("metadata:")):
@@ -118,14 +132,14 @@ def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> 
         status, about = message.status, message.header.get("content-type", "")
         if status != 200:
             return f"HTTP status {status}"
-        body = decoded_body(message, options.max_document_bytes)
+        body = decoded_body(message, most)
     mime = sniffed_type(content_type(about), body)
     charset = charset_of(about)
     if mime in HTML_TYPES:
         html = decode_page(body, charset, "html" if mime == "text/html" else "xhtml")
         if (depth := nesting(html)) > MAX_DEPTH:
             return f"a page that nests its elements {depth} deep, more than {MAX_DEPTH}"
-        text = main_text(html, options.extractor)
+        text = main_text(html, extractor)
     elif kind == "conversion":
         text = decode_strictly(body, charset).strip()
     elif mime == "text/plain":
@@ -318,3 +332,6 @@ def _has_digest(header: dict[str, str], block: bytes) -> bool:
     except ValueError:
         return False
     return digest.lower() in (found.hexdigest(), base64.b32encode(found.digest()).decode().lower().rstrip("="))
+
+
+READERS = (FileReader((".warc", ".wet"), read_warc, takes="bytes", settings=WarcSettings),)
