@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import polars as pl
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field
 
 from curation_pipeline.corpus.files import opened
 from curation_pipeline.corpus.listing import Listing, listing
@@ -17,13 +17,12 @@ from curation_pipeline.corpus.rows import FAILURES_SCHEMA, Batch
 from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.errors import DataError
-from curation_pipeline.settings import Address
+from curation_pipeline.settings import Address, combined
 
 if TYPE_CHECKING:
     Formats = FileSettings
 else:
-    _OWN = dict.fromkeys(reader.settings for reader in file_readers().values() if reader.settings is not FileSettings)
-    Formats = create_model("Formats", __base__=tuple(_OWN))
+    Formats = combined("Formats", FileSettings, (reader.settings for reader in file_readers().values()))
 """The settings of all formats."""
 
 
