@@ -16,10 +16,10 @@ from curation_pipeline.corpus.digests import DigestSet
 from curation_pipeline.corpus.listing import Listing
 from curation_pipeline.corpus.rows import BATCH_BYTES, BATCH_ROWS, FAILURES_SCHEMA, ROWS_SCHEMA, Batch
 from curation_pipeline.corpus.sampling import LimitSketch, before, sample_units
-from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.source import SourceSettings
 from curation_pipeline.corpus.splitting import split_rows
-from curation_pipeline.datasets.text import starts_with_key
+from curation_pipeline.datasets.text import starts_with_key, text_ids
 from curation_pipeline.errors import ConfigError
 
 INGEST_VERSION = "4"
@@ -186,7 +186,7 @@ class _Reading:
         for rows, failures in _coalesced(self._counted()):
             if self.source.limit is not None:
                 rows = rows.with_columns(
-                    sample_units(document_ids(rows["text"])),
+                    sample_units(text_ids(rows["text"])),
                     pl.int_range(ordinal, ordinal + pl.len(), dtype=pl.Int64).alias("ordinal"),
                     pl.lit(0, dtype=pl.Int64).alias("part"),
                 )
@@ -197,7 +197,7 @@ class _Reading:
                 excluded = starts_with_key(rows["text"], self.exclude_keys)
             else:
                 excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
-            yield rows.with_columns(document_ids(rows["text"]), excluded), failures
+            yield rows.with_columns(text_ids(rows["text"]), excluded), failures
 
     def _counted(self) -> Iterator[tuple[str, Batch]]:
         for file, batch in self.source.batches(self.snapshot, self.found, self.cache):

@@ -1,10 +1,8 @@
-"""Columns of the two tables that the ingest writes, and the id of a document."""
+"""Columns of the two tables that the ingest writes."""
 
 from __future__ import annotations
 
 import polars as pl
-
-from curation_pipeline.datasets.text import text_ids
 
 DOCUMENTS_SCHEMA: dict[str, pl.DataType] = {
     "doc_id": pl.Utf8(),
@@ -38,8 +36,3 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
 most 200 characters of what stood there."""
 
 EXCERPT_CHARS = 200
-
-
-def document_ids(texts: pl.Series) -> pl.Series:
-    """The content id of each text: see :func:`curation_pipeline.datasets.text.text_ids`."""
-    return text_ids(texts)

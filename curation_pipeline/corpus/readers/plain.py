@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal, Self
 
 import regex
@@ -156,51 +157,33 @@ def _whole(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Part]:
 
 def _separated(stream: Iterable[Piece], separator: regex.Pattern[bytes], settings: FileSettings) -> Iterator[Part]:
     """What stands between matches of a regular expression."""
-    most = settings.max_document_bytes
     held, offset, begun, dropped, scanned = b"", 0, 0, False, 0
     # ``offset`` is that of held[0]; ``begun`` that of the part's first byte, which is earlier where bytes were dropped.
-    for piece in stream:
-        if isinstance(piece, Damage):
-            yield from _cut(held, offset, begun, dropped, separator, settings)
-            yield offset + len(held), b"", f"the file breaks off here: {piece.reason}"
-            offset += len(held)
-            held, begun, dropped, scanned = b"", offset, False, 0
-            continue
-        held += piece
+    for piece in chain(stream, (None,)):
+        more = isinstance(piece, bytes)
+        held += piece if isinstance(piece, bytes) else b""
         done = 0
-        for start, end in _matches(separator, held, scanned, offset):
-            if end > len(held) - SEPARATOR_REACH:
+        for start, end in _matches(separator, held, scanned if more else 0, offset):
+            if more and end > len(held) - SEPARATOR_REACH:
                 break
             if end > start:
                 yield begun, held[done:start], _long(settings) if dropped else ""
                 done, dropped = end, False
                 begun = offset + done
+        if not more:
+            if done < len(held) or dropped:
+                yield begun, held[done:], _long(settings) if dropped else ""
+            offset += len(held)
+            if isinstance(piece, Damage):
+                yield offset, b"", f"the file breaks off here: {piece.reason}"
+            held, begun, dropped, scanned = b"", offset, False, 0
+            continue
         held, offset = held[done:], offset + done
-        if len(held) > most + SEPARATOR_REACH:
+        if len(held) > settings.max_document_bytes + SEPARATOR_REACH:
             # Only the end can still hold the start of a separator.
             keep = len(held) - SEPARATOR_REACH
             held, offset, dropped = held[keep:], offset + keep, True
         scanned = max(0, len(held) - SEPARATOR_REACH)
-    yield from _cut(held, offset, begun, dropped, separator, settings)
-
-
-def _cut(
-    held: bytes,
-    offset: int,
-    begun: int,
-    dropped: bool,
-    separator: regex.Pattern[bytes],
-    settings: FileSettings,
-) -> Iterator[Part]:
-    """All parts of what is held, the last one included."""
-    done = 0
-    for start, stop in _matches(separator, held, 0, offset):
-        if stop > start:
-            yield begun, held[done:start], _long(settings) if dropped else ""
-            done, dropped = stop, False
-            begun = offset + done
-    if done < len(held) or dropped:
-        yield begun, held[done:], _long(settings) if dropped else ""
 
 
 def _matches(separator: regex.Pattern[bytes], held: bytes, scanned: int, offset: int) -> list[tuple[int, int]]:
