@@ -7,7 +7,7 @@ sixteen bytes of its id.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
@@ -60,15 +60,6 @@ class Counts:
     accounted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """One ingested partition: ``DOCUMENTS_SCHEMA`` and ``QUARANTINE_SCHEMA`` rows in reading order, and the counts."""
-
-    documents: pl.DataFrame
-    quarantine: pl.DataFrame
-    counts: Counts
-
-
 def partitions(source: SourceSettings, cache: Path) -> list[str]:
     """Names of a source's snapshots, sorted; see :meth:`SourceSettings.partitions`."""
     return source.partitions(cache)
@@ -87,14 +78,6 @@ def everything(source: SourceSettings, snapshot: str | None = None) -> Listing:
 def fingerprint(source: SourceSettings, snapshot: str, cache: Path) -> dict[str, str]:
     """Input file name -> what identifies its content; see :meth:`SourceSettings.fingerprint`."""
     return source.fingerprint(snapshot, cache)
-
-
-def ingest(source: SourceSettings, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
-    """Reads one partition into memory; :func:`ingest_into` says more."""
-    documents: list[pl.DataFrame] = [pl.DataFrame(schema=DOCUMENTS_SCHEMA)]
-    quarantine: list[pl.DataFrame] = [pl.DataFrame(schema=QUARANTINE_SCHEMA)]
-    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append)
-    return Ingested(pl.concat(documents), pl.concat(quarantine), counts)
 
 
 def ingest_into(
@@ -125,114 +108,90 @@ def ingest_into(
     if snapshot not in names:
         raise ConfigError(f"source {source.name!r} has no snapshot {snapshot!r}: {', '.join(names)}")
     found = found.of(snapshot)
-    reading = _Reading(source, snapshot, cache, exclude_keys, found)
+    domain, language = source.genre_and_language()
+    named = {"source": source.name, "snapshot": snapshot, "domain": domain, "language": language}
+    constants = {name: pl.lit(value, dtype=pl.Utf8) for name, value in named.items()}
     cut = None
     if source.limit is not None:
         sketch = LimitSketch(source.limit)
-        for rows, _ in reading.prepared():
-            sketch.add(rows)
+        for part in _prepared(source, snapshot, found, cache, exclude_keys):
+            sketch.add(part.rows)
         cut = sketch.cut()
     seen = DigestSet()
     total = dict.fromkeys((field.name for field in fields(Counts)), 0)
-    for rows, failures in reading.prepared():
-        looked_at = rows.height
-        if cut is not None:
-            rows = rows.filter(before(cut))
-        total["beyond_limit"] += looked_at - rows.height
+    for part in _prepared(source, snapshot, found, cache, exclude_keys):
+        rows = part.rows if cut is None else part.rows.filter(before(cut))
+        total["beyond_limit"] += part.rows.height - rows.height
         total["excluded"] += int(rows["excluded"].sum())
         rows = rows.filter(~pl.col("excluded"))
-        rows = rows.with_columns(seen.add(rows["doc_id"]).alias("duplicate"), **reading.constants())
+        rows = rows.with_columns(
+            seen.add(rows["doc_id"]).alias("duplicate"),
+            pl.col("text").str.len_bytes().cast(pl.Int64).alias("n_bytes"),
+            **constants,
+        )
         duplicate = int(rows["duplicate"].sum())
         total["kept"] += rows.height - duplicate
         total["duplicate"] += duplicate
-        total["quarantined"] += failures.height
+        total["quarantined"] += part.failures.height
         total["characters"] += int(rows["text"].str.len_chars().sum())
+        total["declared"] += part.declared
+        total["accounted"] += part.accounted
         if rows.height:
             documents(rows.select(pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items()))
-        if failures.height:
-            place = {"source": pl.lit(source.name), "snapshot": pl.lit(snapshot)}
-            quarantine(failures.with_columns(**place).select(list(QUARANTINE_SCHEMA)))
+        if part.failures.height:
+            quarantine(part.failures.with_columns(**constants).select(list(QUARANTINE_SCHEMA)))
     total["files_read"], total["files_left_alone"] = len(found.files), len(found.left)
-    total |= {"declared": reading.declared, "accounted": reading.accounted}
     total["read"] = sum(total[name] for name in ("kept", "duplicate", "quarantined", "excluded"))
     return Counts(**total)
 
 
-class _Reading:
-    """One way through a partition, which can be gone again."""
-
-    def __init__(
-        self,
-        source: SourceSettings,
-        snapshot: str,
-        cache: Path,
-        exclude_keys: frozenset[str],
-        found: Listing,
-    ) -> None:
-        self.source, self.snapshot, self.cache, self.exclude_keys = source, snapshot, cache, exclude_keys
-        self.found = found
-        self.declared = self.accounted = 0
-
-    def constants(self) -> dict[str, pl.Expr]:
-        """Columns that have one value throughout, and the size."""
-        domain, language = self.source.genre_and_language()
-        named = {"source": self.source.name, "snapshot": self.snapshot, "domain": domain, "language": language}
-        expressions = {name: pl.lit(value, dtype=pl.Utf8) for name, value in named.items()}
-        return expressions | {"n_bytes": pl.col("text").str.len_bytes().cast(pl.Int64)}
-
-    def prepared(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
-        ordinal = self.declared = self.accounted = 0
-        for rows, failures in _coalesced(self._counted()):
-            if self.source.limit is not None:
-                rows = rows.with_columns(
-                    sample_units(text_ids(rows["text"])),
-                    pl.int_range(ordinal, ordinal + pl.len(), dtype=pl.Int64).alias("ordinal"),
-                    pl.lit(0, dtype=pl.Int64).alias("part"),
-                )
-                ordinal += rows.height
-            if self.source.max_chars is not None:
-                rows = split_rows(rows, self.source.max_chars)
-            if self.exclude_keys:
-                excluded = starts_with_key(rows["text"], self.exclude_keys)
-            else:
-                excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
-            yield rows.with_columns(text_ids(rows["text"]), excluded), failures
-
-    def _counted(self) -> Iterator[tuple[str, Batch]]:
-        for file, batch in self.source.batches(self.snapshot, self.found, self.cache):
-            self.declared += batch.declared
-            self.accounted += batch.accounted
-            yield file, batch
-
-
-def _coalesced(batches: Iterator[tuple[str, Batch]]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Batches of many small files as few frames, so that the table's row groups are neither small nor large."""
-    rows: list[pl.DataFrame] = []
-    failures: list[pl.DataFrame] = []
-    height = size = 0
-    for file, batch in batches:
-        name = pl.lit(file, dtype=pl.Utf8).alias("file")
-        if batch.rows.height:
-            rows.append(batch.rows.with_columns(name))
-            height += batch.rows.height
-            size += int(batch.rows.estimated_size())
-        if batch.failures.height:
-            failures.append(batch.failures.with_columns(name))
-            height += batch.failures.height
-        if height >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _joined(rows, failures)
-            rows, failures, height, size = [], [], 0, 0
-    if rows or failures:
-        yield _joined(rows, failures)
+def _prepared(
+    source: SourceSettings, snapshot: str, found: Listing, cache: Path, exclude_keys: frozenset[str]
+) -> Iterator[Batch]:
+    """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
+    ordinal = 0
+    for batch in _coalesced(source.batches(snapshot, found, cache)):
+        rows = batch.rows
+        if source.limit is not None:
+            rows = rows.with_columns(
+                sample_units(text_ids(rows["text"])),
+                pl.int_range(ordinal, ordinal + pl.len(), dtype=pl.Int64).alias("ordinal"),
+                pl.lit(0, dtype=pl.Int64).alias("part"),
+            )
+            ordinal += rows.height
+        if source.max_chars is not None:
+            rows = split_rows(rows, source.max_chars)
+        if exclude_keys:
+            excluded = starts_with_key(rows["text"], exclude_keys)
+        else:
+            excluded = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True).alias("excluded")
+        yield replace(batch, rows=rows.with_columns(text_ids(rows["text"]), excluded))
 
 
 _FILE: dict[str, pl.DataType] = {"file": pl.Utf8()}
 
 
-def _joined(rows: list[pl.DataFrame], failures: list[pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    columns = [*ROWS_SCHEMA, "file"]
-    return (
-        pl.concat([pl.DataFrame(schema=ROWS_SCHEMA | _FILE), *(frame.select(columns) for frame in rows)]),
-        pl.concat([pl.DataFrame(schema=FAILURES_SCHEMA | _FILE), *failures]),
-    )
+def _coalesced(batches: Iterator[tuple[str, Batch]]) -> Iterator[Batch]:
+    """Batches of many small files as few, so that the table's row groups are neither small nor large."""
+    held: list[tuple[str, Batch]] = []
+    height = size = 0
+    for file, batch in batches:
+        held.append((file, batch))
+        height += batch.rows.height + batch.failures.height
+        size += int(batch.rows.estimated_size())
+        if height >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _joined(held)
+            held, height, size = [], 0, 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[tuple[str, Batch]]) -> Batch:
+    """One batch whose rows and failures name their files."""
+    rows, failures = [pl.DataFrame(schema=ROWS_SCHEMA | _FILE)], [pl.DataFrame(schema=FAILURES_SCHEMA | _FILE)]
+    for file, batch in held:
+        name = pl.lit(file, dtype=pl.Utf8).alias("file")
+        rows.append(batch.rows.select(*ROWS_SCHEMA, name))
+        failures.append(batch.failures.select(*FAILURES_SCHEMA, name))
+    declared, accounted = (sum(getattr(batch, count) for _, batch in held) for count in ("declared", "accounted"))
+    return Batch(pl.concat(rows), pl.concat(failures), declared, accounted)

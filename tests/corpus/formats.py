@@ -10,6 +10,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -17,8 +18,11 @@ import pyarrow.parquet as pq
 import zstandard
 from fastwarc.warc import ArchiveIterator
 
+from curation_pipeline.corpus.ingest import Counts, ingest_into
 from curation_pipeline.corpus.readers import reader_for
 from curation_pipeline.corpus.rows import Batch
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
+from curation_pipeline.corpus.source import SourceSettings
 from curation_pipeline.corpus.sources.folder import FolderSource
 
 TEXTS = [
@@ -64,6 +68,23 @@ def read(name: str, raw: bytes, options: FolderSource | None = None) -> Batch:
     if not batches:
         return next(iter(reader_for("a.jsonl").batches(io.BytesIO(b"\n\x00"), "a.jsonl", settings())))
     return Batch(pl.concat([b.rows for b in batches]), pl.concat([b.failures for b in batches]))
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """One partition: ``DOCUMENTS_SCHEMA`` and ``QUARANTINE_SCHEMA`` rows in reading order, and the counts."""
+
+    documents: pl.DataFrame
+    quarantine: pl.DataFrame
+    counts: Counts
+
+
+def ingest(source: SourceSettings, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
+    """Reads one partition into memory."""
+    documents: list[pl.DataFrame] = [pl.DataFrame(schema=DOCUMENTS_SCHEMA)]
+    quarantine: list[pl.DataFrame] = [pl.DataFrame(schema=QUARANTINE_SCHEMA)]
+    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append)
+    return Ingested(pl.concat(documents), pl.concat(quarantine), counts)
 
 
 def by_lines(rows: list[bytes], before: bytes = b"") -> tuple[bytes, list[list[tuple[int, int]]]]:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from curation_pipeline.config import load_profile
-from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import fingerprint, partitions
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource, Source
 from curation_pipeline.corpus.splitting import split_text
 from curation_pipeline.datasets.text import normalise_key, text_ids
 from curation_pipeline.errors import ConfigError, DataError
+from tests.corpus.formats import ingest
 
 DEMO_SOURCES = load_profile("demo").corpus.sources
 

@@ -22,13 +22,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curation_pipeline.corpus import streams
-from curation_pipeline.corpus.ingest import Ingested, ingest
 from curation_pipeline.corpus.lines import Block
 from curation_pipeline.corpus.readers import delimited, jsonl, plain, reader_for
 from curation_pipeline.corpus.rows import RowBuilder
 from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.errors import DataError
-from tests.corpus.formats import read, settings
+from tests.corpus.formats import Ingested, ingest, read, settings
 
 TEXTS = ["plain words", 'quotes " and, commas', "two\nlines", "caf\u00e9 \u4e2d\u6587", "x" * 5000, "\U0001f600"]
 

@@ -14,14 +14,14 @@ import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from curation_pipeline.corpus.digests import DigestSet
-from curation_pipeline.corpus.ingest import everything, fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import everything, fingerprint, partitions
 from curation_pipeline.corpus.payload import MAX_DEPTH, nesting
 from curation_pipeline.corpus.settings import FolderSource, HubSource
 from curation_pipeline.corpus.sources import hub
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.seeds import unit_hash
-from tests.corpus.formats import read, settings
+from tests.corpus.formats import ingest, read, settings
 from tests.corpus.test_archives import archive
 
 SHARED = Path(__file__).parents[2] / "../shared/data/corpus"

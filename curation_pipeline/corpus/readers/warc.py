@@ -78,10 +78,12 @@ def read_warc(stream: Iterable[Piece], settings: WarcSettings) -> Iterator[Batch
     is not in, a type that its bytes are not of.
     """
     rows = RowBuilder(settings)
-    position = 0
-    for segment in _segments(stream):
-        records = _Framer(segment, settings.max_document_bytes).records()
-        for record in records:
+    position = offset = 0
+    pieces = iter(stream)
+    damage: str | None = ""
+    while damage is not None:
+        framer = _Framer(pieces, offset, settings.max_document_bytes)
+        for record in framer.records():
             if record.problem:
                 rows.fail(position, record.offset, record.raw, record.problem)
             else:
@@ -89,8 +91,9 @@ def read_warc(stream: Iterable[Piece], settings: WarcSettings) -> Iterator[Batch
             position += 1
             if rows.full:
                 yield rows.take()
-        if segment.damage:
-            rows.fail(position, segment.end, b"", f"the file breaks off here: {segment.damage}")
+        offset, damage = framer.end, framer.damage
+        if damage is not None:
+            rows.fail(position, offset, b"", f"the file breaks off here: {damage}")
             position += 1
     yield from rows.drain()
 
@@ -159,44 +162,25 @@ def _add_document(record: Record, url: str, position: int, rows: RowBuilder, ext
     return rows.text(position, text, url or None, header.get("warc-date") or None, metadata)
 
 
-class _Segment:
-    """Pieces up to damage, as an iterator; ``damage`` and ``end`` are known when it has run out."""
-
-    def __init__(self, source: Iterator[Piece], offset: int) -> None:
-        self._source = source
-        self.start = self.end = offset
-        self.damage = ""
-        self.last = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._source:
-            if isinstance(piece, Damage):
-                self.damage = piece.reason
-                return
-            self.end += len(piece)
-            yield piece
-        self.last = True
-
-
-def _segments(stream: Iterable[Piece]) -> Iterator[_Segment]:
-    source, offset = iter(stream), 0
-    while True:
-        segment = _Segment(source, offset)
-        yield segment
-        if segment.last:
-            return
-        offset = segment.end
-
-
 class _Framer:
-    """Finds where records begin and end, in memory bounded by the longest record allowed."""
+    """Finds where records begin and end up to the next damage, in memory bounded by the longest record allowed.
 
-    def __init__(self, segment: _Segment, max_bytes: int) -> None:
-        self._pieces = iter(segment)
+    Attributes:
+        damage: what is wrong where the records end; None at the end of the file.
+    """
+
+    def __init__(self, pieces: Iterator[Piece], offset: int, max_bytes: int) -> None:
+        self.damage: str | None = None
+        self._pieces: Iterator[Piece] = pieces
         self._max = max_bytes
         self._held = bytearray()
         self._at = 0  # of the first byte not yet dealt with, in what is held
-        self._offset = segment.start  # of held[0]
+        self._offset = offset  # of held[0]
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte that has not been taken from the pieces."""
+        return self._offset + len(self._held)
 
     def _need(self, count: int) -> bool:
         """Whether ``count`` bytes are at hand, after reading on."""
@@ -204,7 +188,9 @@ class _Framer:
             self._drop()
         while len(self._held) - self._at < count:
             piece = next(self._pieces, None)
-            if piece is None:
+            if isinstance(piece, Damage):
+                self.damage, self._pieces = piece.reason, iter(())
+            if not isinstance(piece, bytes):
                 return False
             self._held += piece
         return True

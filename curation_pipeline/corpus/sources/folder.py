@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from curation_pipeline.corpus.files import opened
 from curation_pipeline.corpus.listing import Listing, listing
 from curation_pipeline.corpus.readers import file_readers, reader_for
-from curation_pipeline.corpus.rows import FAILURES_SCHEMA, Batch
+from curation_pipeline.corpus.rows import FAILURES_SCHEMA, ROWS_SCHEMA, Batch
 from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.errors import DataError
@@ -78,7 +78,7 @@ class FolderSource(Formats):
             reader = reader_for(file.name)
             if stream is None or reader is None:
                 row = {"position": 0, "offset": 0, "excerpt": "", "reason": problem}
-                yield file.name, Batch(pl.DataFrame(), pl.DataFrame([row], schema=FAILURES_SCHEMA))
+                yield file.name, Batch(pl.DataFrame(schema=ROWS_SCHEMA), pl.DataFrame([row], schema=FAILURES_SCHEMA))
                 continue
             meter = None
             if file.member is not None:
