@@ -35,8 +35,8 @@ class Counts:
 
     Attributes:
         read: documents (after splitting) and failures that were looked at.
-        kept: documents that stand for the first time in this partition.
-        duplicate: documents whose id stands earlier in this partition; they are in the table, marked.
+        kept: documents that come for the first time in this partition.
+        duplicate: documents whose id came before in this partition; they are in the table, marked.
         quarantined: rows that could not be read or have no text.
         excluded: documents left out because they are, or begin with, a labelled or benchmark text.
         beyond_limit: documents that the source's limit left out; not among those read.

@@ -96,7 +96,7 @@ def listing(source: FolderSource) -> Listing:
     files: dict[tuple[str, str], SourceFile] = {}
     left: list[LeftAlone] = []
     for entry in judged:
-        file, reason = entry.file, entry.reason or _beside_saved(entry.name, saved)
+        file, reason = entry.file, entry.reason or _outside_saved(entry.name, saved)
         place = (file.place, file.name if file.archive else "")
         if reason or place in files:
             left.append(LeftAlone(file, reason))
@@ -128,7 +128,7 @@ def _unread(file: SourceFile, source: FolderSource) -> str:
 
 
 def is_broken_archive(file: SourceFile) -> bool:
-    """Whether the file stands for an archive whose members are not known."""
+    """Whether the file represents an archive whose members are not known."""
     return file.archive == file.name
 
 
@@ -253,7 +253,7 @@ def _saved_datasets(files: list[SourceFile]) -> dict[str, set[str]]:
     return found
 
 
-def _beside_saved(name: str, saved: dict[str, set[str]]) -> str:
+def _outside_saved(name: str, saved: dict[str, set[str]]) -> str:
     """Why a file in the folder of a saved data set is not read."""
     folder, _, last = name.rpartition("/")
     if folder in saved and name not in saved[folder]:

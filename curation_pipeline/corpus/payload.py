@@ -184,7 +184,7 @@ def _inflate(body: bytes, wbits: int, most: int) -> bytes:
                 raise EOFError
             raise zlib.error("nothing can be unpacked")
         if wbits == -15 and body:
-            raise zlib.error("deflate has no checksum: what goes on behind its end was something else")
+            raise zlib.error("deflate has no checksum: what continues behind its end was something else")
         if wbits != 31 or not body.startswith(GZIP_MAGIC):
             return found
 

@@ -21,7 +21,7 @@ DOCUMENTS_SCHEMA: dict[str, pl.DataType] = {
 }
 """doc_id: 32 hexadecimal digits. position: row in its file, from 0. n_bytes: of the text in UTF-8. domain: register
 (encyclopaedia, conversation, ...). created_at: as the source gives it, ISO 8601 where known. metadata: a JSON object.
-duplicate: the doc_id stands earlier in the same partition."""
+duplicate: the doc_id came before in the same partition."""
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.Utf8(),

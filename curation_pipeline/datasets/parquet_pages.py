@@ -334,7 +334,7 @@ def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
         TruncatedError: the bytes end before it does.
         ValueError: it is damaged.
     """
-    reader = _Reader(data, at)
+    reader = _ThriftReader(data, at)
     try:
         return reader.struct(0), reader.at
     except IndexError:
@@ -343,16 +343,16 @@ def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned whole number of seven bits a byte, and the place behind it."""
-    reader = _Reader(data, at)
+    reader = _ThriftReader(data, at)
     return reader.varint(), reader.at
 
 
 def zigzag(value: int) -> int:
-    """The signed number that an unsigned one stands for."""
+    """The signed number that an unsigned one means."""
     return (value >> 1) ^ -(value & 1)
 
 
-class _Reader:
+class _ThriftReader:
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self.at = data, at
 

@@ -3,7 +3,7 @@
 C4 (Raffel et al. 2020, arXiv:1910.10683, section 2.2) removed every page that holds an entry of the "List of Dirty,
 Naughty, Obscene or Otherwise Bad Words". Such lists also remove text by and about sexual minorities (Dodge et al. 2021,
 arXiv:2104.08758): they are here to be compared with, not because they are good. The list is read out of a published
-package when an arm asks for it, and never stands in this project.
+package when an arm asks for it, and is no part of this project.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class _Messages:
         self.legacy = legacy
         # Where columns are coded by dictionaries, a batch may need any message before it.
         self.coded = any(_has_codes(field.type) for field in self.schema)
-        self.feed = _Feed()
+        self.feed = _MessageFeed()
         self.feed.put(first)
         self.decoder: Any = None
 
@@ -215,7 +215,7 @@ def _has_codes(kind: pa.DataType) -> bool:
     return bool(types.is_dictionary(kind) or any(_has_codes(kind.field(i).type) for i in range(kind.num_fields)))
 
 
-class _Feed(io.RawIOBase):
+class _MessageFeed(io.RawIOBase):
     """Messages that were looked at, as the stream that a decoder with dictionaries needs."""
 
     def __init__(self) -> None:

@@ -54,7 +54,7 @@ def read_delimited(stream: Iterable[Piece], settings: DelimitedSettings, delimit
     # A process-wide setting of the csv module. The span of a record is bounded here, so raising it changes no result.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     rows = RowBuilder(settings)
-    feed = _Feed(blocks(stream, settings.max_document_bytes), settings.max_document_bytes)
+    feed = _LineFeed(blocks(stream, settings.max_document_bytes), settings.max_document_bytes)
     dialect = find_dialect(feed.head(), settings.csv, delimiter, (settings.text_column,))
     columns = (settings.text_column, settings.url_column, settings.created_at_column)
     named = [name for name in columns if name]
@@ -118,7 +118,7 @@ def read_delimited(stream: Iterable[Piece], settings: DelimitedSettings, delimit
     yield from rows.drain()
 
 
-def _resume(feed: _Feed, start: int, dialect: Dialect, width: int) -> int:
+def _resume(feed: _LineFeed, start: int, dialect: Dialect, width: int) -> int:
     """The index of the line at which records begin again behind a broken one.
 
     The next quotation mark decides: if it opens a field, the lines before it are records, or else they are the rest of
@@ -155,7 +155,7 @@ def _fits(line: str, dialect: Dialect, width: int) -> bool:
         return False
 
 
-class _Feed:
+class _LineFeed:
     """Lines of a file for ``csv.reader``: remembers those of the record in the making, and can go back to them.
 
     Attributes:

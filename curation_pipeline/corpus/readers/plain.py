@@ -156,7 +156,7 @@ def _whole(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Part]:
 
 
 def _separated(stream: Iterable[Piece], separator: regex.Pattern[bytes], settings: FileSettings) -> Iterator[Part]:
-    """What stands between matches of a regular expression."""
+    """What lies between matches of a regular expression."""
     held, offset, begun, dropped, scanned = b"", 0, 0, False, 0
     # ``offset`` is that of held[0]; ``begun`` that of the part's first byte, which is earlier where bytes were dropped.
     for piece in chain(stream, (None,)):

@@ -42,7 +42,7 @@ _ABOUT_THE_CRAWL = ("warcinfo", "request", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WarcRecord:
     """One record, or bytes between records.
 
     Attributes:
@@ -98,7 +98,7 @@ def read_warc(stream: Iterable[Piece], settings: WarcSettings) -> Iterator[Batch
     yield from rows.drain()
 
 
-def _add(record: Record, position: int, rows: RowBuilder, extractor: Extractor) -> None:
+def _add(record: WarcRecord, position: int, rows: RowBuilder, extractor: Extractor) -> None:
     """One sound record: a document, a failure, or neither."""
     # Wget puts angle brackets around the address.
     url = record.header.get("warc-target-uri", "").strip("<>")
@@ -114,7 +114,7 @@ def _add(record: Record, position: int, rows: RowBuilder, extractor: Extractor) 
         rows.fail(position, record.offset, url or record.raw, problem)
 
 
-def _add_document(record: Record, url: str, position: int, rows: RowBuilder, extractor: Extractor) -> str:
+def _add_document(record: WarcRecord, url: str, position: int, rows: RowBuilder, extractor: Extractor) -> str:
     header, most = record.header, rows.settings.max_document_bytes
     kind = header.get("warc-type", "").lower()
     # Wget writes its own log as resources.
@@ -200,7 +200,7 @@ class _Framer:
         self._offset += self._at
         self._at = 0
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[WarcRecord]:
         """All records of the segment, sound or not."""
         while True:
             self._need(MAX_HEADER_BYTES)
@@ -211,7 +211,7 @@ class _Framer:
             self._need(MAX_HEADER_BYTES)
             yield self._record()
 
-    def _record(self) -> Record:
+    def _record(self) -> WarcRecord:
         begun, place = self._at, self._offset + self._at
         if not _START.match(self._held, begun):
             return self._damaged(place, begun, "no record begins here")
@@ -237,24 +237,24 @@ class _Framer:
         if inner is not None and not _has_digest(header, block):
             return self._damaged(place, begun + end + inner, "the record's Content-Length reaches over other records")
         self._at = stop
-        return Record(place, block, header=header)
+        return WarcRecord(place, block, header=header)
 
-    def _damaged(self, place: int, search: int, problem: str) -> Record:
+    def _damaged(self, place: int, search: int, problem: str) -> WarcRecord:
         """Goes on at the next record that begins at or behind ``search``."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at = max(search, self._at + 1)
         self._seek(None)
         return self._passed_over(place, raw, problem)
 
-    def _skip(self, place: int, header: int, size: int) -> Record:
+    def _skip(self, place: int, header: int, size: int) -> WarcRecord:
         """Passes over a record that is too long to hold, or claims to be."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at += header
         self._seek(size)
         return self._passed_over(place, raw, f"a record of {size} bytes; max_document_bytes is {self._max}")
 
-    def _passed_over(self, place: int, raw: bytes, problem: str) -> Record:
-        return Record(place, raw, f"{problem}; {self._offset + self._at - place} bytes are passed over")
+    def _passed_over(self, place: int, raw: bytes, problem: str) -> WarcRecord:
+        return WarcRecord(place, raw, f"{problem}; {self._offset + self._at - place} bytes are passed over")
 
     def _seek(self, most: int | None) -> None:
         """Moves to where a record begins, ``most`` bytes on at the latest, or to the end of the segment."""

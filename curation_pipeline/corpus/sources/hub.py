@@ -58,7 +58,7 @@ def _unreachable(source: HubSource, error: BaseException) -> DownloadError:
 
 
 def revision(source: HubSource) -> str:
-    """The commit that the source's revision stands for now.
+    """The commit that the source's revision means now.
 
     Raises:
         DownloadError: the hub cannot be reached or does not know the data set.

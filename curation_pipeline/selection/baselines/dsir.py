@@ -124,7 +124,7 @@ def hashed_ngrams(texts: pl.Series, n: int, buckets: int) -> tuple[np.ndarray, n
     """Every n-gram of 1 to n tokens of m texts.
 
     Returns:
-        The bucket of each n-gram in [0, buckets), the text it stands in, and the number of tokens (m,) of each text.
+        The bucket of each n-gram in [0, buckets), its text, and the number of tokens (m,) of each text.
     """
     hashes, offsets = token_hashes(texts)
     n_tokens = np.diff(offsets)

@@ -47,7 +47,7 @@ class FacilitySettings(SharedSettings):
         default=0.0,
         ge=0,
         description=(
-            "lambda: further weight of the chosen documents' reward beside the coverage, which holds it already; both "
+            "lambda: further weight of the chosen documents' reward next to the coverage, which holds it already; both "
             "count in shares of the tokens."
         ),
     )
@@ -79,7 +79,7 @@ class Neighbours:
 
     Attributes:
         start: (n + 1,) offsets of the documents in the arrays below.
-        client: whom the document could represent.
+        client: documents that the document could represent.
         similarity: float32 in (0, 1], of document and client; 1 for the document itself.
     """
 

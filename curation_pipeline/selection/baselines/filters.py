@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -50,7 +49,7 @@ def threshold_within(
     seed: int,
     settings: FilterSettings,
     inputs: Inputs,
-    axis: Literal["source", "stratum"],
+    axis: str,
 ) -> Scores:
     """Random within the cleanest ``1 - source_drop`` of each source's or stratum's tokens, more if the budget needs it.
 
