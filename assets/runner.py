@@ -179,7 +179,7 @@ class Runner:
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
-        requests = self.ctx.profile.removal.tombstones
+        requests = self.ctx.profile.removal.takedown_requests
         buried = file_sha256(requests) if requests is not None and requests.is_file() else None
         labelled = fingerprints(self.ctx.profile.labels.files)
         versions = {step.name: step.version for step in _prepared()}

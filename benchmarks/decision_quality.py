@@ -58,7 +58,7 @@ from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive, generator
 from curation_pipeline.selection.baselines import BASELINES, baseline
 from curation_pipeline.selection.draw import Drawn, draw
-from curation_pipeline.selection.inputs import Inputs, flags_of
+from curation_pipeline.selection.inputs import PREFIX, Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Selector
 from curation_pipeline.selection.settings import BaselineSettings
@@ -131,8 +131,11 @@ def choose(
             selector = PolicySelector(Path(folder), objective)
         else:
             texts = dict(zip(docs["doc_id"], docs["text"], strict=True)) if name == "dsir" else {}
+            flags = {
+                c.removeprefix(PREFIX): docs[c].fill_null(True).to_numpy() for c in docs.columns if c.startswith(PREFIX)
+            }
             inputs = Inputs(
-                flags=flags_of(docs) if name == "manual_filters" else {},
+                flags=flags if name == "manual_filters" else {},
                 texts=(lambda ids: pl.Series("text", [texts[i] for i in ids])) if name == "dsir" else None,
                 target=target if name == "dsir" else None,
                 credit=stand_in_credit(seen, pool, judge, seed) if name == "regmix" else None,

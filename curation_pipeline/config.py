@@ -71,7 +71,7 @@ class RemovalSettings(Settings):
     languages: tuple[str, ...] = Field(
         default=(), description="ISO 639-1 codes to keep, e.g. en; undetermined text is kept; all languages if empty"
     )
-    tombstones: Path | None = Field(
+    takedown_requests: Path | None = Field(
         default=None,
         description="CSV or JSONL of what must not be used: doc_id, url or domain, with reason, request_id and date",
     )
@@ -220,7 +220,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
     for file in files if isinstance(files, list) else ():
         anchor(file, "path")
     anchor(reward.get("audit"), "labels")
-    anchor(raw.get("removal"), "tombstones")
+    anchor(raw.get("removal"), "takedown_requests")
     anchor(raw.get("lake"), "root")
     anchor(raw.get("benchmarks"), "folder")
     anchor(evaluation.get("harness"), "data")

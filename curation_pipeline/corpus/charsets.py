@@ -184,7 +184,7 @@ def as_utf8(stream: Iterable[Piece]) -> Iterator[Piece]:
     try:
         for piece in chain(begin, source):
             if isinstance(piece, Damage):
-                yield Damage(f"{piece.reason}; the rest is left unread: where its {encoding.name} goes on is unknown")
+                yield Damage(f"{piece.reason}; the rest is left unread: where its {encoding.name} continues is unknown")
                 return
             yield decoder.decode(piece).encode("utf-8", "surrogatepass")
         decoder.decode(b"", final=True)

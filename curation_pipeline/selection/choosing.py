@@ -16,14 +16,14 @@ import polars as pl
 from curation_pipeline.policy.pool import F64, Codes, Pool, Rows
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.seeds import derive, unit_hash
-from curation_pipeline.selection.settings import BaselineSettings
+from curation_pipeline.selection.baseline import SharedSettings
 
 TINY = 1e-9
 """Probability of a document that a deterministic baseline would rather not draw."""
 BY_CHANCE = "left out by chance"
 
 
-def static_reward(pool: Pool, settings: BaselineSettings) -> F64:
+def static_reward(pool: Pool, settings: SharedSettings) -> F64:
     """The reward alpha R_s + beta R_a (n,) of each document alone."""
     return settings.safety_weight * pool.safety.astype(np.float64) + settings.alignment_weight * pool.alignment
 

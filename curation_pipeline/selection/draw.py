@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curation_pipeline.engine.local import Map, here
+from curation_pipeline.engine.local import Map, serial_map
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.pool import F32, F64, Pool
 from curation_pipeline.policy.scores import Scores
@@ -175,7 +175,7 @@ Part = Callable[[], tuple[F64, I64]]
 """Ranks and tokens of one part of a pool; called twice, so that no part has to stay in memory."""
 
 
-def limit_of(parts: Sequence[Part], budget_tokens: int, run: Map = here) -> float:
+def limit_of(parts: Sequence[Part], budget_tokens: int, run: Map = serial_map) -> float:
     """The largest rank to draw from a pool in parts, see ``threshold``; the same for any parts in any order.
 
     Args:

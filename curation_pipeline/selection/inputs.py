@@ -1,4 +1,4 @@
-"""What some baselines need beside the pool."""
+"""What some baselines need in addition to the pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Evaluate = Callable[[F64], float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """Inputs beside the pool; a baseline that lacks the one it needs says so.
+    """Inputs in addition to the pool; a baseline that lacks the one it needs says so.
 
     Attributes:
         flags: for each rule, whether each document (n,) of the pool passes it, in the pool's order (manual_filters).
@@ -64,9 +64,3 @@ class Inputs:
         if wrong:
             raise DataError(f"flags of {', '.join(wrong)} do not fit a pool of {n} documents")
         return {name: np.asarray(self.flags[name], dtype=np.bool_) for name in names}
-
-
-def flags_of(frame: pl.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
-    """The flags that stand in a pool's frame as Boolean columns ``pass_<rule>``; a null passes, as nothing speaks."""
-    names = [name for name, kind in frame.schema.items() if name.startswith(PREFIX) and kind == pl.Boolean]
-    return {name.removeprefix(PREFIX): frame[name].fill_null(True).to_numpy() for name in names}

@@ -19,9 +19,9 @@ from curation_pipeline.policy.projection import sigmoid
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import with_budget
 from curation_pipeline.seeds import derive, generator
+from curation_pipeline.selection.baselines.regmix import predicted
 from curation_pipeline.selection.choosing import BY_CHANCE, cells, scores, shuffled
 from curation_pipeline.selection.inputs import Evaluate, Inputs
-from curation_pipeline.selection.mixture_search import predicted
 from curation_pipeline.selection.settings import BaselineSettings
 
 _SPREAD = 1.0

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.engine.local import started
+from curation_pipeline.engine.local import process_pool
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.policy.objective import Objective
@@ -218,7 +218,7 @@ def decide_pool(
         raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
-    with started(min(workers, len(shards))) as run:
+    with process_pool(min(workers, len(shards))) as run:
 
         def each(
             what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]

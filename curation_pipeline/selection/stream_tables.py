@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_pipeline.engine.local import ahead
+from curation_pipeline.engine.local import prefetch
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.draw import Drawn, batch_rows, decision_rows
@@ -61,7 +61,7 @@ class DrawTables:
             The threshold of the draw, -1 without any part.
         """
         threshold = -1.0
-        for made in ahead(map(_Made.of, ahead(iter(parts)))):
+        for made in prefetch(map(_Made.of, prefetch(iter(parts)))):
             # Small row groups, so that a lookup by doc_id reads few rows (see ``lake.keyed``).
             for start in range(0, made.decisions.height, ROW_GROUP):
                 self._decisions(made.decisions.slice(start, ROW_GROUP))

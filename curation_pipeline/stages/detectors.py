@@ -144,7 +144,7 @@ def make_detectors(ctx: Context) -> Manifest:
         draft.json(sources, "detectors")
         draft.summary.update(teachers=", ".join(settings.teachers), judge=settings.judge, sources=sources)
 
-    return ctx.lake.build(recipe, make, founded=True)
+    return ctx.lake.build(recipe, make, pinned=True)
 
 
 def make_cascade(ctx: Context) -> Manifest:
@@ -185,7 +185,7 @@ def make_cascade(ctx: Context) -> Manifest:
         cascade.save(draft.folder / CASCADE)
         draft.summary.update(used=True, version=cascade.version, **cascade.facts)
 
-    return ctx.lake.build(recipe, make, founded=True)
+    return ctx.lake.build(recipe, make, pinned=True)
 
 
 def models_in_force(ctx: Context, frozen: Mapping[str, str] | None = None) -> dict[str, Manifest]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from curation_pipeline.config import RemovalSettings
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages.tombstones import buried
+from curation_pipeline.stages.tombstones import matches
 
 SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "cause", "detail"), pl.Utf8())
 """One row for each cause that removes a document; a document may have several."""
@@ -41,7 +41,7 @@ def _of_partition(
     requests = lake.frame(lake.get(references["tombstones"]))
     if requests.height:
         documents = lake.frame(lake.get(ids["documents"]), columns=["doc_id", "url"])
-        yield _rows(buried(documents, requests), "tombstone", pl.col("detail"))
+        yield _rows(matches(documents, requests), "tombstone", pl.col("detail"))
     if settings.contamination:
         overlaps = lake.frame(lake.get(ids["contamination"])).filter(pl.col("n_overlaps") > 0)
         detail = pl.format("{} n-grams of {}", pl.col("n_overlaps"), pl.col("benchmark"))

@@ -29,7 +29,7 @@ MATCHES_SCHEMA: dict[str, pl.DataType] = {
 _ID = re.compile(r"[0-9A-Fa-f]{32}")
 
 
-def read_tombstones(path: Path) -> pl.DataFrame:
+def read_takedown_requests(path: Path) -> pl.DataFrame:
     """The requests of a CSV or JSONL file, with the columns of `SCHEMA`.
 
     Raises:
@@ -48,11 +48,13 @@ def read_tombstones(path: Path) -> pl.DataFrame:
         try:
             fields[named[0]] = _CANONICAL[named[0]](given)
         except ValueError as error:
-            raise DataError(f"removal.tombstones: {path}, line {line}, column {named[0]}: {given!r} {error}") from error
+            raise DataError(
+                f"removal.takedown_requests: {path}, line {line}, column {named[0]}: {given!r} {error}"
+            ) from error
         rows.append({"line": line, "given": f"{named[0]} {given}", **fields})
     if bad:
         raise DataError(
-            f"removal.tombstones: {path}: rows {bad[:5]} must each name exactly one of {', '.join(TARGETS)}"
+            f"removal.takedown_requests: {path}: rows {bad[:5]} must each name exactly one of {', '.join(TARGETS)}"
         )
     return pl.DataFrame(rows, schema=SCHEMA)
 
@@ -88,9 +90,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
                         yield reader.line_num, dict(zip(header, values, strict=False))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         line = line if reader is None else reader.line_num
-        raise DataError(f"removal.tombstones: {path}, line {line}, cannot be read as CSV or JSONL: {error}") from error
+        raise DataError(
+            f"removal.takedown_requests: {path}, line {line}, cannot be read as CSV or JSONL: {error}"
+        ) from error
     if not names & set(TARGETS):
-        raise DataError(f"removal.tombstones: {path} has none of the columns {', '.join(TARGETS)}")
+        raise DataError(f"removal.takedown_requests: {path} has none of the columns {', '.join(TARGETS)}")
 
 
 def _once(names: list[str]) -> None:
@@ -127,7 +131,7 @@ _CANONICAL = {
 }
 
 
-def buried(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
+def matches(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
     """Which documents a request names.
 
     Args:

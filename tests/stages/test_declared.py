@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.settings import HubSource
+from curation_pipeline.corpus.sources import hub
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe

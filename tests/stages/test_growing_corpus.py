@@ -84,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> tupl
             "annotate": {"vector_max_terms": 2000, "topics": 4},
             "training": {"scratch": {"vocab_size": 512}},
             "benchmarks": {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40},
-            "removal": {"tombstones": str(root / "requests.csv")},
+            "removal": {"takedown_requests": str(root / "requests.csv")},
         },
         "test",
     )

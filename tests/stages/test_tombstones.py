@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.stages.tombstones import SCHEMA, buried, read_tombstones
+from curation_pipeline.stages.tombstones import SCHEMA, matches, read_takedown_requests
 
 DOCUMENTS = pl.DataFrame(
     {
@@ -35,7 +35,7 @@ def test_ids_pages_and_sites_with_all_below_them(tmp_path: Path, suffix: str) ->
     )
     path = tmp_path / f"requests.{suffix}"
     requests.write_csv(path) if suffix == "csv" else requests.write_ndjson(path)
-    found = dict(buried(DOCUMENTS, read_tombstones(path)).sort("doc_id").iter_rows())
+    found = dict(matches(DOCUMENTS, read_takedown_requests(path)).sort("doc_id").iter_rows())
     assert found == {
         "a": "licence (request r3)", "b": "licence (request r3)", "d": "no reason given", "e": "erasure (request r1)",
     }  # fmt: skip
@@ -59,8 +59,8 @@ SITE = (
 def test_one_site_in_any_spelling(tmp_path: Path, domain: str) -> None:
     documents = pl.DataFrame({"doc_id": ["a", "b", "c", "d"], "url": [*SITE, "https://example.org/äpfel.example.org"]})
     (tmp_path / "r.jsonl").write_text(json.dumps({"Domain": domain}) + "\n")
-    requests = read_tombstones(tmp_path / "r.jsonl")
-    assert sorted(buried(documents, requests)["doc_id"]) == ["a", "b", "c"]
+    requests = read_takedown_requests(tmp_path / "r.jsonl")
+    assert sorted(matches(documents, requests)["doc_id"]) == ["a", "b", "c"]
     assert requests["line"].item() == 1
     assert requests["given"].item().removeprefix("domain ") in domain
 
@@ -69,7 +69,7 @@ def test_the_host_www_means_the_site_but_not_its_other_hosts(tmp_path: Path) -> 
     urls = ["https://example.org/1", "https://www.example.org/2", "https://blog.example.org/3"]
     (tmp_path / "r.csv").write_text("domain\nwww.example.org\n")
     documents = pl.DataFrame({"doc_id": ["a", "b", "c"], "url": urls})
-    assert sorted(buried(documents, read_tombstones(tmp_path / "r.csv"))["doc_id"]) == ["a", "b"]
+    assert sorted(matches(documents, read_takedown_requests(tmp_path / "r.csv"))["doc_id"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_one_page_in_any_spelling(tmp_path: Path, url: str) -> None:
     ]
     documents = pl.DataFrame({"doc_id": ["a", "b", "c", "d", "e"], "url": [SITE[0], *others, None]})
     (tmp_path / "r.jsonl").write_text(json.dumps({"url": url}) + "\n")
-    assert buried(documents, read_tombstones(tmp_path / "r.jsonl"))["doc_id"].to_list() == ["a"]
+    assert matches(documents, read_takedown_requests(tmp_path / "r.jsonl"))["doc_id"].to_list() == ["a"]
 
 
 def test_hosts_that_are_none_and_addresses_without_one(tmp_path: Path) -> None:
@@ -104,14 +104,14 @@ def test_hosts_that_are_none_and_addresses_without_one(tmp_path: Path) -> None:
         "\ufeffDOMAIN,url,doc_id\ntumblr.example,,\n2001:db8:0::1,,\n,urn:isbn:1,\n,s3://bucket/key,\n,https://[2001:db8::1]/x,\n"
         f",,{'ABCDEF01' * 4}\n"
     )
-    requests = read_tombstones(tmp_path / "r.csv")
+    requests = read_takedown_requests(tmp_path / "r.csv")
     assert requests["line"].to_list() == [2, 3, 4, 5, 6, 7]
     assert requests["doc_id"][5] == "abcdef01" * 4
-    assert sorted(buried(documents, requests)["doc_id"]) == ["0", "1", "2", "3"]
+    assert sorted(matches(documents, requests)["doc_id"]) == ["0", "1", "2", "3"]
 
 
 def test_no_request_buries_nothing() -> None:
-    assert buried(DOCUMENTS, pl.DataFrame(schema=SCHEMA)).is_empty()
+    assert matches(DOCUMENTS, pl.DataFrame(schema=SCHEMA)).is_empty()
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_a_wrong_file_is_one_clear_message(tmp_path: Path, content: str, message
     path = tmp_path / "requests.csv"
     path.write_text(content)
     with pytest.raises(DataError, match=message):
-        read_tombstones(path)
+        read_takedown_requests(path)

@@ -9,18 +9,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import orjson
+from pydantic import Field
 
 from curation_pipeline.corpus.charsets import UnreadableError, charset_of, decode_page, decode_strictly
-from curation_pipeline.corpus.pages import MAX_DEPTH, main_text, nesting
 from curation_pipeline.corpus.payload import (
     HTML_TYPES,
+    MAX_DEPTH,
+    Extractor,
     content_type,
     decoded_body,
     fields,
     http_message,
+    main_text,
+    nesting,
     sniffed_type,
 )
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder, excerpt
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder, excerpt
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Damage, Piece
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -36,7 +42,7 @@ _ABOUT_THE_CRAWL = ("warcinfo", "request", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WarcRecord:
     """One record, or bytes between records.
 
     Attributes:
@@ -52,7 +58,15 @@ class Record:
     header: dict[str, str] = field(default_factory=dict)
 
 
-def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
+class WarcSettings(FileSettings):
+    """How web pages are read."""
+
+    extractor: Extractor = Field(
+        default="resiliparse", description="what takes the main text out of a web page; trafilatura is an extra install"
+    )
+
+
+def read_warc(stream: Iterable[Piece], settings: WarcSettings) -> Iterator[Batch]:
     """Batches of a WARC or WET stream; positions number its records, of whatever type.
 
     Documents are the pages with status 200 of ``response`` and ``resource`` records and the texts of ``conversion``
@@ -63,30 +77,33 @@ def read_warc(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
     Nothing is believed that can be checked: a length where the next record begins elsewhere, an encoding that the body
     is not in, a type that its bytes are not of.
     """
-    rows = RowBuilder(options)
-    position = 0
-    for segment in _segments(stream):
-        records = _Framer(segment, options.max_document_bytes).records()
-        for record in records:
+    rows = RowBuilder(settings)
+    position = offset = 0
+    pieces = iter(stream)
+    damage: str | None = ""
+    while damage is not None:
+        framer = _Framer(pieces, offset, settings.max_document_bytes)
+        for record in framer.records():
             if record.problem:
                 rows.fail(position, record.offset, record.raw, record.problem)
             else:
-                _add(record, position, rows)
+                _add(record, position, rows, settings.extractor)
             position += 1
             if rows.full:
                 yield rows.take()
-        if segment.damage:
-            rows.fail(position, segment.end, b"", f"the file breaks off here: {segment.damage}")
+        offset, damage = framer.end, framer.damage
+        if damage is not None:
+            rows.fail(position, offset, b"", f"the file breaks off here: {damage}")
             position += 1
     yield from rows.drain()
 
 
-def _add(record: Record, position: int, rows: RowBuilder) -> None:
+def _add(record: WarcRecord, position: int, rows: RowBuilder, extractor: Extractor) -> None:
     """One sound record: a document, a failure, or neither."""
     # Wget puts angle brackets around the address.
     url = record.header.get("warc-target-uri", "").strip("<>")
     try:
-        problem = _add_document(record, url, position, rows)
+        problem = _add_document(record, url, position, rows, extractor)
     except UnreadableError as error:
         problem = str(error)
     except (ValueError, OSError, RuntimeError, LookupError) as error:
@@ -97,8 +114,8 @@ def _add(record: Record, position: int, rows: RowBuilder) -> None:
         rows.fail(position, record.offset, url or record.raw, problem)
 
 
-def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> str:
-    header, options = record.header, rows.options
+def _add_document(record: WarcRecord, url: str, position: int, rows: RowBuilder, extractor: Extractor) -> str:
+    header, most = record.header, rows.settings.max_document_bytes
     kind = header.get("warc-type", "").lower()
     # Wget writes its own log as resources.
     if kind in _ABOUT_THE_CRAWL or (kind != "continuation" and url.startswith("metadata:")):
@@ -118,14 +135,14 @@ def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> 
         status, about = message.status, message.header.get("content-type", "")
         if status != 200:
             return f"HTTP status {status}"
-        body = decoded_body(message, options.max_document_bytes)
+        body = decoded_body(message, most)
     mime = sniffed_type(content_type(about), body)
     charset = charset_of(about)
     if mime in HTML_TYPES:
         html = decode_page(body, charset, "html" if mime == "text/html" else "xhtml")
         if (depth := nesting(html)) > MAX_DEPTH:
             return f"a page that nests its elements {depth} deep, more than {MAX_DEPTH}"
-        text = main_text(html, options.extractor)
+        text = main_text(html, extractor)
     elif kind == "conversion":
         text = decode_strictly(body, charset).strip()
     elif mime == "text/plain":
@@ -145,44 +162,25 @@ def _add_document(record: Record, url: str, position: int, rows: RowBuilder) -> 
     return rows.text(position, text, url or None, header.get("warc-date") or None, metadata)
 
 
-class _Segment:
-    """Pieces up to damage, as an iterator; ``damage`` and ``end`` are known when it has run out."""
-
-    def __init__(self, source: Iterator[Piece], offset: int) -> None:
-        self._source = source
-        self.start = self.end = offset
-        self.damage = ""
-        self.last = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._source:
-            if isinstance(piece, Damage):
-                self.damage = piece.reason
-                return
-            self.end += len(piece)
-            yield piece
-        self.last = True
-
-
-def _segments(stream: Iterable[Piece]) -> Iterator[_Segment]:
-    source, offset = iter(stream), 0
-    while True:
-        segment = _Segment(source, offset)
-        yield segment
-        if segment.last:
-            return
-        offset = segment.end
-
-
 class _Framer:
-    """Finds where records begin and end, in memory bounded by the longest record allowed."""
+    """Finds where records begin and end up to the next damage, in memory bounded by the longest record allowed.
 
-    def __init__(self, segment: _Segment, max_bytes: int) -> None:
-        self._pieces = iter(segment)
+    Attributes:
+        damage: what is wrong where the records end; None at the end of the file.
+    """
+
+    def __init__(self, pieces: Iterator[Piece], offset: int, max_bytes: int) -> None:
+        self.damage: str | None = None
+        self._pieces: Iterator[Piece] = pieces
         self._max = max_bytes
         self._held = bytearray()
         self._at = 0  # of the first byte not yet dealt with, in what is held
-        self._offset = segment.start  # of held[0]
+        self._offset = offset  # of held[0]
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte that has not been taken from the pieces."""
+        return self._offset + len(self._held)
 
     def _need(self, count: int) -> bool:
         """Whether ``count`` bytes are at hand, after reading on."""
@@ -190,7 +188,9 @@ class _Framer:
             self._drop()
         while len(self._held) - self._at < count:
             piece = next(self._pieces, None)
-            if piece is None:
+            if isinstance(piece, Damage):
+                self.damage, self._pieces = piece.reason, iter(())
+            if not isinstance(piece, bytes):
                 return False
             self._held += piece
         return True
@@ -200,7 +200,7 @@ class _Framer:
         self._offset += self._at
         self._at = 0
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[WarcRecord]:
         """All records of the segment, sound or not."""
         while True:
             self._need(MAX_HEADER_BYTES)
@@ -211,7 +211,7 @@ class _Framer:
             self._need(MAX_HEADER_BYTES)
             yield self._record()
 
-    def _record(self) -> Record:
+    def _record(self) -> WarcRecord:
         begun, place = self._at, self._offset + self._at
         if not _START.match(self._held, begun):
             return self._damaged(place, begun, "no record begins here")
@@ -237,24 +237,24 @@ class _Framer:
         if inner is not None and not _has_digest(header, block):
             return self._damaged(place, begun + end + inner, "the record's Content-Length reaches over other records")
         self._at = stop
-        return Record(place, block, header=header)
+        return WarcRecord(place, block, header=header)
 
-    def _damaged(self, place: int, search: int, problem: str) -> Record:
+    def _damaged(self, place: int, search: int, problem: str) -> WarcRecord:
         """Goes on at the next record that begins at or behind ``search``."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at = max(search, self._at + 1)
         self._seek(None)
         return self._passed_over(place, raw, problem)
 
-    def _skip(self, place: int, header: int, size: int) -> Record:
+    def _skip(self, place: int, header: int, size: int) -> WarcRecord:
         """Passes over a record that is too long to hold, or claims to be."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at += header
         self._seek(size)
         return self._passed_over(place, raw, f"a record of {size} bytes; max_document_bytes is {self._max}")
 
-    def _passed_over(self, place: int, raw: bytes, problem: str) -> Record:
-        return Record(place, raw, f"{problem}; {self._offset + self._at - place} bytes are passed over")
+    def _passed_over(self, place: int, raw: bytes, problem: str) -> WarcRecord:
+        return WarcRecord(place, raw, f"{problem}; {self._offset + self._at - place} bytes are passed over")
 
     def _seek(self, most: int | None) -> None:
         """Moves to where a record begins, ``most`` bytes on at the latest, or to the end of the segment."""
@@ -318,3 +318,6 @@ def _has_digest(header: dict[str, str], block: bytes) -> bool:
     except ValueError:
         return False
     return digest.lower() in (found.hexdigest(), base64.b32encode(found.digest()).decode().lower().rstrip("="))
+
+
+READERS = (FileReader((".warc", ".wet"), read_warc, takes="bytes", settings=WarcSettings),)

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from curation_pipeline.corpus.columnar import add_table, damage, readable_columns
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
-from curation_pipeline.corpus.settings import HubSource
+from curation_pipeline.corpus.listing import Listing
+from curation_pipeline.corpus.rows import Batch, RowBuilder
+from curation_pipeline.corpus.source import ReadSettings
 from curation_pipeline.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WINDOW_ROWS = 1_000
+
+
+class HubSource(ReadSettings):
+    """A data set of the Hugging Face hub, streamed by its id; its splits are the snapshots.
+
+    Needs the package ``datasets`` and a hub that can be reached (``HF_ENDPOINT`` names another than huggingface.co). A
+    folder that ``save_to_disk`` wrote is a ``folder`` source.
+    """
+
+    kind: Literal["hub"] = "hub"
+    dataset: str = Field(min_length=1, description="id of the data set, e.g. HuggingFaceFW/fineweb")
+    config: str | None = Field(default=None, description="configuration of the data set, where it has several")
+    revision: str | None = Field(
+        default=None, description="commit, tag or branch; the newest commit is looked up where it is absent"
+    )
+    snapshots: tuple[str, ...] | None = Field(default=None, description="which of its splits; all if absent")
+
+    def partitions(self, cache: Path) -> list[str]:
+        """The splits."""
+        return splits(self)
+
+    def fingerprint(self, snapshot: str, cache: Path) -> dict[str, str]:
+        """The commit."""
+        return {f"hub:{self.dataset}": revision(self)}
+
+    def batches(self, snapshot: str, found: Listing, cache: Path) -> Iterator[tuple[str, Batch]]:
+        """The rows of a split."""
+        for batch in read_hub(self, snapshot, revision(self)):
+            yield f"hub:{self.dataset}", batch
 
 
 def _unreachable(source: HubSource, error: BaseException) -> DownloadError:
@@ -25,7 +58,7 @@ def _unreachable(source: HubSource, error: BaseException) -> DownloadError:
 
 
 def revision(source: HubSource) -> str:
-    """The commit that the source's revision stands for now.
+    """The commit that the source's revision means now.
 
     Raises:
         DownloadError: the hub cannot be reached or does not know the data set.
@@ -61,7 +94,7 @@ def splits(source: HubSource) -> list[str]:
         raise _unreachable(source, error) from error
 
 
-def read_hub(source: HubSource, split: str, commit: str, options: ReadOptions) -> Iterator[Batch]:
+def read_hub(source: HubSource, split: str, commit: str) -> Iterator[Batch]:
     """Batches of one split at a commit, streamed in windows of Arrow; positions number its rows.
 
     A failing connection ends the ingest with an error: it says nothing about the data.
@@ -69,7 +102,7 @@ def read_hub(source: HubSource, split: str, commit: str, options: ReadOptions) -
     Raises:
         DownloadError: the hub cannot be reached, or the connection fails on the way.
     """
-    rows = RowBuilder(options)
+    rows = RowBuilder(source)
     position = 0
     declared: int | None = None
     wanted: set[str] | None = None
@@ -104,3 +137,6 @@ def _tables(source: HubSource, split: str, commit: str) -> Iterator[tuple[pa.Tab
             yield table, getattr(about, "num_examples", None) or None
     except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
         raise _unreachable(source, error) from error
+
+
+SOURCE = HubSource

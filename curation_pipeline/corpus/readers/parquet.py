@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from curation_pipeline.corpus.columnar import add_table, damage, fail_rows, least_bytes, readable_columns, text_problem
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder
+from curation_pipeline.corpus.source import FileSettings
+from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.datasets.parquet import ParquetFile
 
 
-def read_parquet(stream: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
+def read_parquet(stream: BinaryIO, settings: FileSettings, meter: Meter) -> Iterator[Batch]:
     """Batches of a Parquet file. Damage costs the rest of its row group, which is one failure.
 
     So does a row group that unpacks to more than the limits allow; pages are looked at before they are unpacked, and
     rows before they are made.
     """
-    rows = RowBuilder(options)
+    rows = RowBuilder(settings)
     try:
         file = ParquetFile(stream)
         schema = file.schema
@@ -26,7 +29,7 @@ def read_parquet(stream: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
         rows.fail(0, -1, "", f"not a readable Parquet file: {error}", rows=None)
         yield from rows.drain()
         return
-    pages, values = options.fresh_meter(), options.fresh_meter()
+    pages, values = meter, meter.fresh()
     problem = text_problem(schema, wanted, rows)
     start = 0
     for index, group in enumerate(file.footer.groups):
@@ -55,3 +58,6 @@ def read_parquet(stream: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
         reason = f"the file's footer counts {file.footer.rows} rows, its row groups {start}"
         rows.fail(start, -1, "", reason, rows=None)
     yield from rows.drain(file.footer.rows)
+
+
+READERS = (FileReader((".parquet", ".pq"), read_parquet, takes="file"),)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Literal, Self
 
 import regex
+from pydantic import Field, model_validator
 
 from curation_pipeline.corpus.charsets import LEGIBLE
 from curation_pipeline.corpus.lines import Gap, blocks
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Damage, Piece
+from curation_pipeline.errors import DataError
 
 SEPARATOR_REACH = 4 * 1024
 """A separator is looked for only this far from the end of what has been read: more text could make it longer."""
@@ -20,25 +26,55 @@ MATCH_SECONDS = 10.0
 usual. It is a guard against expressions that try every way to part a text, and no result depends on it."""
 
 
-class SeparatorError(Exception):
-    """The separator's expression takes too long; carries where, and what to do."""
+TextSplit = Literal["file", "paragraphs", "lines", "regex"]
+"""How plain text becomes documents: the whole file, at blank lines, each line, at matches of a regular expression."""
 
 
-def read_plain(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
-    """Batches of a text stream, parted by ``options.text_split``; positions number the documents of the file.
+class PlainSettings(FileSettings):
+    """How plain text is read."""
+
+    text_split: TextSplit | None = Field(
+        default=None, description="how .txt files become documents; they are left alone where it is absent"
+    )
+    text_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the regular expression between documents, for text_split = 'regex'; "
+        "matched against bytes, so that \\s and \\w mean ASCII, and no longer than 4096 of them",
+    )
+
+    @model_validator(mode="after")
+    def _separator(self) -> Self:
+        if (self.text_split == "regex") != (self.text_separator is not None):
+            raise ValueError("text_separator belongs to text_split = 'regex', and is needed there")
+        if self.text_separator is not None:
+            try:
+                empty = regex.compile(self.text_separator.encode()).match(b"")
+            except regex.error as error:
+                raise ValueError(f"text_separator is not a regular expression: {error}") from error
+            if empty:
+                raise ValueError("text_separator matches nothing at all: it would part every character")
+        return self
+
+
+def read_plain(stream: Iterable[Piece], settings: PlainSettings) -> Iterator[Batch]:
+    """Batches of a text stream, parted by ``settings.text_split``; positions number the documents of the file.
 
     A part that is not valid UTF-8 or is longer than allowed is a failure and costs no other; blank parts are nothing.
+
+    Raises:
+        DataError: the separator's expression takes too long; says where, and what to do.
     """
-    rows = RowBuilder(options)
-    match options.text_split:
+    rows = RowBuilder(settings)
+    match settings.text_split:
         case "lines":
-            parts = _lines(stream, options)
+            parts = _lines(stream, settings)
         case "paragraphs":
-            parts = _paragraphs(stream, options)
+            parts = _paragraphs(stream, settings)
         case "regex":
-            parts = _separated(stream, regex.compile((options.text_separator or "").encode()), options)
+            parts = _separated(stream, regex.compile((settings.text_separator or "").encode()), settings)
         case _:
-            parts = _whole(stream, options)
+            parts = _whole(stream, settings)
     position = 0
     for offset, raw, problem in parts:
         if not problem:
@@ -64,8 +100,8 @@ Part = tuple[int, bytes, str]
 """Offset of the first byte, the bytes, and why they are no document (empty where they may be one)."""
 
 
-def _lines(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
-    for block in blocks(stream, options.max_document_bytes):
+def _lines(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Part]:
+    for block in blocks(stream, settings.max_document_bytes):
         if isinstance(block, Gap):
             yield block.offset, block.excerpt.encode(), block.reason
             continue
@@ -75,10 +111,10 @@ def _lines(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
             offset += len(line) + 1
 
 
-def _paragraphs(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
+def _paragraphs(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Part]:
     """Runs of lines that are not blank."""
     start, held, size = 0, list[bytes](), 0
-    for block in blocks(stream, options.max_document_bytes):
+    for block in blocks(stream, settings.max_document_bytes):
         if isinstance(block, Gap):
             if held and block.restart:
                 # The break may fall inside this paragraph, but its lines so far are whole.
@@ -90,20 +126,20 @@ def _paragraphs(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]
         for line in block.lines:
             if not line or line.isspace():
                 if held:
-                    yield start, b"\n".join(held), "" if size <= options.max_document_bytes else _long(options)
+                    yield start, b"\n".join(held), "" if size <= settings.max_document_bytes else _long(settings)
                 held, size = [], 0
             else:
                 if not held:
                     start = offset
-                if size <= options.max_document_bytes:
+                if size <= settings.max_document_bytes:
                     held.append(line)
                 size += len(line) + 1
             offset += len(line) + 1
     if held:
-        yield start, b"\n".join(held), "" if size <= options.max_document_bytes else _long(options)
+        yield start, b"\n".join(held), "" if size <= settings.max_document_bytes else _long(settings)
 
 
-def _whole(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
+def _whole(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Part]:
     """The whole file as one document."""
     held, size, problem = list[bytes](), 0, ""
     for piece in stream:
@@ -111,56 +147,43 @@ def _whole(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Part]:
             # A part of a work would pass for the whole: the document goes to quarantine with what is left of it.
             problem = problem or f"the file breaks off here: {piece.reason}"
         else:
-            if size <= options.max_document_bytes:
+            if size <= settings.max_document_bytes:
                 held.append(piece)
             size += len(piece)
-    if size > options.max_document_bytes:
-        problem = problem or _long(options)
+    if size > settings.max_document_bytes:
+        problem = problem or _long(settings)
     yield 0, b"".join(held), problem
 
 
-def _separated(stream: Iterable[Piece], separator: regex.Pattern[bytes], options: ReadOptions) -> Iterator[Part]:
-    """What stands between matches of a regular expression."""
-    most = options.max_document_bytes
+def _separated(stream: Iterable[Piece], separator: regex.Pattern[bytes], settings: FileSettings) -> Iterator[Part]:
+    """What lies between matches of a regular expression."""
     held, offset, begun, dropped, scanned = b"", 0, 0, False, 0
     # ``offset`` is that of held[0]; ``begun`` that of the part's first byte, which is earlier where bytes were dropped.
-    for piece in stream:
-        if isinstance(piece, Damage):
-            yield from _cut(held, offset, begun, dropped, separator, len(held), options)
-            yield offset + len(held), b"", f"the file breaks off here: {piece.reason}"
-            offset += len(held)
-            held, begun, dropped, scanned = b"", offset, False, 0
-            continue
-        held += piece
+    for piece in chain(stream, (None,)):
+        more = isinstance(piece, bytes)
+        held += piece if isinstance(piece, bytes) else b""
         done = 0
-        for start, end in _matches(separator, held, scanned, offset):
-            if end > len(held) - SEPARATOR_REACH:
+        for start, end in _matches(separator, held, scanned if more else 0, offset):
+            if more and end > len(held) - SEPARATOR_REACH:
                 break
             if end > start:
-                yield begun, held[done:start], _long(options) if dropped else ""
+                yield begun, held[done:start], _long(settings) if dropped else ""
                 done, dropped = end, False
                 begun = offset + done
+        if not more:
+            if done < len(held) or dropped:
+                yield begun, held[done:], _long(settings) if dropped else ""
+            offset += len(held)
+            if isinstance(piece, Damage):
+                yield offset, b"", f"the file breaks off here: {piece.reason}"
+            held, begun, dropped, scanned = b"", offset, False, 0
+            continue
         held, offset = held[done:], offset + done
-        if len(held) > most + SEPARATOR_REACH:
+        if len(held) > settings.max_document_bytes + SEPARATOR_REACH:
             # Only the end can still hold the start of a separator.
             keep = len(held) - SEPARATOR_REACH
             held, offset, dropped = held[keep:], offset + keep, True
         scanned = max(0, len(held) - SEPARATOR_REACH)
-    yield from _cut(held, offset, begun, dropped, separator, len(held), options)
-
-
-def _cut(
-    held: bytes, offset: int, begun: int, dropped: bool, separator: regex.Pattern[bytes], end: int, options: ReadOptions
-) -> Iterator[Part]:
-    """All parts of what is held, the last one included."""
-    done = 0
-    for start, stop in _matches(separator, held, 0, offset):
-        if stop > start:
-            yield begun, held[done:start], _long(options) if dropped else ""
-            done, dropped = stop, False
-            begun = offset + done
-    if done < end or dropped:
-        yield begun, held[done:], _long(options) if dropped else ""
 
 
 def _matches(separator: regex.Pattern[bytes], held: bytes, scanned: int, offset: int) -> list[tuple[int, int]]:
@@ -169,12 +192,19 @@ def _matches(separator: regex.Pattern[bytes], held: bytes, scanned: int, offset:
         found = separator.finditer(held, scanned, timeout=MATCH_SECONDS + (len(held) - scanned) / 1e6)
         return [match.span() for match in found]
     except TimeoutError:
-        raise SeparatorError(
+        raise DataError(
             f"text_separator takes more than {MATCH_SECONDS:g} s for the {len(held) - scanned} bytes from byte "
             f"{offset + scanned} on; write {separator.pattern.decode()!r} without repetitions inside repetitions, and "
             "give each a most, such as {1,80}"
         ) from None
 
 
-def _long(options: ReadOptions) -> str:
-    return f"a document of more than max_document_bytes = {options.max_document_bytes} bytes"
+def _long(settings: FileSettings) -> str:
+    return f"a document of more than max_document_bytes = {settings.max_document_bytes} bytes"
+
+
+def _refusal(settings: PlainSettings) -> str:
+    return "" if settings.text_split else "text_split does not say how text becomes documents"
+
+
+READERS = (FileReader((".txt",), read_plain, settings=PlainSettings, refusal=_refusal),)

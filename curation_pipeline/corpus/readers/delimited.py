@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from functools import partial
+
+from pydantic import Field
 
 from curation_pipeline.corpus.lines import Block, Gap, blocks
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Piece
-from curation_pipeline.datasets.dialect import HEAD_CHARS, Dialect, column_names, find_dialect
+from curation_pipeline.datasets.dialect import HEAD_CHARS, CsvDialect, Dialect, column_names, find_dialect
 
 KEEP_LINES = 4_096
 """Lines already read are let go in runs of at least this many."""
@@ -29,7 +34,13 @@ class _TooWideError(Exception):
     """A record does not end where it must at the latest."""
 
 
-def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions) -> Iterator[Batch]:
+class DelimitedSettings(FileSettings):
+    """How CSV and TSV files are read."""
+
+    csv: CsvDialect = Field(default=CsvDialect(), description="how .csv and .tsv files separate and quote their fields")
+
+
+def read_delimited(stream: Iterable[Piece], settings: DelimitedSettings, delimiter: str = ",") -> Iterator[Batch]:
     """Batches of a CSV stream whose first row names the columns; positions number its records.
 
     Damaged bytes stay in their row. A quotation mark in the wrong place costs its own line, and with it those lines of
@@ -37,15 +48,15 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
 
     Args:
         stream: the file's bytes.
+        settings: names of the columns, and the dialect as far as it is given.
         delimiter: the one that goes with the file's suffix.
-        options: names of the columns, and the dialect as far as it is given.
     """
     # A process-wide setting of the csv module. The span of a record is bounded here, so raising it changes no result.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    rows = RowBuilder(options)
-    feed = _Feed(blocks(stream, options.max_document_bytes), options.max_document_bytes)
-    dialect = find_dialect(feed.head(), options.csv, delimiter, (options.text_column,))
-    columns = (options.text_column, options.url_column, options.created_at_column)
+    rows = RowBuilder(settings)
+    feed = _LineFeed(blocks(stream, settings.max_document_bytes), settings.max_document_bytes)
+    dialect = find_dialect(feed.head(), settings.csv, delimiter, (settings.text_column,))
+    columns = (settings.text_column, settings.url_column, settings.created_at_column)
     named = [name for name in columns if name]
     header: list[str] | None = None
     position = 0
@@ -107,7 +118,7 @@ def read_delimited(stream: Iterable[Piece], delimiter: str, options: ReadOptions
     yield from rows.drain()
 
 
-def _resume(feed: _Feed, start: int, dialect: Dialect, width: int) -> int:
+def _resume(feed: _LineFeed, start: int, dialect: Dialect, width: int) -> int:
     """The index of the line at which records begin again behind a broken one.
 
     The next quotation mark decides: if it opens a field, the lines before it are records, or else they are the rest of
@@ -144,7 +155,7 @@ def _fits(line: str, dialect: Dialect, width: int) -> bool:
         return False
 
 
-class _Feed:
+class _LineFeed:
     """Lines of a file for ``csv.reader``: remembers those of the record in the making, and can go back to them.
 
     Attributes:
@@ -268,3 +279,9 @@ class _Feed:
         """The record in the making as it is in the file: the lines handed out from ``start`` on."""
         lines = self.lines[start : self.index]
         return lines[0] if len(lines) == 1 else "".join(lines)
+
+
+READERS = (
+    FileReader((".csv",), read_delimited, settings=DelimitedSettings),
+    FileReader((".tsv",), partial(read_delimited, delimiter="\t"), settings=DelimitedSettings),
+)

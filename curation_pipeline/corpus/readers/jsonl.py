@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 
 from curation_pipeline.corpus.lines import Block, Gap, blocks
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder, excerpt
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder, excerpt
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Piece
 
 LARGE = 2.0**63
@@ -22,10 +24,10 @@ MAX_VALUES = 2_000_000
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
-def read_jsonl(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
+def read_jsonl(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Batch]:
     """Batches of a JSONL stream; blank lines are skipped, ``NaN`` and lone surrogates outside the text are accepted."""
-    rows = RowBuilder(options)
-    for block in blocks(stream, options.max_document_bytes):
+    rows = RowBuilder(settings)
+    for block in blocks(stream, settings.max_document_bytes):
         if isinstance(block, Gap):
             rows.fail(block.position, block.offset, block.excerpt, block.reason)
         else:
@@ -37,7 +39,7 @@ def read_jsonl(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]
 
 def _read_block(block: Block, rows: RowBuilder) -> None:
     loads, add = orjson.loads, rows.record
-    shown = [name for name in (rows.options.url_column, rows.options.created_at_column) if name]
+    shown = [name for name in (rows.settings.url_column, rows.settings.created_at_column) if name]
     for index, line in enumerate(block.lines):
         if len(line) > MAX_VALUES and (count := _values(line)) > MAX_VALUES:
             problem = f"a record of {count} values; more than {MAX_VALUES} are not taken apart"
@@ -96,3 +98,6 @@ def parse_object(raw: bytes) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError) as error:
         return {}, f"not valid JSON: {excerpt(str(error))}"
     return (record, "") if isinstance(record, dict) else ({}, f"a JSON {type(record).__name__}, not an object")
+
+
+READERS = (FileReader((".jsonl", ".ndjson", ".jl"), read_jsonl),)

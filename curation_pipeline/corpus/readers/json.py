@@ -8,8 +8,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from curation_pipeline.corpus.jsonl import parse_object, read_jsonl
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.readers.jsonl import parse_object, read_jsonl
+from curation_pipeline.corpus.rows import Batch, RowBuilder
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import Damage, Piece
 
 UNKNOWN = 1 << 62
@@ -25,18 +27,18 @@ _INSIDE = re.compile(rb'(?:[^"\\\n]++|\\.)*+', re.DOTALL)
 seems to has lost its quotation mark, and ends with its line."""
 
 
-def read_json(stream: Iterable[Piece], options: ReadOptions) -> Iterator[Batch]:
+def read_json(stream: Iterable[Piece], settings: FileSettings) -> Iterator[Batch]:
     """Batches of a JSON file; positions number its values.
 
     What holds an object a line is read by :func:`read_jsonl`. Of other layouts a value that is not valid costs itself
     where its brackets, or the next line that begins as the first value's line does, say where it ends. Where neither
     does, what follows is one failure: what may be a part of a value is never taken for a document.
     """
-    head, whole = _peeked(stream, options.max_document_bytes)
+    head, whole = _peeked(stream, settings.max_document_bytes)
     if _is_lines(head):
-        yield from read_jsonl(whole, options)
+        yield from read_jsonl(whole, settings)
         return
-    rows = RowBuilder(options)
+    rows = RowBuilder(settings)
     values = _Values(rows)
     for piece in whole:
         if isinstance(piece, Damage):
@@ -74,7 +76,7 @@ class _Values:
     """Finds where values begin and end, in memory bounded by the longest value allowed."""
 
     def __init__(self, rows: RowBuilder) -> None:
-        self._rows, self._most = rows, rows.options.max_document_bytes
+        self._rows, self._most = rows, rows.settings.max_document_bytes
         self._held = bytearray()
         self._offset = 0  # of held[0] in the stream
         self._at = 0  # how far what is held has been looked at
@@ -254,3 +256,6 @@ class _Values:
     def _fail(self, start: int, reason: str, raw: str = "") -> None:
         self._rows.fail(self._position, self._offset + start, raw or bytes(self._held[start : start + 1_000]), reason)
         self._position += 1
+
+
+READERS = (FileReader((".json",), read_json),)

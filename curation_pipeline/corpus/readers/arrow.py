@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from curation_pipeline.corpus.columnar import add_table, damage, least_bytes, readable_columns
-from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import FileReader
+from curation_pipeline.corpus.rows import Batch, RowBuilder
+from curation_pipeline.corpus.source import FileSettings
 from curation_pipeline.corpus.streams import CHUNK_BYTES
 from curation_pipeline.datasets.arrow_messages import FILE_MAGIC, ArrowFooter, contents, declared_rows, read_footer
-from curation_pipeline.datasets.bounds import BombError
+from curation_pipeline.datasets.bounds import BombError, Meter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +26,7 @@ PADDING = 64
 """Fewer bytes than these hold no record batch."""
 
 
-def read_arrow(file: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
+def read_arrow(file: BinaryIO, settings: FileSettings, meter: Meter) -> Iterator[Batch]:
     """Batches of an Arrow file or stream; a record batch that cannot be read is one failure and costs no other.
 
     A file is a stream between two magic words with a table of contents at its end; the table is not needed, so that
@@ -33,14 +35,14 @@ def read_arrow(file: BinaryIO, options: ReadOptions) -> Iterator[Batch]:
     """
     import pyarrow as pa
 
-    rows = RowBuilder(options)
+    rows = RowBuilder(settings)
     stream = pa.PythonFile(file, mode="r")
     begin = len(FILE_MAGIC) + 2
     named = bytes(stream.read(begin)) == FILE_MAGIC + b"\0\0"
     footer = read_footer(file)
     try:
         first, place, legacy = _schema(stream, (begin,) if named else (0, begin), footer)
-        messages = _Messages(stream, first, legacy, rows)
+        messages = _Messages(stream, first, legacy, rows, meter)
     except damage() as error:
         rows.fail(0, 0, "", f"not a readable Arrow file: {error}", rows=None)
         yield from rows.drain()
@@ -81,17 +83,17 @@ def _schema(stream: pa.NativeFile, places: tuple[int, ...], footer: ArrowFooter 
 class _Messages:
     """The messages behind the schema of a stream."""
 
-    def __init__(self, stream: pa.NativeFile, first: pa.Buffer, legacy: bool, rows: RowBuilder) -> None:
+    def __init__(self, stream: pa.NativeFile, first: pa.Buffer, legacy: bool, rows: RowBuilder, meter: Meter) -> None:
         import pyarrow as pa
 
         self.stream, self.schema, self.rows = stream, pa.ipc.read_schema(first), rows
         self.wanted = readable_columns(self.schema, rows)
-        self.meters = rows.options.fresh_meter(), rows.options.fresh_meter()
+        self.meters = meter, meter.fresh()
         self.batches, self.ended = 0, False
         self.legacy = legacy
         # Where columns are coded by dictionaries, a batch may need any message before it.
         self.coded = any(_has_codes(field.type) for field in self.schema)
-        self.feed = _Feed()
+        self.feed = _MessageFeed()
         self.feed.put(first)
         self.decoder: Any = None
 
@@ -213,7 +215,7 @@ def _has_codes(kind: pa.DataType) -> bool:
     return bool(types.is_dictionary(kind) or any(_has_codes(kind.field(i).type) for i in range(kind.num_fields)))
 
 
-class _Feed(io.RawIOBase):
+class _MessageFeed(io.RawIOBase):
     """Messages that were looked at, as the stream that a decoder with dictionaries needs."""
 
     def __init__(self) -> None:
@@ -228,3 +230,6 @@ class _Feed(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         taken, self._held = self._held[:size], self._held[size:]
         return taken
+
+
+READERS = (FileReader((".arrow",), read_arrow, takes="file"),)
