@@ -180,11 +180,17 @@ class Runner:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
         requests = self.ctx.profile.removal.takedown_requests
-        buried = file_sha256(requests) if requests is not None and requests.is_file() else None
+        takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
         labelled = fingerprints(self.ctx.profile.labels.files)
         versions = {step.name: step.version for step in _prepared()}
         text = canonical_json(
-            {"profile": profile, "files": files, "versions": versions, "tombstones": buried, "labels": labelled}
+            {
+                "profile": profile,
+                "files": files,
+                "versions": versions,
+                "takedown_requests": takedown,
+                "labels": labelled,
+            }
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -16,7 +16,7 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.parity import parity_inputs, parity_table
 from curation_pipeline.stages.removal import removed_documents
-from curation_pipeline.stages.tombstones import request_matches
+from curation_pipeline.stages.takedown import request_matches
 from curation_pipeline.steps.corpus_tables import complete_corpus
 from curation_pipeline.steps.corpus_wide.duplicates import duplicates_in_force
 
@@ -35,7 +35,7 @@ def corpus_profile(ctx: Context) -> Manifest:
     corpus = complete_corpus(ctx, present)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: run `curate run --only-prepare` first")
-    references = {name: lake.require(name).id for name in ("tombstones", "sentence_embedding")}
+    references = {name: lake.require(name).id for name in ("takedown_requests", "sentence_embedding")}
     references["duplicates"] = duplicates_in_force(ctx, corpus, present).id
     inputs = [identity for ids in corpus.values() for identity in ids.values()]
     inputs += [*references.values(), *parity_inputs(ctx)]
@@ -61,7 +61,7 @@ def corpus_profile(ctx: Context) -> Manifest:
             "contamination": tables.contamination(),
             "pii": tables.pii(),
             "removal": tables.removal(removed),
-            "requests": request_matches(lake, corpus, lake.get(references["tombstones"])),
+            "requests": request_matches(lake, corpus, lake.get(references["takedown_requests"])),
             "distributions": tables.distributions(),
         }
         ctx.progress("removal parity", 0.6)

@@ -14,7 +14,7 @@ from curation_pipeline.stages.corpus_profile import requests_without_documents
 from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.gate import gate_of
 from curation_pipeline.stages.quarantine import quarantine_line
-from curation_pipeline.stages.tombstones import read_takedown_requests
+from curation_pipeline.stages.takedown import read_takedown_requests
 
 
 def corpus_status(ctx: Context) -> pl.DataFrame:

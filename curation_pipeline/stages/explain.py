@@ -123,7 +123,7 @@ def _not_in_the_corpus(doc_id: str, places: list[Location]) -> pl.DataFrame:
 def _removed(ctx: Context, doc_id: str, place: Location) -> pl.DataFrame:
     """What the profile's present settings say of the document, read from its own partition alone."""
     lake = ctx.lake
-    heads = {table: lake.head(table) for table in ("duplicates", "tombstones")}
+    heads = {table: lake.head(table) for table in ("duplicates", "takedown_requests")}
     ids = annotated(lake, place.documents)
     if ids is None or any(head is None for head in heads.values()):
         return pl.DataFrame()

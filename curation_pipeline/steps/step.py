@@ -261,7 +261,7 @@ class Step:
 
         if self.foundation:
             return build_foundation(ctx, recipe, write, resumes=self.resumes)
-        return ctx.lake.build(recipe, write, founded=self.pinned, resumes=self.resumes)
+        return ctx.lake.build(recipe, write, pinned=self.pinned, resumes=self.resumes)
 
     def recipe(self, ctx: Context, place: Place) -> tuple[Work, Recipe]:
         """What would be made at a place, and of what.

@@ -156,19 +156,19 @@ def test_why_names_the_duplicate_and_the_request(world: tuple[Context, Path, lis
     (root / "requests.csv").write_text(
         "doc_id,url,domain,reason,request_id\n,,*.site1.Example.org,erasure,r7\n,,no.example,,r8\n"
     )
-    make(ctx, "tombstones")
+    make(ctx, "takedown_requests")
     page = explain(ctx, "https://site1.example.org/1")
     assert page
     for document in page:
-        assert "erasure (request r7)" in document.removed.filter(cause="tombstone")["detail"][0]
+        assert "erasure (request r7)" in document.removed.filter(cause="takedown request")["detail"][0]
     corpus = complete_corpus(ctx)
-    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
-    gone = removed_documents(ctx.lake, corpus, heads, ctx.profile.removal).filter(cause="tombstone")
+    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "takedown_requests")}
+    gone = removed_documents(ctx.lake, corpus, heads, ctx.profile.removal).filter(cause="takedown request")
     urls = pl.concat(ctx.lake.frame(m, columns=["doc_id", "url"]) for m in ctx.lake.heads("documents"))
     wanted = urls.filter(pl.col("url").str.contains("site1"))["doc_id"].unique()
     assert set(gone["doc_id"]) == set(wanted)
     lenient = ctx.profile.removal.model_copy(update={"near_duplicates": False, "contamination": False})
-    assert set(removed_documents(ctx.lake, corpus, heads, lenient)["cause"]) == {"tombstone"}
+    assert set(removed_documents(ctx.lake, corpus, heads, lenient)["cause"]) == {"takedown request"}
 
 
 def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) -> None:
@@ -202,7 +202,7 @@ def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) 
 def test_a_rule_that_is_required_removes(world: tuple[Context, Path, list[str], list[str]]) -> None:
     ctx = world[0]
     corpus = complete_corpus(ctx)
-    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
+    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "takedown_requests")}
     settings = ctx.profile.removal.model_copy(update={"rules": ("gopher_quality_words",), "languages": ("de",)})
     strict = replace(ctx, profile=ctx.profile.model_copy(update={"removal": settings}))
     gone = removed_documents(ctx.lake, corpus, heads, strict.profile.removal)

@@ -70,7 +70,7 @@ def test_the_history_of_a_document(lake: Lake, pool: pl.DataFrame) -> None:
     doc_id = pool["doc_id"][0]
     decisions = pool.select("doc_id", probability=pl.lit(0.25), drawn=pl.col("doc_id") == doc_id, weight=pl.lit(0.5))
     none = pl.DataFrame(schema={"doc_id": pl.Utf8, "cause": pl.Utf8, "detail": pl.Utf8})
-    gone = pl.DataFrame({"doc_id": [doc_id], "cause": ["tombstone"], "detail": ["erasure"]})
+    gone = pl.DataFrame({"doc_id": [doc_id], "cause": ["takedown request"], "detail": ["erasure"]})
     make(lake, "pool", "0001", {"data": pool, "removed": none})
     make(lake, "batches", "0001", {"data": pool.head(1), "decisions": decisions})
     make(lake, "pool", "0002", {"data": pool.filter(pl.col("doc_id") != doc_id), "removed": gone})

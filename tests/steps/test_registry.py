@@ -85,7 +85,7 @@ def test_a_change_of_version_makes_stale_what_reads_it_and_nothing_that_was_comm
         recipe = Recipe(step.table, partition, code_version=step.version)
         lake.build(recipe, lambda draft: draft.json([step.name], "made"))
 
-    for name in ("labels", "benchmarks", "detectors", "tombstones"):
+    for name in ("labels", "benchmarks", "detectors", "takedown_requests"):
         made(steps()[name])
     made(steps()["documents"], source="s", snapshot="a")
     made(steps()["iteration_gate"], chain="main", iteration="0001")

@@ -9,7 +9,7 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import standing
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.corpus_wide.duplicates import STEP as DUPLICATES
-from curation_pipeline.steps.corpus_wide.tombstones import STEP as TOMBSTONES
+from curation_pipeline.steps.corpus_wide.takedown_requests import STEP as TAKEDOWN_REQUESTS
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.reference.labels import STEP as LABELS
 from curation_pipeline.steps.reference.sentence_embedding import STEP as SENTENCE_EMBEDDING
@@ -60,7 +60,7 @@ STEP = Step(
     table="corpus_profile",
     version=profiles.CODE_VERSION,
     run=run,
-    inputs=(LABELS, DETECTORS, DUPLICATES, TOMBSTONES, SENTENCE_EMBEDDING),
+    inputs=(LABELS, DETECTORS, DUPLICATES, TAKEDOWN_REQUESTS, SENTENCE_EMBEDDING),
     reads=(DOCUMENTS, Group("annotations")),
     kinds=frozenset({"polars", "matplotlib"}),
     view=view,

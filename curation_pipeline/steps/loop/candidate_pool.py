@@ -20,7 +20,7 @@ from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.stages.sampling import is_held_out
 from curation_pipeline.stages.texts import read_corpus
 from curation_pipeline.steps.corpus_wide.duplicates import STEP as DUPLICATES
-from curation_pipeline.steps.corpus_wide.tombstones import STEP as TOMBSTONES
+from curation_pipeline.steps.corpus_wide.takedown_requests import STEP as TAKEDOWN_REQUESTS
 from curation_pipeline.steps.loop.iteration_gate import STEP as ITERATION_GATE
 from curation_pipeline.steps.step import Partitioning, Step, Work
 from curation_pipeline.steps.view import Plot, View
@@ -179,7 +179,7 @@ STEP = Step(
     compute=compute,
     partitioning=Partitioning.ITERATION,
     inputs=(ITERATION_GATE,),
-    reads=(DUPLICATES, TOMBSTONES),
+    reads=(DUPLICATES, TAKEDOWN_REQUESTS),
     also=lambda work: [work.parent.reward_model_id],
     parameters=_parameters,
     kinds=frozenset({"polars", "parquet"}),

@@ -18,7 +18,7 @@ from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.corpus_tables import complete_corpus
 from curation_pipeline.steps.corpus_wide.duplicates import STEP as DUPLICATES
 from curation_pipeline.steps.corpus_wide.duplicates import duplicates_in_force
-from curation_pipeline.steps.corpus_wide.tombstones import STEP as TOMBSTONES
+from curation_pipeline.steps.corpus_wide.takedown_requests import STEP as TAKEDOWN_REQUESTS
 from curation_pipeline.steps.figures import corpus_links
 from curation_pipeline.steps.reference.cold_start import STEP as COLD_START
 from curation_pipeline.steps.reference.initial_reward import STEP as INITIAL_REWARD
@@ -63,11 +63,11 @@ def run(ctx: Context, place: Place) -> Manifest:
             "with all annotations: correct its `sources`, or materialise those partitions"
         )
     references = {
-        step.table: ctx.lake.require(step.table).id for step in frozen() if step not in (TOMBSTONES, COLD_START)
+        step.table: ctx.lake.require(step.table).id for step in frozen() if step not in (TAKEDOWN_REQUESTS, COLD_START)
     }
     references[DUPLICATES.table] = duplicates_in_force(ctx, every, present).id
     # Read here, not looked up: a request to use a document no more holds from the next iteration on.
-    references[TOMBSTONES.table] = TOMBSTONES.make(ctx).id
+    references[TAKEDOWN_REQUESTS.table] = TAKEDOWN_REQUESTS.make(ctx).id
     frozen_stage = {} if stage is None else stage.model_dump(mode="json")
     gate = Gate(chain, place.ordinal, parent.id, corpus, references, frozen_stage)
     inputs = [parent.id, *references.values(), *(identity for ids in corpus.values() for identity in ids.values())]
@@ -107,7 +107,7 @@ STEP = Step(
     partitioning=Partitioning.ITERATION,
     # Labels and tokenizer are read by people who follow an iteration's lineage; the others by its steps.
     reads=(
-        COLD_START, INITIAL_REWARD, DUPLICATES, TOMBSTONES, LABELS, TOKENIZER, DOCUMENTS, Group("annotations"),
+        COLD_START, INITIAL_REWARD, DUPLICATES, TAKEDOWN_REQUESTS, LABELS, TOKENIZER, DOCUMENTS, Group("annotations"),
     ),
     kinds=frozenset({"json"}),
     view=view,

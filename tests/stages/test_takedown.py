@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.stages.tombstones import SCHEMA, matches, read_takedown_requests
+from curation_pipeline.stages.takedown import SCHEMA, matches, read_takedown_requests
 
 DOCUMENTS = pl.DataFrame(
     {

@@ -1,4 +1,4 @@
-"""Tombstones: requests that a document, a page or a whole site be used no more."""
+"""Requests that a document, a page or a whole site be used no more."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def matches(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         documents: columns doc_id and url.
-        requests: the table of tombstones.
+        requests: the table of requests.
 
     Returns:
         Columns doc_id and detail (why, and by which request), one row a document.
@@ -157,7 +157,7 @@ def request_matches(lake: Lake, corpus: dict[str, dict[str, str]], requests: Man
     Args:
         lake: the lake.
         corpus: ids of each partition's documents and annotations.
-        requests: the artefact of tombstones.
+        requests: the artefact of requests.
 
     Returns:
         Rows of `MATCHES_SCHEMA`, one a request, in the file's order.
