@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.head_settings import HEADS
+from curation_pipeline.annotate.detectors.head import HEADS
+from curation_pipeline.annotate.detectors.registry import built_in
+from curation_pipeline.annotate.toxicity import axis_of_detector
 from curation_pipeline.annotate.vectors import VectorModel, load_vectors
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -41,7 +43,7 @@ def initial_reward(ctx: Context) -> Manifest:
     Raises:
         LakeError: labels, detectors, their audit or sentence vectors have not been made.
     """
-    lake, settings = ctx.lake, ctx.profile.reward
+    lake, settings = ctx.lake, _with_axes(ctx)
     labels, embedding, audit = (lake.require(table) for table in ("labels", "sentence_embedding", "detector_audit"))
     models = models_in_force(ctx)
     corpus = declared(ctx).documents
@@ -108,6 +110,13 @@ def initial_reward(ctx: Context) -> Manifest:
         )  # fmt: skip
 
     return lake.build(recipe, make, founded=True)
+
+
+def _with_axes(ctx: Context) -> RewardSettings:
+    """The profile's settings, with the axes that detectors of other packages declare."""
+    settings = ctx.profile.reward
+    others = {name: axis_of_detector(name) for name in ctx.profile.annotate.teachers if name not in built_in()}
+    return settings.model_copy(update={"teacher_axes": others | settings.teacher_axes}) if others else settings
 
 
 def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:

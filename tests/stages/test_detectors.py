@@ -100,7 +100,7 @@ def test_a_hosted_teacher_is_asked_about_a_text_once(
     tmp_path: Path, package_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A moderation service that is over its quota at first; its scores are kept in the state folder."""
-    from curation_pipeline.annotate.hosted_settings import ModerationSettings
+    from curation_pipeline.annotate.detectors.openai_moderation import ModerationSettings
 
     categories = ModerationSettings().categories
 
