@@ -202,9 +202,8 @@ def find_detector(name: str) -> DetectorSpec:
         known = ", ".join(sorted({*built_in(), *others}))
         raise ConfigError(f"there is no detector `{name}`; known are {known}")
     point = others[name]
-    where = (
-        f"the detector `{name}` ({point.value}{f', of {point.dist.name} {point.dist.version}' if point.dist else ''})"
-    )
+    package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
+    where = f"the detector `{name}`{package} ({point.value})"
     try:
         spec = point.load()
     except Exception as error:  # a package of somebody else may fail in any way
