@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def test_the_example_package_is_a_teacher_like_any_other(
         texts = pl.Series(["harm=0.75 one", "two", "harm=0.75 one"])
         with pytest.warns(UserWarning, match="closes on 2026-12-31, in 213 days"):
             scores = score_teachers(ctx, texts, models_in_force(ctx))
+        with warnings.catch_warnings(action="ignore"):
             assert score_teachers(ctx, texts, models_in_force(ctx)).equals(scores)
         assert len(server.seen) == 3, "one was refused at first, and known texts are not asked about"
         seen = server.seen[-1]

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, SecretStr
+
 from curation_pipeline.annotate.detectors.hosted import (
     AnswerError,
     Ask,
@@ -27,7 +29,6 @@ from curation_pipeline.annotate.detectors.hosted import (
 )
 from curation_pipeline.annotate.detectors.registry import DetectorSpec, Missing, Opening, Preflight
 from curation_pipeline.errors import ConfigError
-from pydantic import Field, SecretStr
 
 LAST_DAY = date(2026, 12, 31)
 """The day with which the service closes, as its maker announced."""
