@@ -200,12 +200,11 @@ def scored(
 
 def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
     """The teachers as the stages open them: blind to groups where the settings say so, in windows."""
-    from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
     from curation_pipeline.annotate.detectors.head import fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.identity_terms import without_groups
-    from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK
 
     settings = AnnotateSettings()
     found = []
@@ -213,7 +212,7 @@ def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
         blind = name in settings.identity_blind
         if name == "alt_profanity":
             folder = Path(tempfile.mkdtemp())
-            convert_detector(name, fetch(ALT_PROFANITY_CHECK, cache_folder()), folder)
+            make_packaged(name, folder, cache_folder())
             detector = load_detector(name, settings, folder)
         else:
             rows = head_rows(name, labels, settings.heads)

@@ -80,23 +80,20 @@ def detectors(labels: pl.DataFrame, encoder: str | None, blind: Sequence[str]) -
     """The teachers as a profile opens them, and two for comparison: alt_profanity as it is, and the judge."""
     import tempfile
 
-    from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
-    from curation_pipeline.annotate.detectors.head import fit_head, head_rows
+    from curation_pipeline.annotate.detectors.head import HeadSettings, fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.encoder import load_encoder
-    from curation_pipeline.annotate.head_settings import HeadSettings
     from curation_pipeline.annotate.identity_terms import without_groups
     from curation_pipeline.annotate.settings import AnnotateSettings
     from curation_pipeline.config import cache_folder
-    from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
-    from curation_pipeline.datasets.packages import fetch
 
     models = Path(tempfile.mkdtemp())
     heads = HeadSettings(encoder=encoder)
     settings = AnnotateSettings(heads=heads)
-    for name, archive in (("alt_profanity", ALT_PROFANITY_CHECK), ("tox_block", TOX_BLOCK)):
-        convert_detector(name, fetch(archive, cache_folder()), models)
+    for name in ("alt_profanity", "tox_block"):
+        make_packaged(name, models, cache_folder())
     packaged = {name: load_detector(name, settings, models) for name in ("alt_profanity", "tox_block")}
     frozen = load_encoder(heads, cache_folder()) if encoder else None
     blinded = "alt_profanity" in blind

@@ -25,7 +25,7 @@ from curation_pipeline.progress import Progress, silent
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from curation_pipeline.annotate.head_settings import HeadSettings
+    from curation_pipeline.annotate.detectors.head import HeadSettings
 
 VERSION = 2
 MINILM = "minilm"

@@ -75,6 +75,6 @@ def test_the_history_of_a_document(lake: Lake, pool: pl.DataFrame) -> None:
     make(lake, "batches", "0001", {"data": pool.head(1), "decisions": decisions})
     make(lake, "pool", "0002", {"data": pool.filter(pl.col("doc_id") != doc_id), "removed": gone})
     history = selection_history(lake, [doc_id])
-    assert history["outcome"].to_list() == ["drawn", "removed: tombstone (erasure)"]
+    assert history["outcome"].to_list() == ["drawn", "removed: takedown request (erasure)"]
     assert history["probability"].to_list() == [0.25, None]
     assert history["stratum"][0] == pool["stratum"][0]

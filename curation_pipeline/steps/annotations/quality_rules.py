@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curation_pipeline.annotate import quality
-from curation_pipeline.steps.annotator import Annotate, annotator, sections
+from curation_pipeline.steps.annotator import Annotate, annotator
 from curation_pipeline.steps.step import Work
 
 
@@ -16,4 +16,9 @@ def prepare(work: Work) -> Annotate:
     return lambda documents: quality.quality_rules(documents, settings)
 
 
-STEP = annotator(__name__, prepare, version=quality.VERSION, parameters=sections("quality"))
+STEP = annotator(
+    __name__,
+    prepare,
+    version=quality.VERSION,
+    parameters=lambda ctx: quality.recipe_parameters(ctx.profile.annotate.quality),
+)

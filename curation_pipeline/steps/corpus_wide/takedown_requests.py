@@ -34,5 +34,10 @@ def _parameters(work: Work) -> dict[str, Any]:
 
 
 STEP = Step(
-    module=__name__, table="takedown_requests", version="2", compute=compute, parameters=_parameters, seed=no_seed
+    module=__name__,
+    table="takedown_requests",
+    version="2",
+    compute=compute,
+    parameters=_parameters,
+    seed=no_seed,
 )

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.head_settings import HEADS
+from curation_pipeline.annotate.detectors.head import HEADS
+from curation_pipeline.annotate.detectors.registry import built_in
+from curation_pipeline.annotate.toxicity import axis_of_detector
 from curation_pipeline.annotate.vectors import VectorModel, load_vectors
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
@@ -15,6 +17,7 @@ from curation_pipeline.reward.alignment import Examples, Pairs
 from curation_pipeline.reward.fitting import fit_reward, preference_pairs, principle_examples
 from curation_pipeline.reward.principles import examples_of
 from curation_pipeline.reward.quality import reward_quality, reward_reliability
+from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import labels_hash, score_teachers
@@ -44,7 +47,7 @@ def compute(work: Work, draft: Draft) -> None:
     beta and gamma are the profile's. It is fitted again when labels, principles or detectors change, which is how a
     change of norms reaches a running chain (see `reward_model`), and stays as it is when only the corpus has grown.
     """
-    lake, settings, teachers = work.lake, work.profile.reward, list(work.profile.annotate.teachers)
+    lake, settings, teachers = work.lake, _settings(work), list(work.profile.annotate.teachers)
     frame, preferences = _labels(work), lake.frame(work[LABELS], "preferences")
     vectoriser = load_vectors(lake.folder(work[SENTENCE_EMBEDDING]) / "vectors")
     vectors = vectoriser.transform(frame["text"])
@@ -85,6 +88,13 @@ def compute(work: Work, draft: Draft) -> None:
         **{f"{part}_{metric}_{dataset}": round(value, 4)
            for part, dataset, metric, value in shown.select("part", "dataset", "metric", "value").iter_rows()},
     )  # fmt: skip
+
+
+def _settings(work: Work) -> RewardSettings:
+    """The profile's settings, with the axes that detectors of other packages declare."""
+    settings, teachers = work.profile.reward, work.profile.annotate.teachers
+    others = {name: axis_of_detector(name) for name in teachers if name not in built_in()}
+    return settings.model_copy(update={"teacher_axes": others | settings.teacher_axes}) if others else settings
 
 
 def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:
@@ -156,7 +166,7 @@ def _parameters(work: Work) -> dict[str, Any]:
     annotate = work.profile.annotate
     preferences = work.lake.frame(work[LABELS], "preferences")
     return {
-        "reward": work.profile.reward.model_dump(mode="json", exclude=NOT_FITTED),
+        "reward": _settings(work).model_dump(mode="json", exclude=NOT_FITTED),
         "teachers": list(annotate.teachers),
         "generation": annotate.generation,
         "labels": labels_hash(_labels(work)),
