@@ -9,6 +9,7 @@ from curation_pipeline.corpus.columnar import add_table, damage, readable_column
 from curation_pipeline.corpus.rows import Batch, ReadOptions, RowBuilder
 from curation_pipeline.corpus.settings import HubSource
 from curation_pipeline.errors import DataError, DownloadError
+from curation_pipeline.extras import extra
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,8 @@ def splits(source: HubSource) -> list[str]:
     """
     if source.snapshots:
         return sorted(source.snapshots)
-    import datasets
+    with extra("hub", "a source of the kind hub"):
+        import datasets
 
     try:
         return sorted(
@@ -92,7 +94,8 @@ def read_hub(source: HubSource, split: str, commit: str, options: ReadOptions) -
 
 def _tables(source: HubSource, split: str, commit: str) -> Iterator[tuple[pa.Table, int | None]]:
     """Windows of a split, each with the number of rows that the data set's description gives, if it does."""
-    import datasets
+    with extra("hub", "a source of the kind hub"):
+        import datasets
 
     try:
         # Columns such as images stay undecoded: only text and numbers are looked at.

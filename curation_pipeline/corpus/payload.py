@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from curation_pipeline.corpus.charsets import UnreadableError
 from curation_pipeline.corpus.streams import GZIP_MAGIC, ZSTD_MAGIC
+from curation_pipeline.extras import extra
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 XML_TYPES = frozenset({"text/xml", "application/xml"})
@@ -180,7 +181,8 @@ def _inflate(body: bytes, wbits: int, most: int) -> bytes:
 
 
 def _unbrotli(body: bytes, most: int) -> bytes | None:
-    import brotli
+    with extra("web", "reading web pages"):
+        import brotli
 
     machine = brotli.Decompressor()
     found = b""
@@ -251,7 +253,8 @@ def sniffed_type(declared: str, body: bytes) -> str:
 
 def binary_kind(body: bytes) -> str:
     """The type of bytes that are no text; empty where they may be text."""
-    from resiliparse.parse.encoding import detect_mime
+    with extra("web", "reading web pages"):
+        from resiliparse.parse.encoding import detect_mime
 
     if _UTF16.match(body):
         return ""
