@@ -17,6 +17,7 @@ from curation_pipeline.corpus.files import Remote, SourceFile
 from curation_pipeline.corpus.readers import format_of, reader_for
 from curation_pipeline.corpus.streams import packing_of
 from curation_pipeline.errors import DataError
+from curation_pipeline.extras import extra
 from curation_pipeline.names import unicode_name
 
 if TYPE_CHECKING:
@@ -219,7 +220,8 @@ def _irregular(path: str) -> str:
 
 
 def _bucket_files(source: FolderSource) -> Iterator[LeftAlone]:
-    import s3fs
+    with extra("s3", "a source on S3"):
+        import s3fs
 
     root = str(source.path).removeprefix("s3://").strip("/")
     client = {"endpoint_url": source.endpoint_url} if source.endpoint_url else {}

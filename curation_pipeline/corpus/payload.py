@@ -11,7 +11,7 @@ from typing import Literal
 
 from curation_pipeline.corpus.charsets import UnreadableError
 from curation_pipeline.corpus.streams import GZIP_MAGIC, ZSTD_MAGIC
-from curation_pipeline.errors import ConfigError
+from curation_pipeline.extras import extra
 
 Extractor = Literal["resiliparse", "trafilatura"]
 
@@ -190,7 +190,8 @@ def _inflate(body: bytes, wbits: int, most: int) -> bytes:
 
 
 def _unbrotli(body: bytes, most: int) -> bytes | None:
-    import brotli
+    with extra("web", "reading web pages"):
+        import brotli
 
     machine = brotli.Decompressor()
     found = b""
@@ -261,7 +262,8 @@ def sniffed_type(declared: str, body: bytes) -> str:
 
 def binary_kind(body: bytes) -> str:
     """The type of bytes that are no text; empty where they may be text."""
-    from resiliparse.parse.encoding import detect_mime
+    with extra("web", "reading web pages"):
+        from resiliparse.parse.encoding import detect_mime
 
     if _UTF16.match(body):
         return ""

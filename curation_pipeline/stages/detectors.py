@@ -128,6 +128,7 @@ def labels_hash(rows: pl.DataFrame, columns: Sequence[str] = ("dataset", "text_i
 
 
 def windows(settings: AnnotateSettings) -> list[int]:
+    """Words of a window of a long text, and of its overlap with the next."""
     return [settings.window_words, settings.window_overlap]
 
 

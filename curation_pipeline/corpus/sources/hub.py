@@ -13,6 +13,7 @@ from curation_pipeline.corpus.listing import Listing
 from curation_pipeline.corpus.rows import Batch, RowBuilder
 from curation_pipeline.corpus.source import ReadSettings
 from curation_pipeline.errors import DataError, DownloadError
+from curation_pipeline.extras import extra
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,8 @@ def splits(source: HubSource) -> list[str]:
     """
     if source.snapshots:
         return sorted(source.snapshots)
-    import datasets
+    with extra("hub", "a source of the kind hub"):
+        import datasets
 
     try:
         return sorted(
@@ -125,7 +127,8 @@ def read_hub(source: HubSource, split: str, commit: str) -> Iterator[Batch]:
 
 def _tables(source: HubSource, split: str, commit: str) -> Iterator[tuple[pa.Table, int | None]]:
     """Windows of a split, each with the number of rows that the data set's description gives, if it does."""
-    import datasets
+    with extra("hub", "a source of the kind hub"):
+        import datasets
 
     try:
         # Columns such as images stay undecoded: only text and numbers are looked at.
