@@ -185,10 +185,10 @@ VERSIONS = {table: str(annotator.version) for table, annotator in ANNOTATORS.ite
 
 def benchmark_texts(lake: Lake, benchmarks: Manifest) -> pl.DataFrame:
     """Every text of every benchmark that the evaluation uses: columns benchmark and text."""
-    from curation_pipeline.datasets.benchmarks import texts_of
+    from curation_pipeline.evaluation.items import overlap_texts
     from curation_pipeline.stages.references import read_benchmarks
 
-    return texts_of(read_benchmarks(lake, benchmarks))
+    return overlap_texts(read_benchmarks(lake, benchmarks))
 
 
 def chunks(lake: Lake, manifest: Manifest, columns: list[str], size: int) -> Iterator[pl.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,12 @@ from curation_pipeline.annotate.register import declared_registers, fit_register
 from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
 from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.annotate.vectors import fit_vectors, load_vectors
-from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
 from curation_pipeline.datasets.labelled import axis_of, labelled_sets
 from curation_pipeline.datasets.labelled_files import declared_splits, fingerprints
-from curation_pipeline.datasets.preference_files import preference_sets
+from curation_pipeline.datasets.preferences import preference_sets
 from curation_pipeline.datasets.registry import check
-from curation_pipeline.datasets.safety_prompts import fingerprints as prompt_fingerprints
 from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.items import ItemFrames, item_parameters, load_items, with_items
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, unit_hash
@@ -29,7 +27,7 @@ from curation_pipeline.stages.sampling import corpus_documents, sample, sample_t
 from curation_pipeline.training.tokenizer import train_tokenizer
 
 LABELS_VERSION = "3"
-BENCHMARKS_VERSION = "3"
+BENCHMARKS_VERSION = "4"
 EMBEDDING_VERSION = "1"
 REGISTER_VERSION = "1"
 TOKENIZER_VERSION = "1"
@@ -75,23 +73,21 @@ def labels(ctx: Context) -> Manifest:
 
 def benchmarks(ctx: Context) -> Manifest:
     """The benchmarks' items, as one Parquet file each."""
-    sizes = ctx.profile.benchmarks
-    parameters = {"sizes": sizes.model_dump(mode="json", exclude={"folder"}), "content": prompt_fingerprints(sizes)}
+    settings = ctx.profile.evaluation
+    parameters = item_parameters(settings)
     recipe = Recipe("benchmarks", {}, (), parameters, ctx.profile.seed, BENCHMARKS_VERSION)
 
     def make(draft: Draft) -> None:
-        data = load_benchmarks(ctx.cache, derive(ctx.profile.seed, "benchmarks"), sizes)
-        for field in fields(data):
-            frame = getattr(data, field.name)
-            draft.frame(frame, field.name)
-            draft.summary[field.name] = frame.height
+        for name, frame in load_items(ctx.cache, derive(ctx.profile.seed, "benchmarks"), settings).items():
+            draft.frame(frame, name)
+            draft.summary[name] = frame.height
 
     return ctx.lake.build(recipe, make)
 
 
-def read_benchmarks(lake: Lake, manifest: Manifest) -> BenchmarkData:
-    """The benchmarks that a manifest holds."""
-    return BenchmarkData(**{field.name: lake.frame(manifest, field.name) for field in fields(BenchmarkData)})
+def read_benchmarks(lake: Lake, manifest: Manifest) -> ItemFrames:
+    """The items that a manifest holds, by benchmark."""
+    return {benchmark.name: lake.frame(manifest, benchmark.name) for benchmark, _ in with_items()}
 
 
 def sentence_embedding(ctx: Context) -> Manifest:

@@ -10,7 +10,7 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest, canonical_json
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.final_evaluation import front, looks
+from curation_pipeline.stages.final_evaluation import front, holdout_accesses
 from curation_pipeline.stages.state import MAIN, State
 
 
@@ -69,7 +69,7 @@ def _comparisons(ctx: Context, states: dict[str, list[State]]) -> pl.DataFrame |
 
 def _looks(lake: Lake) -> pl.DataFrame | None:
     rows = []
-    for look in looks(lake):
+    for look in holdout_accesses(lake):
         said = lake.json(lake.get(look.manifest_id), "performance")
         final = said["final"]
         low, high = said["intervals"]["performance"]
