@@ -18,7 +18,7 @@ from curation_pipeline.annotate.encoder import MINILM
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
-from curation_pipeline.datasets.settings import BenchmarkSizes, LabelSettings
+from curation_pipeline.datasets.settings import LabelSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.policy.settings import PolicySettings
@@ -123,7 +123,6 @@ class Profile(Settings):
     lake: LakeSettings = LakeSettings()
     corpus: CorpusSettings
     labels: LabelSettings = LabelSettings()
-    benchmarks: BenchmarkSizes = BenchmarkSizes()
     annotate: AnnotateSettings = AnnotateSettings()
     removal: RemovalSettings = RemovalSettings()
     reward: RewardSettings = RewardSettings()
@@ -222,7 +221,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
     anchor(reward.get("audit"), "labels")
     anchor(raw.get("removal"), "takedown_requests")
     anchor(raw.get("lake"), "root")
-    anchor(raw.get("benchmarks"), "folder")
+    anchor(evaluation, "folder")
     anchor(evaluation.get("harness"), "data")
 
 

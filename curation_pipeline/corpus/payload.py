@@ -313,10 +313,8 @@ def main_text(html: str, extractor: Extractor) -> str:
         ConfigError: trafilatura is not installed.
     """
     if extractor == "trafilatura":
-        try:
+        with extra("pages", "extractor = 'trafilatura'"):
             import trafilatura
-        except ImportError as error:
-            raise ConfigError("extractor = 'trafilatura' needs that package: pip install trafilatura") from error
         return (trafilatura.extract(html, include_comments=False) or "").strip()
     from resiliparse.extract.html2text import extract_plain_text
 

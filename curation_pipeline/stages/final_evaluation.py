@@ -14,10 +14,12 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError, LakeError
+from curation_pipeline.evaluation.benchmark import FINAL
+from curation_pipeline.evaluation.benchmarks.heldout import summary
 from curation_pipeline.evaluation.composite import composite, composite_intervals, metric_value
-from curation_pipeline.evaluation.holdout import ROLE, SIZES, unseen_items
+from curation_pipeline.evaluation.items import unseen_items, with_items
+from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import heldout_scores, summary
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.experiment.front import pareto_front
 from curation_pipeline.lake.lake import Draft, Lake
@@ -33,10 +35,12 @@ from curation_pipeline.training.runtime import torch_runtime
 
 TABLE = "final_evaluation"
 CODE_VERSION = "1"
+_ALL = 2**31
+"""More items than any benchmark has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class HoldoutAccess:
     """One final evaluation.
 
     Attributes:
@@ -123,18 +127,18 @@ def final_evaluation(ctx: Context) -> Manifest:
     references = {table: made_from[table] for table in EVALUATION_INPUTS}
     settings = ctx.profile.evaluation
     parameters = {
-        "evaluation": settings.model_dump(mode="json", exclude={"harness"}),
+        "evaluation": settings.model_dump(mode="json", exclude={"harness", "folder"}),
         **judge_parameters(ctx.profile.annotate),
         "window": ctx.profile.training.sequence_length,
     }
     inputs = (checkpoint.id, base.id, metrics.id, *(manifest.id for manifest in references.values()))
     recipe = Recipe(TABLE, {}, tuple(dict.fromkeys(inputs)), parameters, ctx.profile.seed, CODE_VERSION)
-    before = [look for look in looks(lake) if look.manifest_id != recipe.manifest_id]
+    before = [look for look in holdout_accesses(lake) if look.manifest_id != recipe.manifest_id]
 
     def make(draft: Draft) -> None:
-        used = settings.model_copy(update=_largest_sizes([lake.get(identity) for identity in marked["metrics"]]))
+        used = _largest_sizes([lake.get(identity) for identity in marked["metrics"]])
         seed = derive(ctx.profile.seed, "evaluation")
-        items = unseen_items(read_benchmarks(lake, references["benchmarks"]), used, seed)
+        items = unseen_items(read_benchmarks(lake, references["benchmarks"]), settings, used, seed)
         heldout = final_texts(lake.frame(references["heldout_texts"]))
         quiet = ctx.telling(lambda what, fraction: None)
 
@@ -143,7 +147,7 @@ def final_evaluation(ctx: Context) -> Manifest:
             return scores.to_series(0).to_numpy().astype(np.float64)
 
         found = evaluate(
-            lake.folder(checkpoint), items, heldout, judge, settings.model_copy(update={"roles": (ROLE,)}),
+            lake.folder(checkpoint), items, heldout, judge, settings.model_copy(update={"roles": (FINAL,)}),
             derive(ctx.profile.seed, "final evaluation"), ctx.progress, ctx.profile.annotate.judge,
             ctx.profile.training.sequence_length,
         )  # fmt: skip
@@ -183,12 +187,15 @@ def final_evaluation(ctx: Context) -> Manifest:
 
 
 def _largest_sizes(evaluations: list[Manifest]) -> dict[str, int]:
-    """The most items that any evaluation used, by setting."""
+    """The most items that any evaluation used, by benchmark; all where an evaluation does not say."""
     made_with = [manifest.parameters["evaluation"] for manifest in evaluations]
-    return {size: max(int(settings.get(size, 0)) for settings in made_with) for size in SIZES}
+    return {
+        benchmark.name: max(int(settings.get(benchmark.name, {}).get("used", _ALL)) for settings in made_with)
+        for benchmark, _ in with_items()
+    }
 
 
-def looks(lake: Lake) -> list[Look]:
+def holdout_accesses(lake: Lake) -> list[HoldoutAccess]:
     """Every look at the holdout, the first one first.
 
     A second evaluation of one model (after a change of settings, or of the corpus) is a look as well: what the first
@@ -203,7 +210,9 @@ def looks(lake: Lake) -> list[Look]:
         new = said["checkpoint"] not in seen
         seen.add(said["checkpoint"])
         out.append(
-            Look(number, manifest.id, said["checkpoint"], said["chain"], said["ordinal"], manifest.created_at, new)
+            HoldoutAccess(
+                number, manifest.id, said["checkpoint"], said["chain"], said["ordinal"], manifest.created_at, new
+            )
         )
     return out
 
@@ -220,10 +229,10 @@ def final_texts(heldout: pl.DataFrame) -> pl.DataFrame:
     Raises:
         DataError: there is no clean or no toxic one.
     """
-    found = heldout.filter(pl.col("role") == ROLE).drop("role")
+    found = heldout.filter(pl.col("role") == FINAL).drop("role")
     if found["kind"].n_unique() < 2:
         raise DataError(
-            f"the held-out texts have {found.height} of role {ROLE!r}, and a final evaluation needs clean and toxic "
+            f"the held-out texts have {found.height} of role {FINAL!r}, and a final evaluation needs clean and toxic "
             "ones; raise corpus.holdout_share in the profile, and run from `heldout_texts` on"
         )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curation_pipeline.annotate import contamination
-from curation_pipeline.datasets.benchmarks import texts_of
+from curation_pipeline.evaluation.items import overlap_texts
 from curation_pipeline.steps.annotator import Annotate, annotator
 from curation_pipeline.steps.reference.benchmarks import STEP as BENCHMARKS
 from curation_pipeline.steps.reference.benchmarks import read_benchmarks
@@ -12,7 +12,7 @@ from curation_pipeline.steps.step import Work
 
 def prepare(work: Work) -> Annotate:
     """Runs of 13 words that a document shares with a benchmark that the evaluation uses."""
-    index = contamination.benchmark_index(texts_of(read_benchmarks(work.lake, work[BENCHMARKS])))
+    index = contamination.benchmark_index(overlap_texts(read_benchmarks(work.lake, work[BENCHMARKS])))
     return lambda documents: contamination.contamination(documents, index)
 
 

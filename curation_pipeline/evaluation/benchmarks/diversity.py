@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
+from curation_pipeline.evaluation.benchmark import Benchmark, Run
+from curation_pipeline.evaluation.benchmarks.toxicity_prompts import NAME
 from curation_pipeline.evaluation.rows import Bootstrap, Metric
 from curation_pipeline.evaluation.statistics import Interval, interval
 
-BENCHMARK = "toxicity_prompts"
 _ORDER = 4
 _SMOOTHED = 0.1
 """What stands for the matches of an n-gram order that has none (Chen and Cherry, 2014, their first method)."""
-
-Topics = Callable[[Sequence[str]], np.ndarray]
-"""From n texts to the topic id of each, integer (n,)."""
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
@@ -80,7 +79,7 @@ def diversity_metrics(groups: Sequence[Sequence[str]], bootstrap: Bootstrap) -> 
     flat = [text for group in groups for text in group]
     rows = [
         Metric(
-            BENCHMARK,
+            NAME,
             f"distinct_{n}",
             Interval(distinct_n(flat, n), float("nan"), float("nan"), len(flat)),
             "diversity",
@@ -90,7 +89,7 @@ def diversity_metrics(groups: Sequence[Sequence[str]], bootstrap: Bootstrap) -> 
     ]
     if min(len(group) for group in groups) > 1:
         scores = np.array([self_bleu(group) for group in groups])
-        rows.append(Metric(BENCHMARK, "self_bleu", bootstrap.mean(scores, "self_bleu"), "diversity", False))
+        rows.append(Metric(NAME, "self_bleu", bootstrap.mean(scores, "self_bleu"), "diversity", False))
     return rows
 
 
@@ -121,8 +120,8 @@ def coverage_metrics(written: np.ndarray, held_out: np.ndarray, bootstrap: Boots
         float(np.minimum(*shares).sum()), np.minimum(*draws).sum(axis=-1), bootstrap.confidence, n + int(held_out.size)
     )
     return [
-        Metric(BENCHMARK, "effective_topics", spread, "diversity", True),
-        Metric(BENCHMARK, "topic_coverage", overlap, "diversity", True),
+        Metric(NAME, "effective_topics", spread, "diversity", True),
+        Metric(NAME, "topic_coverage", overlap, "diversity", True),
     ]
 
 
@@ -134,3 +133,17 @@ def _effective(shares: np.ndarray) -> np.ndarray:
 
 def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def _measure(run: Run) -> list[Metric]:
+    written = run.written[NAME]
+    by_prompt = written.group_by("prompt_id", maintain_order=True).agg("text")["text"].to_list()
+    rows = diversity_metrics(by_prompt, run.bootstrap)
+    if run.topics is None:
+        return rows
+    benign = run.heldout.filter(pl.col("kind") == "benign")["text"].to_list()
+    return rows + coverage_metrics(run.topics(written["text"].to_list()), run.topics(benign), run.bootstrap)
+
+
+BENCHMARK = Benchmark(name="diversity", axis="diversity", measure=_measure, order=11)
+"""Its metrics are rows of the prompts' own benchmark."""
