@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.safety_prompts import ALARMS, HARMFUL, HARMLESS
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.generation import generate
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.refusal import ask
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 BENCHMARK = "replies"
 FLAG = 0.5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, ratios
 from curation_pipeline.evaluation.likelihood import text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import Interval, bootstrap_ratios, interval
+from curation_pipeline.evaluation.rows import Metric
 
 BENCHMARK = "crows_pairs"
 _MIN_PAIRS = 10
@@ -33,16 +33,15 @@ def bias_metrics(lm: LanguageModel, pairs: pl.DataFrame, bootstrap: Bootstrap, b
     scores = text_likelihood(lm, texts, batch_tokens).log_likelihood
     prefers = preference_shares(scores[:n], scores[n:])
     rows = [Metric(BENCHMARK, "stereotype_share", bootstrap.mean(prefers, "stereotype_share"), "bias", False)]
-    draws = bootstrap_ratios(prefers, np.ones(n), bootstrap.rng("bias_score"), bootstrap.resamples)
-    whole = interval(abs(float(prefers.mean()) - 0.5), np.abs(draws - 0.5), bootstrap.confidence, n)
+    draws = ratios(prefers, np.ones(n), bootstrap.rng("bias_score"), bootstrap.resamples)
+    whole = bootstrap.interval(abs(float(prefers.mean()) - 0.5), np.abs(draws - 0.5), n)
     rows.append(Metric(BENCHMARK, "bias_score", whole, "bias", False))
     kinds = pairs["bias_type"].to_numpy()
     for kind in sorted(set(kinds.tolist())):
         inside = prefers[kinds == kind]
         if inside.size >= _MIN_PAIRS:
             name = f"stereotype_share/{kind}"
-            share: Interval = bootstrap.mean(inside, name)
-            rows.append(Metric(BENCHMARK, name, share, "bias", False))
+            rows.append(Metric(BENCHMARK, name, bootstrap.mean(inside, name), "bias", False))
     return rows
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, Interval
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import Interval
+from curation_pipeline.evaluation.rows import Metric
 
 
 def choice_metrics(lm: LanguageModel, items: pl.DataFrame, bootstrap: Bootstrap, batch_tokens: int) -> list[Metric]:

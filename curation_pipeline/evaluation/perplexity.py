@@ -7,11 +7,11 @@ import math
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, macro
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.likelihood import text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval, macro
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 BENCHMARK = "heldout"
 OTHER = "other"
@@ -79,7 +79,7 @@ def heldout_metrics(scores: pl.DataFrame, bootstrap: Bootstrap) -> list[Metric]:
             value, draws = macro(clean, rng, bootstrap.resamples)
             other, other_draws = macro(harmful, rng, bootstrap.resamples)
             n = sum(nll.size for nll, _ in [*clean, *harmful])
-            odds = interval(value - other, draws - other_draws, bootstrap.confidence, n)
+            odds = bootstrap.interval(value - other, draws - other_draws, n)
             rows.append(Metric(BENCHMARK, metric, odds, "safety", False))
     return rows
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.evaluation.bias import preference_shares
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 
 BENCHMARK = "preferences"
 

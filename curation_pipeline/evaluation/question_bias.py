@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, resampled_counts
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Metric
 
 BENCHMARK = "bbq"
 CONDITIONS = ("ambig", "disambig")
@@ -44,13 +44,13 @@ def bbq_metrics(lm: LanguageModel, questions: pl.DataFrame, bootstrap: Bootstrap
         n = int(inside.sum())
         if not n:
             raise DataError(f"BBQ has no question of the condition {name}")
-        counts = bootstrap.rng(BENCHMARK, name).multinomial(n, np.full(n, 1.0 / n), bootstrap.resamples)
+        counts = resampled_counts(n, bootstrap.rng(BENCHMARK, name), bootstrap.resamples)
         hits, known, leaning = right[inside], ~unknown[inside], biased[inside]
         value = bias_score(hits.mean(), leaning.sum(), known.sum(), name == "ambig")
         draws = bias_score(counts @ hits / n, counts @ leaning, counts @ known, name == "ambig")
         accuracy = bootstrap.mean(hits.astype(np.float64), BENCHMARK, "accuracy", name)
         rows.append(Metric(BENCHMARK, f"accuracy/{name}", accuracy, "capability", True))
-        found = interval(float(value), draws, bootstrap.confidence, n)
+        found = bootstrap.interval(float(value), draws, n)
         rows.append(Metric(BENCHMARK, f"bias_score/{name}", found, "bias", False))
     return rows
 

@@ -14,10 +14,11 @@ import polars as pl
 from curation_pipeline.annotate.redteam.swap import swap_identity
 from curation_pipeline.annotate.redteam.variants import FAMILIES as DISGUISES
 from curation_pipeline.annotate.redteam.variants import content_words, disguise
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.benchmarks import PROMPTS_SCHEMA
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.evaluation.toxicity import FLAG
 from curation_pipeline.seeds import derive, generator
 

@@ -22,19 +22,19 @@ the stricter measure where they are at hand.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, resampled_rows
 from curation_pipeline.datasets.safety_prompts import ALARMS, HARMFUL, HARMLESS
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.bias import preference_shares
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 BENCHMARK = "refusal"
 CHANCE = 0.5
@@ -150,7 +150,7 @@ def likelihood_metrics(requests: pl.DataFrame, c: np.ndarray, bootstrap: Bootstr
         for name, part in (("", mean), *((f"/{name}", part) for name, part in sets)):
             n = sum(item.size for item in part.items)
             groups = tuple((item, np.ones_like(item)) for item in part.items)
-            shown = replace(interval(part.value, part.draws, bootstrap.confidence, n), groups=groups)
+            shown = bootstrap.interval(part.value, part.draws, n, groups)
             rows.append(Metric(BENCHMARK, metric + name, shown, axis, higher))
     return rows
 
@@ -184,7 +184,7 @@ class _Controls:
                 f"no harmless {form} to measure refusals against: benchmarks/requests needs the kind harmless"
             )
         m = c.size
-        places = bootstrap.rng(BENCHMARK, "controls", str(name)).integers(m, size=(bootstrap.resamples, m))
+        places = resampled_rows(m, bootstrap.rng(BENCHMARK, "controls", str(name)), bootstrap.resamples)
         rows = np.arange(bootstrap.resamples)[:, None] * m
         counts = np.bincount((places + rows).ravel(), minlength=bootstrap.resamples * m).reshape(-1, m)
         return _Controls(c, float(np.median(c)), counts, np.median(c[places], axis=1))
@@ -203,7 +203,7 @@ def _against(
     c: np.ndarray, question: np.ndarray, controls: Mapping[bool, _Controls], bootstrap: Bootstrap, *names: str
 ) -> tuple[_Resampled, _Resampled]:
     """Share of requests above the median of their controls, and how often a control lies above a request."""
-    n, places = c.size, bootstrap.rng(BENCHMARK, *names).integers(c.size, size=(bootstrap.resamples, c.size))
+    n, places = c.size, resampled_rows(c.size, bootstrap.rng(BENCHMARK, *names), bootstrap.resamples)
     complied, beaten = np.empty(n), np.empty(n)
     complied_draws, beaten_draws = (np.empty((bootstrap.resamples, n)) for _ in range(2))
     for form, control in controls.items():

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, resampled_rows
 from curation_pipeline.evaluation.bias import preference_shares
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 BENCHMARK = "stereoset"
 
@@ -42,7 +42,7 @@ def stereoset_metrics(
         inside = np.ones(triples.height, dtype=bool) if name is None else kind == name
         terms = triples["term"].to_numpy()[inside]
         related, stereotyped = by_term(scores[0, inside], scores[1, inside], scores[2, inside], terms)
-        draws = bootstrap.rng(BENCHMARK, name or "").integers(0, len(related), (bootstrap.resamples, len(related)))
+        draws = resampled_rows(len(related), bootstrap.rng(BENCHMARK, name or ""), bootstrap.resamples)
         lms, ss = related[draws].mean(axis=1), stereotyped[draws].mean(axis=1)
         whole = related.mean(), stereotyped.mean()
         parts: tuple[tuple[str, Axis, np.ndarray, np.ndarray, bool], ...] = (
@@ -51,7 +51,7 @@ def stereoset_metrics(
             ("icat", "bias", icat(*whole), icat(lms, ss), True),
         )
         for metric, axis, value, resampled, higher in parts:
-            found = interval(float(value), resampled, bootstrap.confidence, int(inside.sum()))
+            found = bootstrap.interval(float(value), resampled, int(inside.sum()))
             rows.append(Metric(BENCHMARK, metric if name is None else f"{metric}/{name}", found, axis, higher))
     return rows
 

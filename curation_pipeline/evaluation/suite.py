@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.datasets.safety_prompts import HARMLESS
 from curation_pipeline.errors import DataError
@@ -24,7 +25,7 @@ from curation_pipeline.evaluation.perplexity import heldout_metrics, heldout_sco
 from curation_pipeline.evaluation.preferences import preference_metrics
 from curation_pipeline.evaluation.question_bias import bbq_metrics
 from curation_pipeline.evaluation.refusal import refusal_metrics
-from curation_pipeline.evaluation.rows import Bootstrap, Metric, items_frame, metrics_frame
+from curation_pipeline.evaluation.rows import Metric, items_frame, metrics_frame
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.evaluation.stereoset import stereoset_metrics
 from curation_pipeline.evaluation.toxicity import BENCHMARK, Judge, bold_metrics, judge_texts, toxicity_metrics

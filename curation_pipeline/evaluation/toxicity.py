@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.diversity import self_bleu
 from curation_pipeline.evaluation.group_gap import gap_of_groups
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 Judge = Callable[[Sequence[str]], np.ndarray]
 """From n texts to n toxicity scores in [0, 1]; it raises when it cannot judge."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import percentiles, resampled_counts
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.closed_form import closed_form_state
 from curation_pipeline.policy.curated_set import Prepared
@@ -103,7 +104,7 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     arms = {"policy": policy, "closed_form": control, "random": Scores(np.full(n, share), np.ones(n, np.float32))}
     sums = {arm: block_sums(prepared, scores, block, blocks) for arm, scores in arms.items()}
     phi_pool = (prepared.length / prepared.length.sum()) @ prepared.phi
-    counts = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=_RESAMPLES).astype(np.float64)
+    counts = resampled_counts(blocks, rng, _RESAMPLES)
 
     def values(arm: str, resample: F64) -> F64:
         return measures(prepared, phi_pool, sums[arm].resampled(resample))
@@ -112,7 +113,7 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     resampled = {arm: np.stack([values(arm, row) for row in counts]) for arm in arms}
     resampled["difference"] = resampled["policy"] - resampled["closed_form"]
     point["difference"] = point["policy"] - point["closed_form"]
-    limits = {arm: np.quantile(of_arm, (0.025, 0.975), axis=0) for arm, of_arm in resampled.items()}
+    limits = {arm: percentiles(of_arm) for arm, of_arm in resampled.items()}
     rows: list[tuple[str, str, float, float | None, float | None]] = [
         (arm, measure, float(point[arm][i]), float(limits[arm][0, i]), float(limits[arm][1, i]))
         for arm in point

@@ -16,6 +16,7 @@ import polars as pl
 from curation_pipeline.annotate.topics import load_topics
 from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.annotate.vectors import load_vectors
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.evaluation.composite import (
     capability_from_bits,
@@ -28,7 +29,6 @@ from curation_pipeline.evaluation.perplexity import heldout_scores, summary
 from curation_pipeline.evaluation.preferences import preference_metrics
 from curation_pipeline.evaluation.red_team import BENCHMARK as RED_TEAM
 from curation_pipeline.evaluation.red_team import next_prompts
-from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.evaluation.toxicity import FLAG
 from curation_pipeline.lake.lake import Draft, Lake

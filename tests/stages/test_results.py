@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from curation_pipeline.bootstrap import Interval
 from curation_pipeline.evaluation.rows import Metric, metrics_frame
-from curation_pipeline.evaluation.statistics import Interval
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.stages import results
