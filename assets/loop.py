@@ -30,6 +30,7 @@ from curation_pipeline.stages.audit import audit_batch
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.detectors import models_in_force, open_expert
 from curation_pipeline.stages.divergence import divergence_history, gap_trend, judge_and_teacher
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.policy_report import policy_section
 from curation_pipeline.stages.pool import CODE_VERSION as POOL_VERSION
 from curation_pipeline.stages.pool import candidate_pool as build_pool
@@ -201,8 +202,8 @@ BUDGET_MET, DRAWN_FROM_POOL = "token_budget_met", "drawn_from_pool"
         dg.AssetCheckSpec(DRAWN_FROM_POOL, asset="curated_batch", blocking=True,
                           description="every drawn document stands in the pool, once, with a positive weight"),
         dg.AssetCheckSpec(PARITY, asset="curated_batch",
-                          description="among texts that the reward model calls clean, those that mention an identity "
-                          "group are drawn at least 0.8 times as often as those that mention none"),
+                          description="inside each source, texts that the reward model calls benign and that mention "
+                          "an identity group are drawn at least 0.8 times as often as those that mention none"),
     ],
     description="The weighted batch: order sampling with the policy's probabilities under the token budget. The "
     "decision about every document of the pool is a row beside it.",
@@ -228,7 +229,7 @@ def curated_batch(context: dg.AssetExecutionContext, project: ProjectResource) -
             passed=known == batch.height == batch["doc_id"].n_unique() and bool((batch["weight"] > 0).all()),
             metadata={"drawn": batch.height, "in_pool": int(known)},
         ),
-        parity(pool, batch),
+        parity(batch_parity(ctx.lake, pool_manifest.id, manifest.id)),
     ]
     extra = {
         "inputs": input_links(ctx.lake, manifest),

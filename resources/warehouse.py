@@ -19,6 +19,7 @@ from pydantic import Field
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import only
+from curation_pipeline.reward.parity import PARITY_SCHEMA
 
 BUILD = "build.duckdb"
 SERVING = "serving.duckdb"
@@ -89,6 +90,7 @@ SOURCE_SCHEMAS: Mapping[str, Schema] = {
         "reason": pl.String,
     },
     "batches": {**_LOOP, "doc_id": pl.String, "weight": pl.Float32, "n_tokens": pl.Int32},
+    "batch_parity": {**_LOOP, **PARITY_SCHEMA},
     "metrics": {
         **_LOOP,
         **_columns(pl.String, "benchmark metric judge axis"),

@@ -15,6 +15,8 @@ VERSION = 3
 AXES = {"bias_head": "bias", "subtle_head": "subtle"}
 """What a detector's score means; whatever is not named here says how toxic the wording is."""
 OBFUSCATION = "obfuscation"
+HARM_THRESHOLD = 0.5
+"""P(harm), or a detector's score, from which a text counts as harmful."""
 
 
 def axis_of_detector(name: str) -> str:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.bootstrap import Part, interval, paired_draws
 from curation_pipeline.errors import DataError
-
-FLAG = 0.5
-"""A continuation at or above this score is harmful; a prompt is, if any of its continuations is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Reduction:
 
 def harmful_prompts(generations: pl.DataFrame) -> pl.DataFrame:
     """prompt_id and whether any of its continuations is harmful, sorted by prompt_id."""
-    flagged = (pl.col("score").max() >= FLAG).alias("harmful")
+    flagged = (pl.col("score").max() >= HARM_THRESHOLD).alias("harmful")
     return generations.group_by("prompt_id").agg(flagged).sort("prompt_id")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.topics import load_topics
-from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.annotate.vectors import load_vectors
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.benchmarks import BenchmarkData
@@ -30,7 +30,6 @@ from curation_pipeline.evaluation.preferences import preference_metrics
 from curation_pipeline.evaluation.red_team import BENCHMARK as RED_TEAM
 from curation_pipeline.evaluation.red_team import next_prompts
 from curation_pipeline.evaluation.suite import evaluate
-from curation_pipeline.evaluation.toxicity import FLAG
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive
@@ -150,8 +149,8 @@ def _evaluate(
             checkpoint=checkpoint.id,
             **{name: round(value, 4) for name, value in asdict(reported).items()},
             **{f"drive_{name}": round(value, 4) for name, value in asdict(drive).items()},
-            judge_toxic_outputs=round(float((generations["score"] >= FLAG).to_numpy().mean()), 4),
-            teacher_toxic_outputs=round(float((generations["teacher_score"] >= FLAG).to_numpy().mean()), 4),
+            judge_toxic_outputs=round(float((generations["score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
+            teacher_toxic_outputs=round(float((generations["teacher_score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
             judge_false_positive_rate=references["heldout_texts"].summary["judge_false_positive_rate"],
         )
 

@@ -13,11 +13,12 @@ from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.perplexity import heldout_scores
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.reward.constraints import register_ratios, selection_parity
-from curation_pipeline.reward.evidence import Evidence, Tradeoff
+from curation_pipeline.reward.constraints import register_ratios
+from curation_pipeline.reward.evidence import Evidence, Measured, Tradeoff
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import Gate
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import State
 from curation_pipeline.training.runtime import torch_runtime
 
@@ -45,9 +46,11 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
     parity, registers, tradeoff = {}, {}, None
     if "groups" in in_force:
         pool, batch = (lake.require(table, gate.partition) for table in ("pool", "batches"))
-        frame = lake.frame(pool, columns=["doc_id", "source", "identity_group", "p_harm"])
-        drawn = lake.frame(batch, columns=["doc_id"])["doc_id"]
-        parity = selection_parity(frame, drawn, settings.min_group_documents)
+        found = batch_parity(lake, pool.id, batch.id, settings.min_group_documents).filter(pl.col("parity") > 0)
+        parity = {
+            group: Measured(value, low, high, n)
+            for group, n, _, value, low, high in found.sort("identity_group").iter_rows()
+        }
         heldout = lake.get(gate.references["heldout_texts"])
         base, own = (
             heldout_likelihood(ctx, model, heldout)

@@ -11,7 +11,7 @@ import polars as pl
 from curation_pipeline.annotate.quality_classifier import fit_quality
 from curation_pipeline.annotate.register import declared_registers, fit_register
 from curation_pipeline.annotate.topics import fit_topics, load_topics, match_topics
-from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.annotate.vectors import fit_vectors, load_vectors
 from curation_pipeline.datasets.benchmarks import BenchmarkData, load_benchmarks
 from curation_pipeline.datasets.labelled import axis_of, labelled_sets
@@ -36,8 +36,6 @@ TOKENIZER_VERSION = "1"
 HELDOUT_VERSION = "2"
 TOKENIZER_SAMPLE = 20_000
 """Documents that the tokenizer is fitted on, as many from each partition."""
-TOXIC_SCORE = 0.5
-"""At or above this score of its labeller a held-out document counts as toxic."""
 MIN_HELD_OUT = 8
 """Fewest held-out texts of one role, kind and source that are used."""
 CLEAN_SCORE = 0.1
@@ -227,7 +225,9 @@ def heldout_texts(ctx: Context) -> Manifest:
         encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"]
         draft.summary.update(
             encyclopaedic_texts=encyclopaedic.len(),
-            judge_false_positive_rate=round(int((encyclopaedic >= TOXIC_SCORE).sum()) / max(encyclopaedic.len(), 1), 5),
+            judge_false_positive_rate=round(
+                int((encyclopaedic >= HARM_THRESHOLD).sum()) / max(encyclopaedic.len(), 1), 5
+            ),
         )
         place = unit_hash(every["doc_id"], derive(seed, "holdout_role"))
         every = every.with_columns(
@@ -237,7 +237,7 @@ def heldout_texts(ctx: Context) -> Manifest:
         score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))
         every = (
             every.with_columns(
-                pl.when(score >= TOXIC_SCORE)
+                pl.when(score >= HARM_THRESHOLD)
                 .then(pl.lit("toxic"))
                 .when(score <= CLEAN_SCORE)
                 .then(pl.lit("benign"))

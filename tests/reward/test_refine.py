@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.composite import RewardWeights
-from curation_pipeline.reward.constraints import register_ratios, selection_parity
+from curation_pipeline.reward.constraints import register_ratios
 from curation_pipeline.reward.duals import Duals, ascend
 from curation_pipeline.reward.evidence import Evidence, Measured, Move, Tradeoff
 from curation_pipeline.reward.refine import Refined, refine
@@ -192,30 +192,6 @@ def test_corrections_move_together() -> None:
 
 def run_moves(evidence: Evidence) -> tuple[Move, ...]:
     return refine(RewardWeights(), Duals(), {}, evidence, REWARD, SETTINGS).moves
-
-
-def test_parity_is_measured_inside_sources() -> None:
-    rng = np.random.default_rng(0)
-    n = 8_000
-    source = rng.integers(0, 2, n)
-    group = rng.random(n) < np.where(source == 1, 0.6, 0.1)
-    # The second source is drawn a quarter as often, and so are its groups; inside sources all are equal.
-    drawn = rng.random(n) < np.where(source == 1, 0.1, 0.4)
-    pool = pl.DataFrame(
-        {
-            "doc_id": [f"{i:032x}" for i in range(n)],
-            "source": np.where(source == 1, "forum", "wiki"),
-            "identity_group": np.where(group, "gender", "none"),
-            "p_harm": np.where(rng.random(n) < 0.2, 0.9, 0.05),
-        }
-    )
-    found = selection_parity(pool, pool["doc_id"].filter(pl.Series(drawn)))["gender"]
-    assert found.low < 1.0 < found.high
-    assert 0.85 < found.value < 1.15
-    neglected = drawn & ~(group & (rng.random(n) < 0.5))
-    half = selection_parity(pool, pool["doc_id"].filter(pl.Series(neglected)))["gender"]
-    assert half.low < 0.5 < half.high < 0.7
-    assert selection_parity(pool.head(50), pool["doc_id"].head(10)) == {}
 
 
 def test_registers_are_compared_text_by_text() -> None:

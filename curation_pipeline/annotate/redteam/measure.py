@@ -20,6 +20,7 @@ from curation_pipeline.annotate.redteam.probe import influential, without_each
 from curation_pipeline.annotate.redteam.sentences import SPOKEN, identity_sentences
 from curation_pipeline.annotate.redteam.swap import swap_identity
 from curation_pipeline.annotate.redteam.variants import FAMILIES, content_words, disguise
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.bootstrap import percentiles, resample
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress
@@ -36,8 +37,6 @@ AUDIT_SCHEMA: dict[str, pl.DataType] = {
 }
 """value and its interval are null where there was nothing to measure on (n = 0)."""
 
-FLAGGED = 0.5
-"""A score at or above this flags a text."""
 MATCHED_RATE = 0.05
 """Share of the benign texts that the matched threshold flags at most."""
 MATCHED = "_matched"
@@ -168,7 +167,7 @@ def audit_detector(
     scorer.score(calm, harsh, sentences, *both, *calm_variants.values())
 
     plain = scorer.of(harsh)
-    thresholds = {"": FLAGGED, MATCHED: _matched_threshold(scorer.of(calm))}
+    thresholds = {"": HARM_THRESHOLD, MATCHED: _matched_threshold(scorer.of(calm))}
     flagged_somewhere = plain >= min(thresholds.values())
     caught = [text for text, flag in zip(harsh, flagged_somewhere, strict=True) if flag]
     if size.words is None:
