@@ -239,7 +239,7 @@ def curated_batch(context: dg.AssetExecutionContext, project: ProjectResource) -
     return result(manifest, extra, checks)
 
 
-LOSS_FELL = "loss_is_finite"
+LOSS_IS_FINITE = "loss_is_finite"
 
 
 @_loop_asset(
@@ -247,7 +247,9 @@ LOSS_FELL = "loss_is_finite"
     kinds={"pytorch", "huggingface"},
     deps=[curated_batch],
     check_specs=[
-        dg.AssetCheckSpec(LOSS_FELL, asset="checkpoint", blocking=True, description="every loss of the fit is finite")
+        dg.AssetCheckSpec(
+            LOSS_IS_FINITE, asset="checkpoint", blocking=True, description="every loss of the fit is finite"
+        )
     ],
     description="The language model fine-tuned on the weighted batch, continued from the parent's checkpoint; a folder "
     "that `from_pretrained` opens.",
@@ -258,7 +260,7 @@ def checkpoint(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     manifest = training.train_checkpoint(ctx, MAIN, ordinal_of(context.partition_key))
     losses = ctx.lake.frame(manifest, "losses")["loss"]
     check = dg.AssetCheckResult(
-        check_name=LOSS_FELL,
+        check_name=LOSS_IS_FINITE,
         passed=bool(losses.is_finite().all()),
         metadata={"first": float(losses[0]), "last": float(losses[-1])},
     )
@@ -304,7 +306,7 @@ def evaluation(
     checks = [
         dg.AssetCheckResult(
             check_name=JUDGE_IS_FAIR,
-            passed=rate <= 0.01,
+            passed=rate <= ctx.profile.annotate.judge_max_false_positives,
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"false_positive_rate": rate},
         ),

@@ -58,7 +58,7 @@ from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive, generator
 from curation_pipeline.selection.baselines import BASELINES, baseline
 from curation_pipeline.selection.draw import Drawn, draw
-from curation_pipeline.selection.inputs import Inputs, flags_of
+from curation_pipeline.selection.inputs import PREFIX, Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Selector
 from curation_pipeline.selection.settings import BaselineSettings
@@ -132,7 +132,11 @@ def choose(
         else:
             texts = dict(zip(docs["doc_id"], docs["text"], strict=True)) if name == "dsir" else {}
             inputs = Inputs(
-                flags=flags_of(docs) if name == "manual_filters" else {},
+                flags={
+                    column.removeprefix(PREFIX): docs[column].fill_null(True).to_numpy()
+                    for column in (docs.columns if name == "manual_filters" else ())
+                    if column.startswith(PREFIX) and docs.schema[column] == pl.Boolean
+                },
                 texts=(lambda ids: pl.Series("text", [texts[i] for i in ids])) if name == "dsir" else None,
                 target=target if name == "dsir" else None,
                 credit=stand_in_credit(seen, pool, judge, seed) if name == "regmix" else None,

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.reward.evidence import Measured
+from curation_pipeline.reward.evidence import Ratio
 
 Z = 1.96
 
 
-def register_ratios(base: pl.DataFrame, model: pl.DataFrame, min_texts: int = 8) -> dict[str, Measured]:
+def source_ratios(base: pl.DataFrame, model: pl.DataFrame, min_texts: int = 8) -> dict[str, Ratio]:
     """Bits per byte of clean held-out text over those of the base, by source, with paired 95% intervals.
 
     Args:
@@ -26,7 +26,7 @@ def register_ratios(base: pl.DataFrame, model: pl.DataFrame, min_texts: int = 8)
     both = clean[0].join(clean[1], on="doc_id", suffix="_model")
     if not both.height == clean[0].height == clean[1].height:
         raise DataError(f"{clean[0].height} and {clean[1].height} clean held-out texts, {both.height} in both")
-    found: dict[str, Measured] = {}
+    found: dict[str, Ratio] = {}
     for (source,), group in both.sort("source").group_by(["source"], maintain_order=True):
         if group.height < min_texts:
             continue
@@ -34,5 +34,5 @@ def register_ratios(base: pl.DataFrame, model: pl.DataFrame, min_texts: int = 8)
         ratio = float(y.sum() / x.sum())
         # Ratio estimator: texts differ a hundredfold in length, and each is its own pair.
         spread = Z * float(np.sqrt(((y - ratio * x) ** 2).sum())) / float(x.sum())
-        found[str(source)] = Measured(ratio, ratio - spread, ratio + spread, group.height)
+        found[str(source)] = Ratio(ratio, ratio - spread, ratio + spread, group.height)
     return found

@@ -64,9 +64,3 @@ class Inputs:
         if wrong:
             raise DataError(f"flags of {', '.join(wrong)} do not fit a pool of {n} documents")
         return {name: np.asarray(self.flags[name], dtype=np.bool_) for name in names}
-
-
-def flags_of(frame: pl.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
-    """The flags that stand in a pool's frame as Boolean columns ``pass_<rule>``; a null passes, as nothing speaks."""
-    names = [name for name, kind in frame.schema.items() if name.startswith(PREFIX) and kind == pl.Boolean]
-    return {name.removeprefix(PREFIX): frame[name].fill_null(True).to_numpy() for name in names}

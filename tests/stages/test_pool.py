@@ -80,7 +80,7 @@ def ctx(lake: Lake, tmp_path: Path, synthetic: SyntheticPool, monkeypatch: pytes
     heldout = pl.DataFrame({"text": ["a clean text"], "role": ["credit"], "kind": ["benign"], "domain": ["web"]})
     for table in (*REFERENCES, "base_metrics"):
         if table != "initial_reward":
-            write(lake, table, {}, heldout, performance={"reported": performance, "drive": performance})
+            write(lake, table, {}, heldout, performance={"reported": performance, "credit_metrics": performance})
     model = small_reward()
     lake.build(Recipe("initial_reward", {}), lambda draft: model.save(draft.folder))
     ids = synthetic.frame["doc_id"].to_list()
