@@ -9,6 +9,7 @@ import polars as pl
 from scipy.special import expit
 
 from curation_pipeline import seeds
+from curation_pipeline.annotate.sparse_logistic import balanced
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import VECTORS, AlignmentModel, Examples, Pairs, Texts, teacher_logits
 from curation_pipeline.reward.calibration import Calibrator, fit_calibrator
@@ -66,7 +67,7 @@ def fit_alignment(
         return np.asarray(texts.vectors, dtype=np.float64)[:, :d]
 
     def anchors(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _balanced(y[rows], dataset[rows], group[rows])
+        return balanced(y[rows], dataset[rows], group[rows])
 
     x = np.asarray(vectors, dtype=np.float64)[:, :d]
     weak = _weak(examples, settings.principle_weight)
@@ -131,7 +132,7 @@ def _weak(examples: Examples | None, weight: float) -> tuple[Texts, tuple[np.nda
     if examples is None or not len(examples.label) or weight == 0:
         return None
     n = len(examples.label)
-    positive, negative = _balanced(examples.label.astype(np.float64), examples.principle, np.full(n, ""))
+    positive, negative = balanced(examples.label.astype(np.float64), examples.principle, np.full(n, ""))
     return examples.texts, (positive * weight / n, negative * weight / n)
 
 
@@ -166,22 +167,3 @@ def _even(source: np.ndarray) -> np.ndarray:
     """Weights that sum to 1 for each source."""
     _, place, counts = np.unique(source, return_inverse=True, return_counts=True)
     return np.asarray(1.0 / counts[place])
-
-
-def _balanced(y: np.ndarray, dataset: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the positive and of the negative share of each label, which sum to n.
-
-    Data sets have equal mass, groups the mass of their texts within their set, the two classes of a group equal mass.
-    """
-    positive, negative = y.copy(), 1.0 - y
-    names = np.unique(dataset)
-    for name in names:
-        inside = dataset == name
-        for part in np.unique(group[inside]):
-            rows = inside & (group == part)
-            mass = len(y) / len(names) * rows.sum() / inside.sum()
-            for side in (positive, negative):
-                total = side[rows].sum()
-                if total > 0:
-                    side[rows] *= mass / (2.0 * total)
-    return positive, negative
