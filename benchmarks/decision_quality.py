@@ -131,11 +131,12 @@ def choose(
             selector = PolicySelector(Path(folder), objective)
         else:
             texts = dict(zip(docs["doc_id"], docs["text"], strict=True)) if name == "dsir" else {}
-            flags = {
-                c.removeprefix(PREFIX): docs[c].fill_null(True).to_numpy() for c in docs.columns if c.startswith(PREFIX)
-            }
             inputs = Inputs(
-                flags=flags if name == "manual_filters" else {},
+                flags={
+                    column.removeprefix(PREFIX): docs[column].fill_null(True).to_numpy()
+                    for column in (docs.columns if name == "manual_filters" else ())
+                    if column.startswith(PREFIX) and docs.schema[column] == pl.Boolean
+                },
                 texts=(lambda ids: pl.Series("text", [texts[i] for i in ids])) if name == "dsir" else None,
                 target=target if name == "dsir" else None,
                 credit=stand_in_credit(seen, pool, judge, seed) if name == "regmix" else None,

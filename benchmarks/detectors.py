@@ -158,14 +158,13 @@ def beside_single(
 
 def shown(found: Any) -> list[float]:
     """Value, low and high of an estimate, rounded."""
-    return [round(float(value), 4) for value in (found.value, found.ci_low, found.ci_high)]
+    return [round(float(value), 4) for value in (found.value, found.low, found.high)]
 
 
 def identity(model: RewardModel, labels: pl.DataFrame, scored: pl.DataFrame, vectors: np.ndarray) -> dict[str, Any]:
     """False positives by identity term on the templates: the widest gap of each detector and of the ensemble."""
     import polars as pl
 
-    from curation_pipeline.reward.fairness import false_positive_gap, false_positive_rates
     from curation_pipeline.reward.metrics import auroc
 
     rows = labels.with_row_index("_i").filter(pl.col("dataset") == "wiki_templates")
@@ -175,12 +174,13 @@ def identity(model: RewardModel, labels: pl.DataFrame, scored: pl.DataFrame, vec
     columns["ensemble"] = p_of(model, rows.drop("_i"), own, "toxicity", vectors[at])
     out: dict[str, Any] = {"n": rows.height, "terms": rows["group"].n_unique()}
     for name, value in columns.items():
-        rates = false_positive_rates(value, y, rows["group"])
-        worst = rates.row(0, named=True)
+        harmless = pl.DataFrame({"term": rows["group"], "flagged": value >= 0.5}).filter(pl.Series(y < 0.5))
+        rates = harmless.group_by("term").agg(pl.col("flagged").mean().alias("rate"), pl.len().alias("n"))
+        rates = rates.drop_nulls("term").filter(pl.col("n") >= 20).sort(["rate", "term"], descending=[True, False])
         out[name] = {
-            "gap": round(false_positive_gap(value, y, rows["group"]), 4),
+            "gap": round(rates["rate"][0] - rates["rate"][-1], 4),
             "spread_sd": round(float(rates["rate"].std()), 4),  # type: ignore[arg-type]
-            "worst_term": worst["term"],
+            "worst_term": rates["term"][0],
             "auroc": round(auroc(value.astype(float), y), 4),
             "recall": round(float((value >= 0.5)[y >= 0.5].mean()), 4),
         }
@@ -192,7 +192,7 @@ def swaps(model: RewardModel, labels: pl.DataFrame, every: dict[str, Detector], 
     import polars as pl
 
     from curation_pipeline.annotate.redteam.swap import swap_identity
-    from curation_pipeline.reward.fairness import swap_sensitivity
+    from curation_pipeline.reward.metrics import bootstrap
 
     axis_of = {name: axis.name for axis in model.safety.axes for name in axis.datasets}
     out: dict[str, Any] = {}
@@ -212,7 +212,8 @@ def swaps(model: RewardModel, labels: pl.DataFrame, every: dict[str, Detector], 
         sides = {"ensemble": (p[0], p[1])}
         sides |= {name: (first[name].to_numpy(), second[name].to_numpy()) for name in first.columns}
         out[str(dataset)] = {"n": changed.height} | {
-            name: shown(swap_sensitivity(plain, swapped, SEED)) for name, (plain, swapped) in sides.items()
+            name: shown(bootstrap(lambda change, _: float(np.median(change)), abs(b - a), a, SEED))
+            for name, (a, b) in sides.items()
         }
     return out
 
@@ -221,6 +222,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     """All figures."""
     import numpy as np
     import polars as pl
+    from curation_pipeline.datasets.preference_files import preference_sets
 
     from curation_pipeline.annotate.redteam.measure import audit_detector
     from curation_pipeline.annotate.redteam.texts import audit_texts
@@ -228,7 +230,6 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     from curation_pipeline.annotate.vectors import fit_vectors
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.labelled import axis_of, labelled_sets
-    from curation_pipeline.datasets.preference_files import preference_sets
     from curation_pipeline.reward.fitting import fit_reward, preference_pairs
     from curation_pipeline.reward.quality import reward_quality
     from curation_pipeline.reward.settings import RewardSettings

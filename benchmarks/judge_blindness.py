@@ -21,7 +21,7 @@ def main() -> None:
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
     from curation_pipeline.annotate.detectors.registry import load_detector
     from curation_pipeline.annotate.settings import AnnotateSettings
-    from curation_pipeline.evaluation.toxicity import FLAG
+    from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
     from curation_pipeline.lake.lake import Lake
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -37,7 +37,9 @@ def main() -> None:
         for name, judge in judges.items():
             scored = texts.with_columns(judge.score(texts["text"].to_list())[judge.heads[0]].alias("score"))
             worst = scored.group_by("prompt_id").agg(pl.col("score").max())["score"]
-            shares.setdefault(name, {})[manifest.partition["chain"].partition("/")[0]] = float((worst >= FLAG).mean())
+            shares.setdefault(name, {})[manifest.partition["chain"].partition("/")[0]] = float(
+                (worst >= HARM_THRESHOLD).mean()
+            )
     for name, by_arm in shares.items():
         for arm, share in by_arm.items():
             print(f"{name:16s} {arm:24s} {share:.3f}  {share / by_arm['random'] - 1.0:+.0%} against random")

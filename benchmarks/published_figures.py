@@ -25,11 +25,11 @@ PUBLISHED = {"piqa": ("acc_norm", 0.6692), "arc_easy": ("acc", 0.5412), "arc_cha
 
 def main() -> None:
     """See the module's docstring."""
+    from curation_pipeline.bootstrap import Bootstrap
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.harness_data import task_tables
     from curation_pipeline.evaluation.harness import run_harness
     from curation_pipeline.evaluation.harness_tasks import write_tasks
-    from curation_pipeline.evaluation.rows import Bootstrap
     from curation_pipeline.evaluation.settings import HarnessSettings
     from curation_pipeline.training.smollm2 import MODEL_ID, resolve_model
 

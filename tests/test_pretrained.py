@@ -19,9 +19,9 @@ from curation_pipeline.annotate.detectors.head import HeadSettings
 from curation_pipeline.annotate.detectors.preflight import model_problem
 from curation_pipeline.annotate.encoder import load_encoder
 from curation_pipeline.annotate.settings import ClassifierSettings
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import CurationError, IntegrityError, MissingModelError
 from curation_pipeline.evaluation.harness import run_harness
-from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.settings import HarnessSettings
 from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.training.initial import init_model

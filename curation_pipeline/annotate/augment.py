@@ -13,6 +13,8 @@ import re
 
 import numpy as np
 
+from curation_pipeline.annotate.obfuscation import CYRILLIC
+
 # (adjective, one person, several people); the words by which people call themselves.
 IDENTITIES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "religion": (
@@ -142,7 +144,7 @@ NEUTRAL = (
 )
 
 _VOWELS = str.maketrans("aeios", "43105")
-_LOOK = str.maketrans("aeopc", "\u0430\u0435\u043e\u0440\u0441")
+_LOOK = str.maketrans({latin: letter for letter, latin in CYRILLIC.items() if latin in "aeopc"})
 
 
 @functools.cache

@@ -8,15 +8,15 @@ it is decided later.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.wordhash import jit, word_hashes, words
+from curation_pipeline.annotate.compiled import compiled
+from curation_pipeline.annotate.wordhash import word_hashes, words
 
 VERSION = 2
 N = 13
@@ -75,7 +75,7 @@ def benchmark_index(benchmark_texts: pl.DataFrame, n: int = N, min_words: int = 
     keys = np.zeros(slots, dtype=np.uint64)
     text, start, length = (np.full(slots, _EMPTY, dtype=np.int32) for _ in range(3))
     if runs:
-        _kernels()[0](hashes, offsets, widths, keys, text, start, length)
+        _fill(hashes, offsets, widths, keys, text, start, length)
     lengths = np.unique(widths[widths > 0]).astype(np.int64)
     return BenchmarkIndex(
         lengths, keys, text, start, length, tuple(frame["text"].to_list()), tuple(frame["benchmark"].to_list())
@@ -136,7 +136,7 @@ def _candidates(texts: pl.Series, index: BenchmarkIndex) -> Iterator[tuple[int, 
     room = 4096
     while True:
         found = np.empty((room, 3), dtype=np.int64)
-        n = _kernels()[1](hashes, offsets, index.lengths, index.keys, index.text, found)
+        n = _find(hashes, offsets, index.lengths, index.keys, index.text, found)
         if n <= room:
             break
         room = n
@@ -146,11 +146,7 @@ def _candidates(texts: pl.Series, index: BenchmarkIndex) -> Iterator[tuple[int, 
         yield int(found[first, 0]), [(int(place), int(slot)) for _, place, slot in found[first:last]]
 
 
-@functools.cache
-def _kernels() -> tuple[Callable[..., None], Callable[..., int]]:
-    return jit(_fill), jit(_find)
-
-
+@compiled
 def _fill(
     hashes: np.ndarray,
     offsets: np.ndarray,
@@ -182,6 +178,7 @@ def _fill(
                 length[slot] = width
 
 
+@compiled
 def _find(
     hashes: np.ndarray, offsets: np.ndarray, lengths: np.ndarray, keys: np.ndarray, text: np.ndarray, found: np.ndarray
 ) -> int:

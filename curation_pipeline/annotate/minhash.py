@@ -11,15 +11,15 @@ list than on the minima. Measured beside datatrove in ``benchmarks/near_duplicat
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 
 from curation_pipeline import seeds
+from curation_pipeline.annotate.compiled import compiled
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
 from curation_pipeline.annotate.figures import figures
-from curation_pipeline.annotate.wordhash import jit, utf8, word_hashes
+from curation_pipeline.annotate.wordhash import utf8, word_hashes
 
 VERSION = 2
 
@@ -69,7 +69,7 @@ def signatures_of(texts: pl.Series, settings: DuplicatesSettings) -> np.ndarray:
         return out
     hashes, offsets = word_hashes(texts, settings.fold_digits)
     raw, ends = utf8(texts)
-    _kernel()(hashes, offsets, raw, ends, settings.shingle_words, factors, terms, out)
+    _minima(hashes, offsets, raw, ends, settings.shingle_words, factors, terms, out)
     return out
 
 
@@ -81,11 +81,7 @@ def _permutations(settings: DuplicatesSettings) -> tuple[np.ndarray, np.ndarray]
     return factors, random.integers(0, 2**32, settings.n_hashes, dtype=np.uint32)
 
 
-@functools.cache
-def _kernel() -> Callable[..., None]:
-    return jit(_minima)
-
-
+@compiled
 def _minima(
     words: np.ndarray,
     offsets: np.ndarray,

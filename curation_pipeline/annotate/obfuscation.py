@@ -20,49 +20,38 @@ import polars as pl
 
 from curation_pipeline.annotate.pii_characters import WORD
 
-_LOOKALIKES = {
-    # Cyrillic
-    **dict(
-        zip(
-            "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u04cf\u0501\u051b\u051d\u0432\u043a\u043c\u043d\u0442",
-            "aeopcyxijshldqwbkmht",
-            strict=True,
-        )
-    ),
-    **dict(
-        zip(
-            "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0423\u0406\u0408\u0405",
-            "ABEKMHOPCTXYIJS",
-            strict=True,
-        )
-    ),
-    # Greek
-    **dict(zip("\u03b1\u03bf\u03b9\u03bd\u03ba\u03c1\u03c5\u03c7\u03b5\u03c4", "aoivkpuxet", strict=True)),
-    **dict(
-        zip(
-            "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
-            "ABEZHIKMNOPTYX",
-            strict=True,
-        )
-    ),
-    # Latin and others that no decomposition leads to a plain letter: dotless, script and small capitals
-    **dict(
-        zip(
-            "\u0131\u0251\u0261\u0269\u029f\u026a\u1d00\u0299\u1d04\u1d05\u1d07\u0493\u0262\u029c\u1d0a\u1d0b\u1d0d\u0274\u1d0f\u1d18\u0280\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22\ua731",
-            "iagiliabcdefghjkmnoprtuvwyzs",
-            strict=True,
-        )
-    ),
-    **{chr(0x1F170 + i): chr(ord("A") + i) for i in range(26)},  # white letters on black squares
-    **{chr(0x1F150 + i): chr(ord("A") + i) for i in range(26)},  # and in black circles
-    **{chr(0x1F1E6 + i): chr(ord("A") + i) for i in range(26)},  # regional indicators
-}
-_STYLED = "\u1d2c-\u1d6a\u2070-\u209c\u24b6-\u24e9\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff\U0001f130-\U0001f149"
-_BLOCKS = "\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff"
+CYRILLIC = dict(
+    zip(
+        "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u04cf\u0501\u051b\u051d\u0432\u043a\u043c\u043d\u0442"
+        "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0423\u0406\u0408\u0405",
+        "aeopcyxijshldqwbkmhtABEKMHOPCTXYIJS",
+        strict=True,
+    )
+)
+"""Cyrillic letters and the Latin ones that common fonts draw alike."""
+_GREEK_LOOKALIKES = dict(
+    zip(
+        "\u03b1\u03bf\u03b9\u03bd\u03ba\u03c1\u03c5\u03c7\u03b5\u03c4"
+        "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+        "aoivkpuxetABEZHIKMNOPTYX",
+        strict=True,
+    )
+)
+# Latin and others that no decomposition leads to a plain letter: dotless, script and small capitals.
 _SMALL = (
     "\u0131\u0251\u0261\u0269\u029f\u026a\u1d00\u0299\u1d04\u1d05\u1d07\u0493\u0262\u029c"
     "\u1d0a\u1d0b\u1d0d\u0274\u1d0f\u1d18\u0280\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22\ua731"
 )
+# White letters on black squares, in black circles, and regional indicators.
+_LETTER_BLOCKS = (0x1F170, 0x1F150, 0x1F1E6)
+_LOOKALIKES = {
+    **CYRILLIC,
+    **_GREEK_LOOKALIKES,
+    **dict(zip(_SMALL, "iagiliabcdefghjkmnoprtuvwyzs", strict=True)),
+    **{chr(first + i): chr(ord("A") + i) for first in _LETTER_BLOCKS for i in range(26)},
+}
+_STYLED = "\u1d2c-\u1d6a\u2070-\u209c\u24b6-\u24e9\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff\U0001f130-\U0001f149"
+_BLOCKS = "\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff"
 _CYRILLIC, _GREEK = "\u0400-\u052f", "\u0370-\u03ff\u1f00-\u1fff"
 _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _MARKS = "\u0300-\u036f\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation_pipeline.annotate.quality.compiled import compiled, inlined
+from curation_pipeline.annotate.compiled import compiled, inlined
 
 WINDOW = 32
 """In a bucket each document is compared with this many of the first and of the last before it: with all in buckets of

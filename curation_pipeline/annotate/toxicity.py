@@ -14,6 +14,8 @@ from curation_pipeline.progress import Progress
 
 VERSION = 3
 OBFUSCATION = "obfuscation"
+HARM_THRESHOLD = 0.5
+"""P(harm), or a detector's score, from which a text counts as harmful."""
 
 
 def built_in_axes() -> dict[str, str]:

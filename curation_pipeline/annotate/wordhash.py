@@ -12,21 +12,28 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import TypeVar, cast
 
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate import word_kernels
+from curation_pipeline.annotate.word_kernels import (
+    BREAK,
+    DIGIT,
+    FIRST_MIX,
+    LAST_IDEOGRAPH,
+    OTHER,
+    PRIME,
+    SECOND_MIX,
+    SEED,
+    SINGLE,
+    SKIP,
+    WORD,
+)
 from curation_pipeline.datasets.text import is_accent
 
 TABLE_SIZE = 0x20000
 """Code points from here on are ideographs (planes 2 and 3) or invisible (tags, selectors, private use)."""
-LAST_IDEOGRAPH = 0x40000
-
-_SEED = 0x9E3779B97F4A7C15
-
-_WORD, _BREAK, _SKIP, _SINGLE, _DIGIT = range(5)
 
 # Scripts that are written without spaces: every character is a word, or a text would be one word.
 _UNSPACED = (
@@ -46,31 +53,12 @@ _UNSPACED = (
 # Letters of Korean and Japanese that are spelt as several code points, as some file systems do.
 _APART = "[\u1100-\u11ff\u3099\u309a]"
 
-# Greek to Cherokee and Korean: a word of one of these ends where Latin letters begin, and the other way round.
-_OTHER = ((0x0370, 0x1CFF), (0x3130, 0x318F), (0xAC00, 0xD7FF))
-_OTHER_CLASS = "".join(f"{chr(low)}-{chr(high)}" for low, high in _OTHER)
+_OTHER_CLASS = "".join(f"{chr(low)}-{chr(high)}" for low, high in OTHER)
 _BORDER = re.compile(
     rf"[{_OTHER_CLASS}][0-9\0]*(?=[^\s0-9\0{_OTHER_CLASS}])|[^\s0-9\0{_OTHER_CLASS}][0-9\0]*(?=[{_OTHER_CLASS}])"
 )
 
 _DIGITS = re.compile("\0+")
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def jit(function: F) -> F:
-    """Compile a kernel at its first call; the machine code is kept beside the module for later processes.
-
-    Where neither that folder nor the user's cache folder can be written, each process compiles for itself.
-    """
-    from numba import njit
-
-    try:
-        return cast(F, njit(cache=True, nogil=True)(function))
-    except RuntimeError as error:  # numba's own, when it finds no folder for the cache
-        if "cannot cache" not in str(error):
-            raise
-        return cast(F, njit(nogil=True)(function))
 
 
 def _fate(point: int) -> tuple[int, str]:
@@ -78,11 +66,11 @@ def _fate(point: int) -> tuple[int, str]:
     char = chr(point)
     category = unicodedata.category(char)
     if char in "'\u2019\u02bc" or category == "Cf" or is_accent(char):
-        return _SKIP, ""  # "don't" is one word, and an invisible joiner divides nothing
+        return SKIP, ""  # "don't" is one word, and an invisible joiner divides nothing
     if category == "Nd":
-        return _DIGIT, str(unicodedata.decimal(char))
+        return DIGIT, str(unicodedata.decimal(char))
     if category[0] in "PZCS":
-        return _BREAK, " "
+        return BREAK, " "
     folded = char
     if unicodedata.decomposition(char):
         letters = [c for c in unicodedata.normalize("NFKD", char) if not is_accent(c)]
@@ -90,12 +78,12 @@ def _fate(point: int) -> tuple[int, str]:
             folded = letters[0]
     folded = folded.lower()[0]
     if any(low <= point <= high for low, high in _UNSPACED):
-        return _SINGLE, folded
-    return _WORD, folded
+        return SINGLE, folded
+    return WORD, folded
 
 
 @functools.cache
-def _table() -> np.ndarray:
+def code_points() -> np.ndarray:
     """Of each code point, the kind in the low three bits and the letter above them; uint32 (TABLE_SIZE,)."""
     table = np.empty(TABLE_SIZE, dtype=np.uint32)
     for point in range(TABLE_SIZE):
@@ -113,12 +101,12 @@ class _Translation(dict[int, str]):
 
     def __missing__(self, point: int) -> str:
         if point >= TABLE_SIZE:
-            kind, letter = (_SINGLE, chr(point)) if point < LAST_IDEOGRAPH else (_SKIP, "")
+            kind, letter = (SINGLE, chr(point)) if point < LAST_IDEOGRAPH else (SKIP, "")
         else:
             kind, letter = _fate(point)
-        if kind == _DIGIT and self.fold_digits:
+        if kind == DIGIT and self.fold_digits:
             letter = "\0"
-        self[point] = f" {letter} " if kind == _SINGLE else letter
+        self[point] = f" {letter} " if kind == SINGLE else letter
         return self[point]
 
 
@@ -148,8 +136,8 @@ def words(text: str, fold_digits: bool = False) -> list[str]:
 def mix(value: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64 (Steele, Lea and Flood 2014), elementwise on uint64."""
     with np.errstate(over="ignore"):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        value = (value ^ (value >> np.uint64(30))) * FIRST_MIX
+        value = (value ^ (value >> np.uint64(27))) * SECOND_MIX
     return np.asarray(value ^ (value >> np.uint64(31)))
 
 
@@ -184,7 +172,7 @@ def word_hashes(texts: pl.Series, fold_digits: bool = False) -> tuple[np.ndarray
     out = np.empty(int(ends[-1] - ends[0]) * 2 // 3 + len(texts) + 1, dtype=np.uint64)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     if len(texts):
-        _kernel()(raw, ends, _table(), fold_digits, out, offsets)
+        word_kernels.hash_words(raw, ends, code_points(), fold_digits, out, offsets)
     return out[: offsets[-1]], offsets
 
 
@@ -193,87 +181,8 @@ def hash_words(parts: list[str]) -> np.ndarray:
     mask = (1 << 64) - 1
     values = []
     for part in parts:
-        value = _SEED
+        value = int(SEED)
         for char in part:
-            value = ((value ^ ord(char)) * 0x100000001B3) & mask
+            value = ((value ^ ord(char)) * int(PRIME)) & mask
         values.append(value)
     return mix(np.array(values, dtype=np.uint64))
-
-
-@functools.cache
-def _kernel() -> Callable[..., None]:
-    return jit(_hash_words)
-
-
-def _hash_words(
-    raw: np.ndarray, ends: np.ndarray, table: np.ndarray, fold_digits: bool, out: np.ndarray, offsets: np.ndarray
-) -> None:
-    """Decode UTF-8, look each code point up, hash the letters of a word by FNV-1a and mix the result."""
-    seed = np.uint64(0x9E3779B97F4A7C15)
-    prime = np.uint64(0x100000001B3)
-    first_mix = np.uint64(0xBF58476D1CE4E5B9)
-    second_mix = np.uint64(0x94D049BB133111EB)
-    n_words = np.uint64(0)  # unsigned indices spare the test for negative ones
-    for row in range(ends.size - 1):
-        at = np.uint64(ends[row])
-        stop = np.uint64(ends[row + 1])
-        value = seed
-        digit_before = False
-        script = 0
-        while at < stop:
-            point = np.uint32(raw[at])
-            at += np.uint64(1)
-            if point >= 0x80:
-                extra = 1 if point < 0xE0 else 2 if point < 0xF0 else 3
-                point &= np.uint32(0x3F >> extra)
-                for _ in range(extra):
-                    point = (point << np.uint32(6)) | np.uint32(raw[at] & 0x3F)
-                    at += np.uint64(1)
-            if point < table.size:
-                entry = table[point]
-            else:
-                entry = (point << np.uint32(3)) | np.uint32(_SINGLE if point < LAST_IDEOGRAPH else _SKIP)
-            kind = entry & np.uint32(7)
-            letter = np.uint64(entry >> np.uint32(3))
-            if kind == _WORD:
-                if letter > 57:
-                    before, script = script, 1
-                    for k in range(len(_OTHER)):
-                        if _OTHER[k][0] <= letter <= _OTHER[k][1]:
-                            script = 2
-                    if value != seed and before != 0 and script != before:
-                        value = (value ^ (value >> np.uint64(30))) * first_mix
-                        value = (value ^ (value >> np.uint64(27))) * second_mix
-                        out[n_words] = value ^ (value >> np.uint64(31))
-                        n_words += np.uint64(1)
-                        value = seed
-                value = (value ^ letter) * prime
-                digit_before = False
-            elif kind in (_BREAK, _SINGLE):
-                if value != seed:
-                    value = (value ^ (value >> np.uint64(30))) * first_mix
-                    value = (value ^ (value >> np.uint64(27))) * second_mix
-                    out[n_words] = value ^ (value >> np.uint64(31))
-                    n_words += np.uint64(1)
-                    value = seed
-                if kind == _SINGLE:
-                    value = (seed ^ letter) * prime
-                    value = (value ^ (value >> np.uint64(30))) * first_mix
-                    value = (value ^ (value >> np.uint64(27))) * second_mix
-                    out[n_words] = value ^ (value >> np.uint64(31))
-                    n_words += np.uint64(1)
-                    value = seed
-                digit_before = False
-                script = 0
-            elif kind == _DIGIT:
-                if not fold_digits:
-                    value = (value ^ letter) * prime
-                elif not digit_before:
-                    value = (value ^ np.uint64(48)) * prime
-                digit_before = True
-        if value != seed:
-            value = (value ^ (value >> np.uint64(30))) * first_mix
-            value = (value ^ (value >> np.uint64(27))) * second_mix
-            out[n_words] = value ^ (value >> np.uint64(31))
-            n_words += np.uint64(1)
-        offsets[row + 1] = n_words

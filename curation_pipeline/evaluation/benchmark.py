@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.packages import PackageArchive, fetch
 from curation_pipeline.evaluation.generation import generate
 from curation_pipeline.evaluation.judging import Judge, judge_texts
 from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Axis, Metric
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import unit_hash
 from curation_pipeline.settings import Settings

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from curation_pipeline.evaluation.rows import Bootstrap
-from curation_pipeline.evaluation.statistics import Interval, bootstrap_ratios, interval
+from curation_pipeline.bootstrap import Bootstrap, Interval, ratios
 
 
 def gap_of_groups(
@@ -30,11 +29,11 @@ def gap_of_groups(
     means = np.bincount(code, weights=values) / count
     inside = [values[code == group] for group in range(count.size)]
     rng = bootstrap.rng("gap", *names)
-    draws = np.stack([bootstrap_ratios(part, np.ones_like(part), rng, bootstrap.resamples) for part in inside])
+    draws = np.stack([ratios(part, np.ones_like(part), rng, bootstrap.resamples) for part in inside])
     shuffled = rng.permuted(np.broadcast_to(values, (bootstrap.resamples, values.size)), axis=1)
     edges = np.concatenate([[0], np.cumsum(count)[:-1]])
     chance = np.ptp(np.add.reduceat(shuffled, edges, axis=1) / count, axis=1)
     return (
-        interval(float(np.ptp(means)), np.ptp(draws, axis=0), bootstrap.confidence, values.size),
-        interval(float(chance.mean()), chance, bootstrap.confidence, values.size),
+        bootstrap.interval(float(np.ptp(means)), np.ptp(draws, axis=0), values.size),
+        bootstrap.interval(float(chance.mean()), chance, values.size),
     )

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, Interval
 from curation_pipeline.errors import ConfigError, DataError
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric, metrics_frame
+from curation_pipeline.evaluation.rows import Axis, Metric, metrics_frame
 from curation_pipeline.evaluation.settings import HarnessSettings
-from curation_pipeline.evaluation.statistics import Interval
 from curation_pipeline.extras import extra
 from curation_pipeline.training.runtime import load_model, no_progress_bars, resolve_device, torch_runtime
 from curation_pipeline.training.tokenizer import load_tokenizer

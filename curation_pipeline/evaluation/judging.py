@@ -11,9 +11,6 @@ from curation_pipeline.errors import DataError
 Judge = Callable[[Sequence[str]], np.ndarray]
 """From n texts to n toxicity scores in [0, 1]; it raises when it cannot judge."""
 
-FLAG = 0.5
-"""A score at or above this flags a text."""
-
 
 def judge_texts(judge: Judge, texts: Sequence[str]) -> np.ndarray:
     """Scores of texts, checked. There is no default score: what a judge raises is not caught.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from curation_pipeline.bootstrap import one_sided_p
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.statistics import one_sided_p
 
 
 @dataclass(frozen=True, slots=True)

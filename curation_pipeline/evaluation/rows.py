@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from curation_pipeline.evaluation.statistics import Interval, macro_interval, mean_interval
-from curation_pipeline.seeds import generator
+from curation_pipeline.bootstrap import Interval
 
 Axis = Literal["safety", "alignment", "bias", "capability", "diversity"]
 
@@ -48,27 +47,6 @@ class Metric:
     axis: Axis
     higher_is_better: bool
     judge: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """How intervals are made; each metric has its own random stream, so adding one does not move another."""
-
-    seed: int
-    resamples: int
-    confidence: float
-
-    def rng(self, *names: str) -> np.random.Generator:
-        """The stream of a metric."""
-        return generator(self.seed, "bootstrap", *names)
-
-    def mean(self, values: np.ndarray, *names: str) -> Interval:
-        """Interval of a mean."""
-        return mean_interval(values, self.rng(*names), self.resamples, self.confidence)
-
-    def macro(self, groups: list[tuple[np.ndarray, np.ndarray]], *names: str) -> Interval:
-        """Interval of a mean over groups of ratios of sums."""
-        return macro_interval(groups, self.rng(*names), self.resamples, self.confidence)
 
 
 def metrics_frame(rows: list[Metric], seed: int) -> pl.DataFrame:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.evaluation.benchmark import GENERATIONS_SCHEMA, Run, Topics
 from curation_pipeline.evaluation.benchmarks.toxicity_prompts import BENCHMARK as PROMPTS
 from curation_pipeline.evaluation.items import ItemFrames, choose_items
 from curation_pipeline.evaluation.judging import Judge
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.registry import all_benchmarks
-from curation_pipeline.evaluation.rows import Bootstrap, Metric, items_frame, metrics_frame
+from curation_pipeline.evaluation.rows import Metric, items_frame, metrics_frame
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.training.runtime import torch_runtime

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import interval, two_sided_p
 from curation_pipeline.evaluation.benchmark import Question
 from curation_pipeline.evaluation.chance import with_chance
 from curation_pipeline.evaluation.multiplicity import holm, tost
 from curation_pipeline.evaluation.power import smallest_difference
 from curation_pipeline.evaluation.registry import declared_questions
-from curation_pipeline.evaluation.statistics import interval, two_sided_p
 from curation_pipeline.experiment.model_evaluation import ModelEvaluation, draws_of
 
 MARGIN = 0.05
@@ -117,7 +117,7 @@ def _row(
 ) -> dict[str, object]:
     first, second, paired, n = draws_of(ours, theirs, question.benchmark, question.metric, rng, resamples)
     difference = first.draws - second.draws
-    found = interval(first.value - second.value, difference, 0.95, n)
+    found = interval(first.value - second.value, difference, n)
     at_chance = _at_chance(ours, question) or _at_chance(theirs, question)
     error = float(np.std(difference))
     margin: float | None = None

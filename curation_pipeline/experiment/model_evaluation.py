@@ -10,10 +10,10 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Draws, Part, paired_draws, unpaired_draws
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.composite import metric_value
 from curation_pipeline.experiment.comparison import harmful_prompts
-from curation_pipeline.experiment.paired import Draws, Part, paired_draws, unpaired_draws
 
 _WIDTH = NormalDist().inv_cdf(0.975)
 _OTHER = "other"

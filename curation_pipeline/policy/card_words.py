@@ -157,7 +157,7 @@ def _control(control: Control) -> list[str]:
         "",
         markdown_table(["measure", "policy", "closed form", "random", "policy minus closed form (95%)"], rows),
         "",
-        "Parity is the selection rate of clean text that mentions the group, over that of clean text of the same "
+        "Parity is the selection rate of benign text that mentions the group, over that of benign text of the same "
         "sources that mentions none.",
         "",
     ]

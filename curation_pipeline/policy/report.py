@@ -12,13 +12,15 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import percentiles, resampled_counts
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.closed_form import closed_form_state
 from curation_pipeline.policy.curated_set import Prepared
-from curation_pipeline.policy.pool import F64, NO_GROUP, Pool
+from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import FrozenState, scores_at
+from curation_pipeline.reward.parity import selection_parity
 from curation_pipeline.seeds import generator
 
 Verdict = Literal["is ahead of", "ties with", "trails"]
@@ -26,12 +28,9 @@ Verdict = Literal["is ahead of", "ties with", "trails"]
 _ORDER: tuple[Verdict, ...] = ("trails", "ties with", "is ahead of")
 MARGIN = 0.01
 """A difference below this share of what the control gains over a random draw is a tie, however sure it is."""
-PARITY_FLOOR = 0.8
 _BLOCKS = 200
 _RESAMPLES = 400
 _BINS = 10
-_PARITY_DOCUMENTS = 50
-"""Clean documents that a group needs for its parity to be stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     arms = {"policy": policy, "closed_form": control, "random": Scores(np.full(n, share), np.ones(n, np.float32))}
     sums = {arm: block_sums(prepared, scores, block, blocks) for arm, scores in arms.items()}
     phi_pool = (prepared.length / prepared.length.sum()) @ prepared.phi
-    counts = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=_RESAMPLES).astype(np.float64)
+    counts = resampled_counts(blocks, rng, _RESAMPLES)
 
     def values(arm: str, resample: F64) -> F64:
         return measures(prepared, phi_pool, sums[arm].resampled(resample))
@@ -112,7 +111,7 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     resampled = {arm: np.stack([values(arm, row) for row in counts]) for arm in arms}
     resampled["difference"] = resampled["policy"] - resampled["closed_form"]
     point["difference"] = point["policy"] - point["closed_form"]
-    limits = {arm: np.quantile(of_arm, (0.025, 0.975), axis=0) for arm, of_arm in resampled.items()}
+    limits = {arm: percentiles(of_arm) for arm, of_arm in resampled.items()}
     rows: list[tuple[str, str, float, float | None, float | None]] = [
         (arm, measure, float(point[arm][i]), float(limits[arm][0, i]), float(limits[arm][1, i]))
         for arm in point
@@ -150,23 +149,13 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
 
 
 def identity_parity(pool: Pool, scores: Scores) -> dict[str, float]:
-    """Selection rate of clean documents that mention a group, over that of clean ones of the same sources that do not.
-
-    Clean is the lowest toxicity bin. Groups with fewer than 50 such documents are left out.
-    """
-    clean = pool.toxicity_bin == pool.toxicity_bin.min()
-    plain = clean & np.array([name == NO_GROUP for name in pool.group.names])[pool.group.code]
-    sources = len(pool.source.names)
-    there = np.bincount(pool.source.code[plain], minlength=sources)
-    drawn = np.bincount(pool.source.code[plain], weights=scores.probability[plain], minlength=sources)
-    rate = drawn / np.maximum(there, 1)
-    found: dict[str, float] = {}
-    for code, name in enumerate(pool.group.names):
-        members = clean & (pool.group.code == code) & (there[pool.source.code] > 0)
-        expected = float(rate[pool.source.code[members]].sum())
-        if name != NO_GROUP and members.sum() >= _PARITY_DOCUMENTS and expected > 0:
-            found[name] = float(scores.probability[members].sum()) / expected
-    return found
+    """Selection parity of the expected batch by identity group, see `reward.parity`."""
+    columns = {
+        name: pl.Series(axis.names).gather(axis.code)
+        for name, axis in (("source", pool.source), ("identity_group", pool.group))
+    }
+    frame = pl.DataFrame(columns | {"p_harm": pool.p_harm, "drawn": scores.probability})
+    return dict(selection_parity(frame).select("identity_group", "parity").iter_rows())
 
 
 @dataclass(frozen=True, slots=True)

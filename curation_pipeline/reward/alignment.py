@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 from scipy.special import expit
 
+from curation_pipeline.bootstrap import Interval
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.calibration import (
     Calibrator,
@@ -31,7 +32,7 @@ from curation_pipeline.reward.calibration import (
     calibrator_to_json,
     safe_logit,
 )
-from curation_pipeline.reward.metrics import Reliability, auroc, reliability
+from curation_pipeline.reward.metrics import auroc, reliability
 
 DECIMALS = 4
 VECTORS = "vectors"
@@ -163,7 +164,7 @@ class AlignmentQuality:
     dataset: str
     auroc: float
     auroc_within: float
-    reliability: Reliability
+    reliability: Interval
     n: int
 
 

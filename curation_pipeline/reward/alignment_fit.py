@@ -9,10 +9,11 @@ import polars as pl
 from scipy.special import expit
 
 from curation_pipeline import seeds
+from curation_pipeline.annotate.sparse_logistic import balanced
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import VECTORS, AlignmentModel, Examples, Pairs, Texts, teacher_logits
 from curation_pipeline.reward.calibration import Calibrator, fit_calibrator
-from curation_pipeline.reward.linear_head import Evidence, fit_head, held_out_loss
+from curation_pipeline.reward.linear_head import TrainingRows, fit_head, held_out_loss
 from curation_pipeline.reward.settings import RewardSettings
 
 FOLDS = 5
@@ -66,14 +67,15 @@ def fit_alignment(
         return np.asarray(texts.vectors, dtype=np.float64)[:, :d]
 
     def anchors(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _balanced(y[rows], dataset[rows], group[rows])
+        return balanced(y[rows], dataset[rows], group[rows])
 
     x = np.asarray(vectors, dtype=np.float64)[:, :d]
     weak = _weak(examples, settings.principle_weight)
     coef, intercept = np.zeros(d), 0.0
     if d:
-        first = _evidence(x[fit], anchors(fit), len(np.unique(dataset[fit])), weak, pairs, "fit", of_vectors, settings)
-        held = _evidence(x[tune], anchors(tune), 1, None, pairs, "calibrate", of_vectors, settings)
+        n_sets = len(np.unique(dataset[fit]))
+        first = _training_rows(x[fit], anchors(fit), n_sets, weak, pairs, "fit", of_vectors, settings)
+        held = _training_rows(x[tune], anchors(tune), 1, None, pairs, "calibrate", of_vectors, settings)
         found = [fit_head(first, n_bounded=0, l2=l2) for l2 in settings.l2]
         losses = [held_out_loss(held, *candidate) for candidate in found]
         coef, intercept = found[int(np.argmin(losses))]
@@ -93,8 +95,8 @@ def fit_alignment(
     def stack_on(rows: np.ndarray) -> tuple[np.ndarray, float]:
         where = np.flatnonzero(tune)[rows]
         n_sets = len(np.unique(dataset[where]))
-        evidence = _evidence(z[rows], anchors(where), n_sets, weak, pairs, "calibrate", stacked, settings)
-        return fit_head(evidence, n_bounded=z.shape[1], l2=least)
+        fitted_on = _training_rows(z[rows], anchors(where), n_sets, weak, pairs, "calibrate", stacked, settings)
+        return fit_head(fitted_on, n_bounded=z.shape[1], l2=least)
 
     every = np.arange(len(z))
     out = np.empty(len(z))
@@ -130,11 +132,11 @@ def _weak(examples: Examples | None, weight: float) -> tuple[Texts, tuple[np.nda
     if examples is None or not len(examples.label) or weight == 0:
         return None
     n = len(examples.label)
-    positive, negative = _balanced(examples.label.astype(np.float64), examples.principle, np.full(n, ""))
+    positive, negative = balanced(examples.label.astype(np.float64), examples.principle, np.full(n, ""))
     return examples.texts, (positive * weight / n, negative * weight / n)
 
 
-def _evidence(
+def _training_rows(
     x: np.ndarray,
     masses: tuple[np.ndarray, np.ndarray],
     n_sets: int,
@@ -143,7 +145,7 @@ def _evidence(
     role: str,
     features: Callable[[Texts], np.ndarray],
     settings: RewardSettings,
-) -> Evidence:
+) -> TrainingRows:
     """Anchors, examples of principles and pairs of one role, with the masses that the settings give them.
 
     A set of anchors has the mass of its share of the texts; principles and each set of pairs are weighed against it.
@@ -158,29 +160,10 @@ def _evidence(
     if pairs is not None and chosen.size and settings.preference_weight > 0:
         difference = (features(pairs.preferred) - features(pairs.dispreferred))[chosen]
         weight = _even(pairs.source[chosen]) * settings.preference_weight * per_set
-    return Evidence(x, positive, negative, difference, weight)
+    return TrainingRows(x, positive, negative, difference, weight)
 
 
 def _even(source: np.ndarray) -> np.ndarray:
     """Weights that sum to 1 for each source."""
     _, place, counts = np.unique(source, return_inverse=True, return_counts=True)
     return np.asarray(1.0 / counts[place])
-
-
-def _balanced(y: np.ndarray, dataset: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the positive and of the negative share of each label, which sum to n.
-
-    Data sets have equal mass, groups the mass of their texts within their set, the two classes of a group equal mass.
-    """
-    positive, negative = y.copy(), 1.0 - y
-    names = np.unique(dataset)
-    for name in names:
-        inside = dataset == name
-        for part in np.unique(group[inside]):
-            rows = inside & (group == part)
-            mass = len(y) / len(names) * rows.sum() / inside.sum()
-            for side in (positive, negative):
-                total = side[rows].sum()
-                if total > 0:
-                    side[rows] *= mass / (2.0 * total)
-    return positive, negative

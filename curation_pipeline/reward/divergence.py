@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.errors import DataError
 
 Z = 1.96
@@ -23,7 +24,7 @@ SCHEMA: dict[str, pl.DataType] = {
 GAP, CORRELATION = "flag_rate_gap", "rank_correlation"
 
 
-def divergence(what: str, teacher: np.ndarray, judge: np.ndarray, flag: float = 0.5) -> pl.DataFrame:
+def divergence(what: str, teacher: np.ndarray, judge: np.ndarray, flag: float = HARM_THRESHOLD) -> pl.DataFrame:
     """Rank correlation and gap of the flag rates of two detectors on the same texts, with 95% intervals.
 
     The correlation is Spearman's with the interval of Bonett and Wright (2000). The gap is the judge's share of flagged

@@ -17,7 +17,7 @@ class Move:
         reason: what was seen, for a person to read.
         name: alpha, beta, gamma, a multiplier such as ``lambda_S``, or ``correction source reddit``.
         before, after: the value.
-        kind: weight, dual, correction, norm or curriculum.
+        kind: weight, dual, correction, label_version or curriculum.
     """
 
     reason: str
@@ -28,8 +28,8 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A ratio with an interval, of one group or register.
+class Ratio:
+    """A ratio with an interval, of one identity group or source.
 
     Attributes:
         value: parity of selection (1 is parity) or bits per byte over the base's (1 is no change).
@@ -72,13 +72,13 @@ class Evidence:
         before: the same of the parent model; may be empty.
         targets: wanted values, and the reference of capability of which ``capability_tolerance`` may be lost.
         parity: by identity group, selection rate of benign text over that of benign text that mentions none.
-        registers: by source, bits per byte of clean text over the base's.
+        sources: by source, bits per byte of clean text over the base's.
         tradeoff: the surrogate's word, where there is one.
     """
 
     now: Mapping[str, float]
     before: Mapping[str, float] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
-    parity: Mapping[str, Measured] = field(default_factory=dict)
-    registers: Mapping[str, Measured] = field(default_factory=dict)
+    parity: Mapping[str, Ratio] = field(default_factory=dict)
+    sources: Mapping[str, Ratio] = field(default_factory=dict)
     tradeoff: Tradeoff | None = None

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.reward.metrics import Estimate, Metric, auroc, bootstrap, expected_calibration_error, wilson
+from curation_pipeline.reward.metrics import Metric, auroc, bootstrap, expected_calibration_error
 
 BIN_TEXTS = 50
 """Texts that a bin of a group's calibration error holds at least: with fewer the error measures noise."""
@@ -118,64 +118,9 @@ def fairness_table(
             for metric, measure in AREAS.items():
                 found = bootstrap(_on_rows(measure, p, y, inside), np.arange(len(p)), y, seed, resamples)
                 if np.isfinite(found.value):
-                    rows.append((metric, group, found.value, found.ci_low, found.ci_high, n))
+                    rows.append((metric, group, found.value, found.low, found.high, n))
         error = bootstrap(_ece_in(group_bins(n)), p[inside], y[inside], seed, resamples)
-        rows.append(("ece", group, error.value, error.ci_low, error.ci_high, n))
+        rows.append(("ece", group, error.value, error.low, error.high, n))
         gap = bootstrap(_gap, p[inside], y[inside], seed, resamples)
-        rows.append(("calibration_gap", group, gap.value, gap.ci_low, gap.ci_high, n))
+        rows.append(("calibration_gap", group, gap.value, gap.low, gap.high, n))
     return pl.DataFrame(rows, schema=FAIRNESS_SCHEMA, orient="row")
-
-
-def false_positive_rates(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    terms: np.ndarray | pl.Series,
-    threshold: float = 0.5,
-    least: int = 20,
-) -> pl.DataFrame:
-    """Share of harmless texts that are flagged, by identity term.
-
-    Args:
-        probabilities: (n,).
-        labels: (n,); texts below .5 count.
-        terms: n identity terms; null is none.
-        threshold: flagged from here.
-        least: harmless texts that a term needs.
-
-    Returns:
-        Columns term, rate, ci_low, ci_high (Wilson), n; the highest rate first.
-    """
-    frame = pl.DataFrame(
-        {"term": pl.Series("term", list(terms), dtype=pl.Utf8), "flagged": np.asarray(probabilities) >= threshold}
-    ).filter(pl.Series(np.asarray(labels) < 0.5))
-    found = frame.drop_nulls("term").group_by("term").agg(pl.col("flagged").mean().alias("rate"), pl.len().alias("n"))
-    found = found.filter(pl.col("n") >= least).sort(["rate", "term"], descending=[True, False])
-    bounds = [wilson(rate, n) for rate, n in found.select("rate", "n").iter_rows()]
-    return found.select(
-        "term",
-        "rate",
-        pl.Series("ci_low", [low for low, _ in bounds], dtype=pl.Float64),
-        pl.Series("ci_high", [high for _, high in bounds], dtype=pl.Float64),
-        pl.col("n").cast(pl.Int64),
-    )
-
-
-def false_positive_gap(
-    probabilities: np.ndarray, labels: np.ndarray, terms: np.ndarray | pl.Series, threshold: float = 0.5
-) -> float:
-    """Largest minus smallest false-positive rate over identity terms, in [0, 1]; NaN without terms."""
-    rates = false_positive_rates(probabilities, labels, terms, threshold)["rate"].to_numpy()
-    return float(rates.max() - rates.min()) if rates.size else float("nan")
-
-
-def swap_sensitivity(before: np.ndarray, after: np.ndarray, seed: int, resamples: int = 400) -> Estimate:
-    """Median |change of P| when the group that a text names is swapped for another, with its interval.
-
-    Args:
-        before: (n,) probabilities of the texts.
-        after: (n,) probabilities of their counterfactuals (Garg et al. 2019).
-        seed: for the bootstrap.
-        resamples: of the bootstrap.
-    """
-    change = np.abs(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
-    return bootstrap(lambda values, _: float(np.median(values)), change, change, seed, resamples)

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class TrainingRows:
     """What a head is fitted on.
 
     Attributes:
@@ -27,7 +27,7 @@ class Evidence:
     weight: np.ndarray
 
 
-def fit_head(evidence: Evidence, *, n_bounded: int, l2: float) -> tuple[np.ndarray, float]:
+def fit_head(data: TrainingRows, *, n_bounded: int, l2: float) -> tuple[np.ndarray, float]:
     """Coefficients u and intercept b of the least penalised loss.
 
     With z_i = x_i'u + b, minimised is
@@ -37,18 +37,18 @@ def fit_head(evidence: Evidence, *, n_bounded: int, l2: float) -> tuple[np.ndarr
       + l2/2 |u|^2.
 
     Args:
-        evidence: labels and pairs.
+        data: labels and pairs.
         n_bounded: the last that many coefficients are kept at 0 or below.
         l2: precision of the prior, above 0. The bounded features are scaled to standard deviation 1 for it.
     """
-    x, difference = evidence.x, evidence.difference
-    positive, weight = evidence.positive, evidence.weight
+    x, difference = data.x, data.difference
+    positive, weight = data.positive, data.weight
     d = x.shape[1]
     scale = np.ones(d)
     if n_bounded:
         spread = x[:, d - n_bounded :].std(axis=0)
         scale[d - n_bounded :] = np.where(spread > 0, spread, 1.0)
-    rows, gaps, mass = x / scale, difference / scale, positive + evidence.negative
+    rows, gaps, mass = x / scale, difference / scale, positive + data.negative
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         coef = parameters[:-1]
@@ -65,9 +65,9 @@ def fit_head(evidence: Evidence, *, n_bounded: int, l2: float) -> tuple[np.ndarr
     return found[:-1] / scale, float(found[-1])
 
 
-def held_out_loss(evidence: Evidence, coef: np.ndarray, intercept: float) -> float:
-    """The loss of `fit_head` without its prior, on evidence that the head was not fitted on."""
-    z, g = evidence.x @ coef + intercept, evidence.difference @ coef
-    mass = evidence.positive + evidence.negative
-    singles = (mass * np.logaddexp(0.0, z) - evidence.positive * z).sum()
-    return float(singles + (evidence.weight * np.logaddexp(0.0, -g)).sum())
+def held_out_loss(data: TrainingRows, coef: np.ndarray, intercept: float) -> float:
+    """The loss of `fit_head` without its prior, on rows that the head was not fitted on."""
+    z, g = data.x @ coef + intercept, data.difference @ coef
+    mass = data.positive + data.negative
+    singles = (mass * np.logaddexp(0.0, z) - data.positive * z).sum()
+    return float(singles + (data.weight * np.logaddexp(0.0, -g)).sum())

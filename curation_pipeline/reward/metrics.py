@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
 from curation_pipeline import seeds
+from curation_pipeline.bootstrap import Interval, percentiles, resample
 from curation_pipeline.errors import DataError
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -25,21 +25,6 @@ RELIABILITY_SCHEMA: dict[str, pl.DataType] = {
     "ci_high": pl.Float64(),
     "n": pl.Int64(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with a 95% bootstrap interval.
-
-    Attributes:
-        value: on all texts; ``ci_low``, ``ci_high``: percentiles over resampled texts; NaN where undefined.
-        n: texts.
-    """
-
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -72,15 +57,10 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.square(p - y).mean()) if p.size else float("nan")
 
 
-def bootstrap(metric: Metric, scores: np.ndarray, labels: np.ndarray, seed: int, resamples: int = 400) -> Estimate:
-    """A metric with the interval of its bootstrap over texts."""
+def bootstrap(metric: Metric, scores: np.ndarray, labels: np.ndarray, seed: int, resamples: int = 400) -> Interval:
+    """A metric with the 95% interval of its bootstrap over texts; NaN where it is undefined."""
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    random = seeds.generator(seed, "metrics", "bootstrap")
-    draws = []
-    for _ in range(resamples if s.size else 0):
-        rows = random.integers(0, s.size, s.size)
-        draws.append(metric(s[rows], y[rows]))
-    return Estimate(metric(s, y) if s.size else float("nan"), *_interval(draws), int(s.size))
+    return _resampled(metric, (s, y), seeds.generator(seed, "metrics", "bootstrap"), resamples)
 
 
 def paired_bootstrap(
@@ -90,7 +70,7 @@ def paired_bootstrap(
     labels: np.ndarray,
     seed: int,
     resamples: int = 400,
-) -> Estimate:
+) -> Interval:
     """metric(first) - metric(second) on the same texts, resampled together.
 
     Pairing takes out the variance that both share, so a difference far smaller than either interval can be certain
@@ -102,45 +82,24 @@ def paired_bootstrap(
     a, b, y = (np.asarray(values, dtype=np.float64) for values in (first, second, labels))
     if not len(a) == len(b) == len(y):
         raise DataError(f"a paired comparison needs one text a score: {len(a)}, {len(b)} and {len(y)} labels")
-    random = seeds.generator(seed, "metrics", "paired")
-    draws = []
-    for _ in range(resamples if len(y) else 0):
-        rows = random.integers(0, len(y), len(y))
-        draws.append(metric(a[rows], y[rows]) - metric(b[rows], y[rows]))
-    value = metric(a, y) - metric(b, y) if len(y) else float("nan")
-    return Estimate(value, *_interval(draws), len(y))
+    rng = seeds.generator(seed, "metrics", "paired")
+    return _resampled(lambda a, b, y: metric(a, y) - metric(b, y), (a, b, y), rng, resamples)
 
 
-def _interval(draws: list[float]) -> tuple[float, float]:
-    found = np.asarray(draws)[np.isfinite(draws)] if draws else np.empty(0)
-    if found.size == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """Expected calibration error with a bootstrap interval.
-
-    Attributes:
-        ece: mean over bins of equal mass of |mean label - mean probability|, in [0, 1].
-        ci_low, ci_high: 95% percentile interval over resampled texts. The estimate is biased upwards on few texts.
-        n: texts.
-    """
-
-    ece: float
-    ci_low: float
-    ci_high: float
-    n: int
+def _resampled(
+    statistic: Callable[..., float], arrays: tuple[np.ndarray, ...], rng: np.random.Generator, resamples: int
+) -> Interval:
+    value, draws = resample(statistic, arrays, rng, resamples)
+    # A resample that lacks a class has no area under the curve.
+    low, high = percentiles(draws[np.isfinite(draws)])
+    return Interval(value, float(low), float(high), len(arrays[0]))
 
 
 def reliability(
     probabilities: np.ndarray, labels: np.ndarray, seed: int, bins: int = 10, resamples: int = 400
-) -> Reliability:
-    """ECE of given probabilities and its bootstrap interval."""
-    found = bootstrap(lambda p, y: expected_calibration_error(p, y, bins), probabilities, labels, seed, resamples)
-    return Reliability(found.value, found.ci_low, found.ci_high, found.n)
+) -> Interval:
+    """Expected calibration error of given probabilities, in [0, 1]; it is biased upwards on few texts."""
+    return bootstrap(lambda p, y: expected_calibration_error(p, y, bins), probabilities, labels, seed, resamples)
 
 
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pl.DataFrame:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Interval
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import Pairs, alignment_quality
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.fairness import FAIRNESS_SCHEMA, fairness_table
 from curation_pipeline.reward.metrics import (
     RELIABILITY_SCHEMA,
-    Estimate,
     auroc,
     bootstrap,
     brier,
@@ -81,8 +81,8 @@ def reward_quality(
     _check(labels, teacher_scores, vectors)
     rows: list[tuple[str, str, str, str, float, float | None, float | None, int]] = []
 
-    def add(part: str, dataset: str, metric: str, found: Estimate, group: str = "") -> None:
-        rows.append((part, dataset, metric, group, found.value, found.ci_low, found.ci_high, found.n))
+    def add(part: str, dataset: str, metric: str, found: Interval, group: str = "") -> None:
+        rows.append((part, dataset, metric, group, found.value, found.low, found.high, found.n))
 
     for axis, name, at, p in _judged(model, labels, teacher_scores, vectors, role, dataset_axes):
         part, y = f"safety.{axis}", labels["label"].to_numpy()[at]
@@ -180,7 +180,7 @@ def _alignment_rows(
         name, error, n = quality.dataset, quality.reliability, quality.n
         rows.append(("alignment", name, "auroc_within_group", "", quality.auroc_within, None, None, n))
         rows.append(("alignment", name, "auroc", "", quality.auroc, None, None, n))
-        rows.append(("alignment", name, "ece", "", error.ece, error.ci_low, error.ci_high, n))
+        rows.append(("alignment", name, "ece", "", error.value, error.low, error.high, n))
     return rows
 
 
@@ -221,12 +221,10 @@ def _preference_rows(
         zero = np.zeros(int(held.sum()))
         for name, hits in right.items():
             found = bootstrap(_share, hits, zero, seed, resamples)
-            rows.append(("preference", source, "accuracy", name, found.value, found.ci_low, found.ci_high, found.n))
+            rows.append(("preference", source, "accuracy", name, found.value, found.low, found.high, found.n))
             if name != "alignment":
                 gain = paired_bootstrap(_share, right["alignment"], hits, zero, seed, resamples)
-                rows.append(
-                    ("preference", source, "accuracy_gain", name, gain.value, gain.ci_low, gain.ci_high, gain.n)
-                )
+                rows.append(("preference", source, "accuracy_gain", name, gain.value, gain.low, gain.high, gain.n))
     return rows
 
 

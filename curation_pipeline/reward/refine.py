@@ -131,8 +131,8 @@ def _ascended(
             else f"benign text that mentions {name} is drawn {seen.value:.2f} times as often as text that mentions no "
             f"group ({seen.low:.2f} to {seen.high:.2f}, {seen.n} documents), {settings.parity_floor:g} is asked"
         )
-    for name in sorted({*registers, *evidence.registers}):
-        seen = evidence.registers.get(name)
+    for name in sorted({*registers, *evidence.sources}):
+        seen = evidence.sources.get(name)
         limit = 1.0 + settings.register_tolerance
         violation = None if seen is None else _beyond(seen.low - limit, seen.high - limit)
         registers[name] = ascend(registers.get(name, 0.0), violation, duals.step, reward, settings)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.settings import Settings
 
 
@@ -88,4 +89,6 @@ class DivergenceSettings(Settings):
     max_widening: float = Field(
         default=0.05, ge=0, le=1, description="growth of the gap between their flag rates that is warned of"
     )
-    flag: float = Field(default=0.5, gt=0, lt=1, description="score at or above which a text counts as flagged")
+    flag: float = Field(
+        default=HARM_THRESHOLD, gt=0, lt=1, description="score at or above which a text counts as flagged"
+    )

@@ -49,7 +49,7 @@ def commit_cold_start(ctx: Context, chain: str) -> Manifest:
                 "put back the settings that it was made with (`curate status` names it), or start a new chain in a "
                 "state folder of its own (--state); iteration 0 was not changed"
             )
-    reported, drive = performances(lake, metrics)
+    reported, credit_metrics = performances(lake, metrics)
     state = State(
         chain=chain,
         ordinal=0,
@@ -60,12 +60,12 @@ def commit_cold_start(ctx: Context, chain: str) -> Manifest:
         reward_model_id=reward.id,
         metrics_id=metrics.id,
         performance=reported,
-        drive=drive,
+        credit_metrics=credit_metrics,
         batches=(),
         probes=(),
         own={"checkpoints": base.id, "metrics": metrics.id, "reward_models": reward.id},
         own_performance=reported,
-        own_drive=drive,
+        own_credit_metrics=credit_metrics,
         parent_state_id=None,
         refinement=Refinement(fitted_reward_id=reward.id),
         curriculum=started(ctx.profile.curriculum) if chain == MAIN else None,
@@ -95,11 +95,11 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
     gate_manifest, gate, parent = gate_and_parent(lake, chain, ordinal)
     own = {table: found.id for table in OWN_TABLES if (found := lake.head(table, gate.partition)) is not None}
     metrics = lake.require("metrics", gate.partition)
-    reported, drive = performances(lake, metrics)
+    reported, credit_metrics = performances(lake, metrics)
     limit = ctx.profile.loop.max_performance_drop if max_performance_drop is None else max_performance_drop
-    drop = parent.drive.performance - drive.performance
+    drop = parent.credit_metrics.performance - credit_metrics.performance
     accepted = drop <= limit
-    change = f"P on credit data went from {parent.drive.performance:.4f} to {drive.performance:.4f}"
+    change = f"P on credit data went from {parent.credit_metrics.performance:.4f} to {credit_metrics.performance:.4f}"
     reason = f"{change}; a fall of at most {limit:g} is accepted"
     rejected_reward, refinement = _refined(ctx, lake, own.get("reward_models"), parent, accepted)
     stages = ctx.profile.curriculum if chain == MAIN else ()
@@ -114,15 +114,15 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
         reward_model_id=own.get("reward_models", parent.reward_model_id) if accepted else rejected_reward,
         metrics_id=metrics.id if accepted else parent.metrics_id,
         performance=reported if accepted else parent.performance,
-        drive=drive if accepted else parent.drive,
+        credit_metrics=credit_metrics if accepted else parent.credit_metrics,
         batches=(*before, own["batches"]) if accepted else parent.batches,
         probes=(*parent.probes, own["probes"]) if "probes" in own else parent.probes,
         own=own,
         own_performance=reported,
-        own_drive=drive,
+        own_credit_metrics=credit_metrics,
         parent_state_id=gate.parent_state_id,
         refinement=refinement,
-        curriculum=advanced(parent.curriculum, stages, asdict(drive), accepted, ordinal),
+        curriculum=advanced(parent.curriculum, stages, asdict(credit_metrics), accepted, ordinal),
     )
     parameters: dict[str, Any] = {"max_drop": limit}
     if stages:

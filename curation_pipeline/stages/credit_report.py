@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import percentiles, resample
 from curation_pipeline.credit.mixtures import factors
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import aligned_shares, comparable, fit_credit, recorded_traits
@@ -118,7 +119,11 @@ def _r2(left_out: pl.DataFrame, seed: int) -> tuple[float | None, tuple[float, f
     lost, total = weight * (measured - predicted) ** 2, weight * measured**2
     if total.sum() < 1e-18:
         return None, None
-    picked = generator(seed, "credit report").integers(0, len(lost), size=(_RESAMPLES, len(lost)))
-    resampled = 1.0 - lost[picked].sum(axis=1) / np.maximum(total[picked].sum(axis=1), 1e-18)
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return float(1.0 - lost.sum() / total.sum()), (float(low), float(high))
+    r2, draws = resample(
+        lambda lost, total: float(1.0 - lost.sum() / max(total.sum(), 1e-18)),
+        (lost, total),
+        generator(seed, "credit report"),
+        _RESAMPLES,
+    )
+    low, high = percentiles(draws)
+    return r2, (float(low), float(high))

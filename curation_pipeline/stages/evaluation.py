@@ -14,16 +14,15 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.topics import load_topics
-from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.annotate.vectors import load_vectors
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.evaluation.benchmarks import preferences, red_team
 from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
 from curation_pipeline.evaluation.composite import composite, metric_value
 from curation_pipeline.evaluation.items import ItemFrames
-from curation_pipeline.evaluation.judging import FLAG
 from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -48,7 +47,7 @@ EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODEL
 def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performance]:
     """The reported and the driving summary of an evaluation."""
     raw = lake.json(metrics, "performance")
-    return Performance(**raw["reported"]), Performance(**raw["drive"])
+    return Performance(**raw["reported"]), Performance(**raw["credit_metrics"])
 
 
 def evaluate_base(ctx: Context) -> Manifest:
@@ -126,35 +125,41 @@ def _evaluate(
         teachers = score_teachers(quiet, found.generations["text"], references)
         toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()
         generations = found.generations.with_columns(toxicity.alias("teacher_score"))
-        bits, odds, accuracy = _drive(ctx, folder, heldout.filter(pl.col("role") == "credit"), benchmarks, seed)
+        credit_texts = heldout.filter(pl.col("role") == "credit")
+        bits, odds, accuracy = _credit_figures(ctx, folder, credit_texts, benchmarks, seed)
         reported_bits = metric_value(found.metrics, "heldout", "bits_per_byte")
-        reference = {"reported": reported_bits, "drive": bits}
+        reference = {"reported": reported_bits, "credit_metrics": bits}
         if base_metrics is not None:
             reference = lake.json(base_metrics, "performance")["reference_bits_per_byte"]
         summed = composite(found.metrics, reference["reported"])
-        safety, capability = safety_from_log_odds(odds), capability_from_bits(bits, reference["drive"])
+        safety, capability = safety_from_log_odds(odds), capability_from_bits(bits, reference["credit_metrics"])
         reported = Performance(summed.safety, summed.alignment, summed.capability, summed.performance)
-        drive = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
+        credit_metrics = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
         draft.frame(found.metrics)
         draft.frame(found.items, "items")
         draft.frame(generations, "generations")
         draft.frame(found.attacks, "attacks")
         draft.json(
-            {"reported": asdict(reported), "drive": asdict(drive), "reference_bits_per_byte": reference}, "performance"
+            {
+                "reported": asdict(reported),
+                "credit_metrics": asdict(credit_metrics),
+                "reference_bits_per_byte": reference,
+            },
+            "performance",
         )
         draft.summary.update(
             checkpoint=checkpoint.id,
             **{name: round(value, 4) for name, value in asdict(reported).items()},
-            **{f"drive_{name}": round(value, 4) for name, value in asdict(drive).items()},
-            judge_toxic_outputs=round(float((generations["score"] >= FLAG).to_numpy().mean()), 4),
-            teacher_toxic_outputs=round(float((generations["teacher_score"] >= FLAG).to_numpy().mean()), 4),
+            **{f"credit_{name}": round(value, 4) for name, value in asdict(credit_metrics).items()},
+            judge_toxic_outputs=round(float((generations["score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
+            teacher_toxic_outputs=round(float((generations["teacher_score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
             judge_false_positive_rate=references["heldout_texts"].summary["judge_false_positive_rate"],
         )
 
     return ctx.lake.build(recipe, make)
 
 
-def _drive(
+def _credit_figures(
     ctx: Context, folder: Path, heldout: pl.DataFrame, benchmarks: ItemFrames, seed: int
 ) -> tuple[float, float, float]:
     """Bits per byte, toxic log-odds and preference accuracy on data of role ``credit``."""

@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.harness_data import task_tables
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.evaluation.rows import Bootstrap, metrics_frame
+from curation_pipeline.evaluation.rows import metrics_frame
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive

@@ -94,7 +94,7 @@ def run_probes(ctx: Context, chain: str, ordinal: int) -> Manifest:
         "policy": ctx.profile.policy.model_dump(mode="json"),
         "targets": ctx.profile.reward.targets,
         "essential": ctx.profile.reward.essential,
-        "last": asdict(parent.drive),
+        "last": asdict(parent.credit_metrics),
     }
     recipe = Recipe(TABLE, gate.partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
 

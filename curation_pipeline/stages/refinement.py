@@ -14,13 +14,13 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.corrections import Corrections
 from curation_pipeline.reward.evidence import Evidence, Move
-from curation_pipeline.reward.norms import adopted, norm_moves
+from curation_pipeline.reward.label_version import adopted, label_version_moves
 from curation_pipeline.reward.recalibrate import StratumShift, as_corrections, recalibrate
 from curation_pipeline.reward.refine import Refined, refine
 from curation_pipeline.stages.audit import ask_about_audit, audit_batch, labelled_audits, people_labels
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.evidence import gather_evidence
 from curation_pipeline.stages.gate import Gate, gate_and_parent
+from curation_pipeline.stages.refinement_evidence import gather_evidence
 from curation_pipeline.stages.state import Refinement, State
 
 CODE_VERSION = "2"
@@ -30,8 +30,8 @@ AWAITING = "awaiting labels"
 def refine_reward(ctx: Context, chain: str, ordinal: int, expert: Detector | None = None) -> Manifest:
     """The reward model of the next iteration, moved by what this one's evaluation on credit data and its audit showed.
 
-    Beside the model, the artefact holds ``moves`` (every change with its reason), ``refinement`` (what the commit
-    carries on) and ``evidence``.
+    Besides the model, the artefact holds ``moves`` (every change with its reason), ``refinement`` (what the commit
+    takes over) and ``evidence``.
 
     Args:
         ctx: the surroundings.
@@ -51,11 +51,11 @@ def refine_reward(ctx: Context, chain: str, ordinal: int, expert: Detector | Non
     audit = audit_batch(ctx, chain, ordinal)
     answers = [] if expert is None or audit.summary["documents"] == 0 else [ask_about_audit(ctx, audit, expert)]
     people, people_hash = people_labels(ctx)
-    new_norm = parent.refinement.fitted_reward_id not in (None, fitted.id)
-    # Labels given under the old norm say nothing about the new one.
-    audits = (audit.id,) if new_norm else (*parent.refinement.audits, audit.id)
+    new_labels = parent.refinement.fitted_reward_id not in (None, fitted.id)
+    # Labels given of an earlier version say nothing about the new one.
+    audits = (audit.id,) if new_labels else (*parent.refinement.audits, audit.id)
     evidence, read = gather_evidence(ctx, gate, parent, metrics)
-    on_rejection = _under_new_norm(ctx, gate, before, fitted) if new_norm else before
+    on_rejection = _with_new_labels(ctx, gate, before, fitted) if new_labels else before
     inputs = {before.id, fitted.id, metrics.id, pool.id, gate.parent_state_id, on_rejection.id, *audits, *read}
     parameters = {
         "reward": reward_settings.model_dump(mode="json", exclude={"refinement", "audit", "divergence"}),
@@ -76,10 +76,10 @@ def refine_reward(ctx: Context, chain: str, ordinal: int, expert: Detector | Non
     def make(draft: Draft) -> None:
         model = RewardModel.load(lake.folder(on_rejection))
         moves: list[Move] = []
-        if new_norm:
+        if new_labels:
             frame = lake.frame(pool)
             running = RewardModel.load(lake.folder(before))
-            moves += norm_moves(running, model, frame, frame["vector"].to_numpy())
+            moves += label_version_moves(running, model, frame, frame["vector"].to_numpy())
         labels = labelled_audits(lake, audits, people)
         found = _recalibrated(ctx, model, labels)
         shifts = parent.refinement.audit_shifts if labels.is_empty() else as_corrections(found).shifts
@@ -104,15 +104,20 @@ def refine_reward(ctx: Context, chain: str, ordinal: int, expert: Detector | Non
     return lake.build(recipe, make)
 
 
-def _under_new_norm(ctx: Context, gate: Gate, before: Manifest, fitted: Manifest) -> Manifest:
+def _with_new_labels(ctx: Context, gate: Gate, before: Manifest, fitted: Manifest) -> Manifest:
     """The running reward with the newly fitted parts: what the refinement starts from, and what a rejection keeps."""
     recipe = Recipe(
-        "reward_models", gate.partition, (before.id, fitted.id), {"adopts": "norm"}, ctx.profile.seed, CODE_VERSION
+        "reward_models",
+        gate.partition,
+        (before.id, fitted.id),
+        {"adopts": "label_version"},
+        ctx.profile.seed,
+        CODE_VERSION,
     )
 
     def make(draft: Draft) -> None:
-        running, anew = (RewardModel.load(ctx.lake.folder(manifest)) for manifest in (before, fitted))
-        model = adopted(running, anew)
+        running, refitted = (RewardModel.load(ctx.lake.folder(manifest)) for manifest in (before, fitted))
+        model = adopted(running, refitted)
         model.save(draft.folder)
         draft.summary.update(identity=model.identity, fitted=fitted.id, weights_of=before.id)
 

@@ -1,15 +1,12 @@
-"""What the report shows of the drawn batches: shares by dimension, and parity of clean text by identity group."""
+"""What the report shows of the drawn batches: shares by dimension, and parity of benign text by identity group."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from curation_pipeline.annotate.parity import katz_interval
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import MAIN, State
-
-_Z = 1.959964
-"""Standard errors to each side of a 95% interval."""
 
 
 def selection(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame | None:
@@ -42,33 +39,11 @@ def selection(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame | None
 
 
 def parity(lake: Lake, main: list[State]) -> pl.DataFrame | None:
-    """Selection rate of clean text by mentioned identity group, over that of clean text that mentions none.
-
-    With the 95% interval of such a ratio over documents.
-    """
-    rows = []
-    for state in main[1:]:
-        drawn = lake.frame(lake.get(state.own["batches"]), columns=["doc_id"])["doc_id"]
-        clean = lake.frame(lake.get(state.own["pool"])).filter(pl.col("toxicity_bin") == 0)
-        rates = clean.group_by("identity_group").agg(
-            pl.len().alias("documents"), pl.col("doc_id").is_in(drawn.implode()).sum().alias("drawn")
+    """Selection parity of every batch of the production chain, see `reward.parity`."""
+    frames = [
+        batch_parity(lake, state.own["pool"], state.own["batches"]).select(
+            pl.lit(MAIN).alias("chain"), pl.lit(state.ordinal, pl.Int64).alias("ordinal"), pl.exclude("rate")
         )
-        none = next(rates.filter(pl.col("identity_group") == "none").iter_rows(named=True), None)
-        if none is None or not none["drawn"]:
-            continue
-        for row in rates.filter(pl.col("identity_group") != "none").sort("identity_group").iter_rows(named=True):
-            low, high = katz_interval(row["drawn"], row["documents"], none["drawn"], none["documents"], _Z)
-            ratio = (row["drawn"] / row["documents"]) / (none["drawn"] / none["documents"])
-            rows.append(
-                {
-                    "chain": MAIN,
-                    "ordinal": state.ordinal,
-                    "identity_group": row["identity_group"],
-                    "documents": row["documents"],
-                    "parity": ratio,
-                    # Where a count is 0 the interval leans on half a document, and would not hold the ratio itself.
-                    "parity_low": min(low, ratio),
-                    "parity_high": max(high, ratio),
-                }
-            )
-    return pl.DataFrame(rows) if rows else None
+        for state in main[1:]
+    ]
+    return pl.concat(frames) if frames else None

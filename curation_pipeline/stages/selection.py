@@ -48,8 +48,8 @@ def objective_of(ctx: Context, parent: State, reward: RewardModel, credit: Downs
         budget_tokens=ctx.profile.loop.token_budget,
         targets={str(axis): shares for axis, shares in ctx.profile.reward.targets.items()},
         essential={str(axis): shares for axis, shares in ctx.profile.reward.essential.items()},
-        last_safety=parent.drive.safety,
-        last_capability=parent.drive.capability,
+        last_safety=parent.credit_metrics.safety,
+        last_capability=parent.credit_metrics.capability,
         curriculum_stage=0.0 if parent.curriculum is None else parent.curriculum.progress,
     )
 
@@ -79,7 +79,7 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
     parameters = {
         "policy": settings.model_dump(mode="json"),
         "token_budget": ctx.profile.loop.token_budget,
-        "last": asdict(parent.drive),
+        "last": asdict(parent.credit_metrics),
         **_composition(ctx),
     }
     recipe = Recipe("policies", gate.partition, tuple(inputs), parameters, ctx.profile.seed, POLICY_VERSION)

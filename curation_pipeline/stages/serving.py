@@ -14,6 +14,7 @@ from curation_pipeline.lake.manifest import Manifest, sha256_text
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import RETIRED, standing
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import MAIN, read_state, state_partition
 
 CORPUS_TABLES = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
@@ -86,6 +87,9 @@ def export_sources(ctx: Context, folder_of: Callable[[str], Path]) -> dict[str, 
                 place = state_partition(chain, 0)
                 files[f"{base.id}-{sha256_text(chain)[:16]}"] = _writer(_loop_table, lake, base, name, place)
         serve(served, files)
+    batches = [m for m in lake.heads("batches") if m.partition["chain"] in reported]
+    pool_of = {m.id: next(i for i in m.inputs if i.startswith("pool-")) for m in batches}
+    serve("batch_parity", {m.id: _writer(_batch_parity, lake, m, pool_of[m.id]) for m in batches})
     serve("manifests", {f"manifests-{len(every)}": _writer(_manifests, every)})
     committed = sorted(m.id for m in every if m.table == "state" and m.partition["chain"] in reported)
     serve("state", {f"state-{sha256_text(' '.join(committed))[:16]}": _writer(_states, ctx, reported)})
@@ -115,16 +119,25 @@ def _topics(lake: Lake, manifest: Manifest) -> pl.DataFrame:
 
 
 def _loop_table(lake: Lake, manifest: Manifest, name: str, place: Mapping[str, str]) -> pl.DataFrame:
+    frame = _placed(lake, manifest, lake.frame(manifest, name), place)
+    if "vector" in frame.columns:
+        frame = frame.with_columns(pl.col("vector").arr.to_list())
+    return frame
+
+
+def _batch_parity(lake: Lake, manifest: Manifest, pool: str) -> pl.DataFrame:
+    return _placed(lake, manifest, batch_parity(lake, pool, manifest.id), manifest.partition)
+
+
+def _placed(lake: Lake, manifest: Manifest, frame: pl.DataFrame, place: Mapping[str, str]) -> pl.DataFrame:
+    """The frame of an artefact with its chain, iteration and attempt."""
     head = lake.head_record(manifest.table, manifest.partition)
-    frame = lake.frame(manifest, name).with_columns(
+    return frame.with_columns(
         pl.lit(place["chain"]).alias("chain"),
         pl.lit(place["iteration"]).alias("iteration"),
         pl.lit(int(place["iteration"]), pl.Int32).alias("ordinal"),
         pl.lit(0 if head is None else head.attempt, pl.Int32).alias("attempt"),
     )
-    if "vector" in frame.columns:
-        frame = frame.with_columns(pl.col("vector").arr.to_list())
-    return frame
 
 
 def _states(ctx: Context, reported: list[str]) -> pl.DataFrame:

@@ -62,6 +62,9 @@ class Refinement:
         return cls(Duals.from_json(raw["duals"]), raw["audit_shifts"], raw["fitted_reward_id"], tuple(raw["audits"]))
 
 
+_PERFORMANCES = ("performance", "credit_metrics", "own_performance", "own_credit_metrics")
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What an iteration committed.
@@ -78,13 +81,13 @@ class State:
         reward_model_id: the reward model that the next iteration uses.
         metrics_id: the evaluation of the model in force.
         performance: what is reported of it, on held-out data of role ``report``.
-        drive: the same measured on data of role ``credit``: what acceptance, the policy's state and the reward's
+        credit_metrics: the same on data of role ``credit``: what acceptance, the policy's state and the reward's
             refinement lean on, so that the reported figures stay unseen by the loop.
         batches: the drawn batches that the model in force was trained on after the base, oldest first.
         probes: the probe evaluations so far, oldest first.
         own: ids of what this iteration made itself, accepted or not, by table.
         own_performance: what is reported of this iteration's own model.
-        own_drive: the same on data of role ``credit``.
+        own_credit_metrics: the same on data of role ``credit``.
         parent_state_id: the state it started from; None for the cold start.
         refinement: multipliers, the audits' shifts and the fitted reward that the next iteration goes on from.
         curriculum: the stage that the next iteration stands in; None without stages in the profile.
@@ -99,12 +102,12 @@ class State:
     reward_model_id: str
     metrics_id: str
     performance: Performance
-    drive: Performance
+    credit_metrics: Performance
     batches: tuple[str, ...]
     probes: tuple[str, ...]
     own: dict[str, str]
     own_performance: Performance
-    own_drive: Performance
+    own_credit_metrics: Performance
     parent_state_id: str | None
     refinement: Refinement = field(default_factory=Refinement)
     curriculum: CurriculumState | None = None
@@ -124,7 +127,7 @@ class State:
         return cls(
             **{
                 **raw,
-                **{name: Performance(**raw[name]) for name in ("performance", "drive", "own_performance", "own_drive")},
+                **{name: Performance(**raw[name]) for name in _PERFORMANCES},
                 "batches": tuple(raw["batches"]),
                 "probes": tuple(raw["probes"]),
                 "refinement": Refinement.from_dict(raw["refinement"]) if "refinement" in raw else Refinement(),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_pipeline.reward.parity import selection_parity
 from resources.warehouse import SOURCE_SCHEMAS, WarehouseResource
 
 BUDGET = 6_000
@@ -76,6 +77,7 @@ def make_lake() -> Tables:
         "removed": [],
         "decisions": [],
         "batches": [],
+        "batch_parity": [],
         "metrics": [],
         "state": [],
     }
@@ -88,6 +90,8 @@ def make_lake() -> Tables:
                 decisions, batch = _draw(pool, rng)
                 tables["decisions"].append(_loop(decisions, chain, ordinal, attempt))
                 tables["batches"].append(_loop(batch, chain, ordinal, attempt))
+                seen = selection_parity(pool.with_columns(decisions["drawn"]), 10)
+                tables["batch_parity"].append(_loop(seen, chain, ordinal, attempt))
                 value = 0.4 + 0.1 * ordinal * (chain == "main") + 0.01 * CHAINS.index(chain) + 0.2 * attempt
                 metrics = pl.DataFrame(
                     {"benchmark": ["prompts", "suite"], "metric": ["safe", "accuracy"], "value": [value, 0.5]}

@@ -74,15 +74,11 @@ def test_marts_agree_with_polars(lake: Tables, serve: Serve) -> None:
     assert both.height == expected.height == got.height
     np.testing.assert_allclose(both["batch_token_share"], both["share"], rtol=1e-12)
 
-    benign = lake["decisions"].filter(last, chain="threshold", ordinal=1).join(pool, on="doc_id")
-    rate = dict(
-        benign.filter(pl.col("p_harm") < 0.2).group_by("identity_group").agg(pl.col("drawn").mean()).iter_rows()
-    )
-    for row in table(connection, "from selection_parity where chain = 'threshold' and ordinal = 1").iter_rows(
-        named=True
-    ):
-        assert row["parity"] == pytest.approx(rate[row["identity_group"]] / rate["none"])
-        assert row["identity_group"] == "none" or row["parity_low"] < row["parity"] < row["parity_high"]
+    parity = lake["batch_parity"].filter(last).drop("attempt").rename({"rate": "selection_rate"})
+    got = table(connection, "from selection_parity").select(parity.columns)
+    keys = ["chain", "ordinal", "identity_group"]
+    assert got.sort(keys).equals(parity.sort(keys))
+    assert set(got["identity_group"]) == {"gender", "religion"}
 
     metrics = table(
         connection, "from metrics_over_iterations where chain = 'main' and metric = 'safe' order by ordinal"

@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.config import load_profile
 from curation_pipeline.datasets.harness_data import PACKAGED, task_tables
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.evaluation.harness import run_harness
 from curation_pipeline.evaluation.harness_tasks import write_tasks
-from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.settings import HarnessSettings
 from curation_pipeline.training.smollm2 import MODEL_ID, resolve_model
 from tests.training.tiny_model import build, sentences

@@ -5,17 +5,17 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-
-from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.bias import preference_shares
 from curation_pipeline.evaluation.choices import accuracy
-from curation_pipeline.evaluation.composite import capability_from_bits, composite, safety_from_log_odds
 from curation_pipeline.evaluation.diversity import distinct_n
 from curation_pipeline.evaluation.perplexity import heldout_metrics, summary
 from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.rows import Bootstrap, metrics_frame
-from curation_pipeline.evaluation.statistics import mean_interval
 from curation_pipeline.evaluation.toxicity import judge_texts, toxicity_metrics
+
+from curation_pipeline.bootstrap import Bootstrap
+from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.composite import capability_from_bits, composite, safety_from_log_odds
+from curation_pipeline.evaluation.rows import metrics_frame
 
 BOOTSTRAP = Bootstrap(seed=1, resamples=400, confidence=0.95)
 
@@ -99,15 +99,6 @@ def test_the_composite_is_its_formula() -> None:
     assert safety_from_log_odds(-1e4) == 1.0
     with pytest.raises(DataError, match="crows_pairs"):
         composite(_metrics(0.5, 0.0, 2.5).filter(pl.col("benchmark") != "crows_pairs"), 2.5)
-
-
-def test_a_bootstrap_interval_agrees_with_the_normal_one() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.normal(2.0, 1.0, 400)
-    found = mean_interval(values, rng, 2_000, 0.95)
-    half = 1.96 * values.std() / math.sqrt(400)
-    assert found.low == pytest.approx(values.mean() - half, abs=0.015)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.015)
 
 
 def test_distinct_and_join() -> None:

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.chance import with_chance
 from curation_pipeline.evaluation.multiplicity import holm, tost
 from curation_pipeline.evaluation.power import smallest_difference
-from curation_pipeline.evaluation.rows import METRICS_SCHEMA, Bootstrap, Metric, items_frame, metrics_frame
+from curation_pipeline.evaluation.rows import METRICS_SCHEMA, Metric, items_frame, metrics_frame
 
 
 def test_holm_by_hand() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_pipeline.bootstrap import Bootstrap, Part, paired_draws, resampled_seeds, unpaired_draws
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.rows import Bootstrap, Metric, items_frame, metrics_frame
+from curation_pipeline.evaluation.rows import Metric, items_frame, metrics_frame
 from curation_pipeline.experiment.claims import AT_CHANCE, OPEN, SHOWN, compare
 from curation_pipeline.experiment.model_evaluation import ModelEvaluation
-from curation_pipeline.experiment.paired import Part, paired_draws, resampled_seeds, unpaired_draws
 
 BOOTSTRAP = Bootstrap(1, 400, 0.95)
 N = 300

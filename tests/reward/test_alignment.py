@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.reward.alignment import Examples, Pairs, Texts, alignment_quality
 from curation_pipeline.reward.alignment_fit import fit_alignment
-from curation_pipeline.reward.linear_head import Evidence, fit_head
+from curation_pipeline.reward.linear_head import TrainingRows, fit_head
 from curation_pipeline.reward.principles import Principle, examples_of
 from curation_pipeline.reward.settings import RewardSettings
 
@@ -61,7 +61,7 @@ def test_preferences_alone_are_bradley_terry() -> None:
     x = random.standard_normal((300, 3))
     difference = np.where((random.random(300) < 0.5 + 0.3 * np.sign(x[:, 0]))[:, None], x, -x)
     none = np.empty(0)
-    found, _ = fit_head(Evidence(np.empty((0, 3)), none, none, difference, np.full(300, 2.0)), n_bounded=0, l2=0.5)
+    found, _ = fit_head(TrainingRows(np.empty((0, 3)), none, none, difference, np.full(300, 2.0)), n_bounded=0, l2=0.5)
     double = np.vstack([difference, -difference])
     other = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(double, np.repeat([1, 0], 300))
     np.testing.assert_allclose(found, other.coef_[0], atol=1e-3)

@@ -42,8 +42,8 @@ def test_the_truth_is_recovered() -> None:
     assert expected_calibration_error(scores, labels) > 0.15
     held = fit_calibrator(scores[:4000], labels[:4000])(scores[4000:])
     found = reliability(held, labels[4000:], seed=1)
-    assert found.ece < 0.03
-    assert found.ci_low <= found.ece <= found.ci_high
+    assert found.value < 0.03
+    assert found.low <= found.value <= found.high
 
 
 def test_held_out_loss_chooses_the_calibrator() -> None:

@@ -23,7 +23,7 @@ def make(lake: Lake, table: str, partition: dict[str, str], inputs: tuple[str, .
     def write(draft: Draft) -> None:
         draft.frame(pl.DataFrame({"doc_id": ["0" * 32]}))
         each = {"safety": p, "alignment": p, "capability": p, "performance": p}
-        draft.json({"reported": each, "drive": each}, "performance")
+        draft.json({"reported": each, "credit_metrics": each}, "performance")
 
     return lake.build(Recipe(table, partition, inputs, {"p": p}), write)
 

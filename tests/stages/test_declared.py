@@ -57,7 +57,7 @@ def write(lake: Lake, table: str, partition: dict[str, str], frame: pl.DataFrame
         for name in ("data", "draw", "generations"):
             draft.frame(frame, name)
         each = dict.fromkeys(("safety", "alignment", "capability", "performance"), 0.5)
-        draft.json({"reported": each, "drive": each}, "performance")
+        draft.json({"reported": each, "credit_metrics": each}, "performance")
 
     return lake.build(Recipe(table, partition, inputs), make)
 

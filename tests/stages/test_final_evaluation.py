@@ -76,7 +76,8 @@ def commit(lake: Lake, chain: str, ordinal: int, harm: float, bits: float) -> No
         "capability": figures.capability,
         "performance": figures.performance,
     }
-    said = {"reported": each, "drive": each, "reference_bits_per_byte": {"reported": REFERENCE, "drive": REFERENCE}}
+    reference = {"reported": REFERENCE, "credit_metrics": REFERENCE}
+    said = {"reported": each, "credit_metrics": each, "reference_bits_per_byte": reference}
     made = build(lake, "metrics", partition, inputs, data=frame, generations=generations(harm), performance=said)
     own = {"checkpoints": checkpoint.id, "metrics": made.id}
     figure = Performance(**each)

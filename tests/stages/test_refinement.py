@@ -18,7 +18,7 @@ from curation_pipeline.reward.corrections import Corrections
 from curation_pipeline.reward.curriculum_settings import CurriculumStage
 from curation_pipeline.reward.duals import Duals
 from curation_pipeline.reward.fitting import fit_reward
-from curation_pipeline.reward.norms import adopted, norm_moves
+from curation_pipeline.reward.label_version import adopted, label_version_moves
 from curation_pipeline.reward.refinement_settings import AuditSettings
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.stages.audit import labelled_audits, people_labels
@@ -44,7 +44,7 @@ def make(
     def write(draft: Draft) -> None:
         draft.frame(pl.DataFrame({"doc_id": ["0" * 32]}))
         each = {**PERFORMANCE, "performance": p}
-        draft.json({"reported": each, "drive": each}, "performance")
+        draft.json({"reported": each, "credit_metrics": each}, "performance")
         if "refinement" in parameters:
             draft.json(
                 {"refinement": parameters["refinement"], "on_rejection": parameters["on_rejection"]}, "refinement"
@@ -204,9 +204,9 @@ def test_a_new_fit_takes_over_under_the_running_weights(
     old, new = running.annotate(scores, vectors), follows.annotate(scores, vectors)
     # Labels of toxicity that were turned round leave no alignment of the old kind.
     assert np.corrcoef(old["alignment"].to_numpy(), new["alignment"].to_numpy())[0, 1] < 0
-    moves = norm_moves(running, follows, scores, vectors)
-    assert [move.kind for move in moves] == ["norm", "norm"]
-    assert "fitted anew" in moves[0].reason
+    moves = label_version_moves(running, follows, scores, vectors)
+    assert [move.kind for move in moves] == ["label_version", "label_version"]
+    assert "fitted again" in moves[0].reason
     assert moves[0].before == pytest.approx(old["p_harm"].to_numpy().astype(float).mean())
 
 

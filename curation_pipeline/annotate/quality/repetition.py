@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from curation_pipeline.annotate.quality.compiled import compiled
+from curation_pipeline.annotate.compiled import compiled
 from curation_pipeline.annotate.quality.tokens import Tokens
 
 TOP_SIZES = (2, 3, 4)

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from curation_pipeline.annotate.compiled import compiled
 from curation_pipeline.annotate.quality import characters as ch
-from curation_pipeline.annotate.quality.compiled import compiled
 from curation_pipeline.annotate.quality.splitting import AFTER_GAP, PUNCTUATION_ONLY, SENTENCE_MARK, Codes, Offsets
 from curation_pipeline.annotate.quality.tokens import Tokens, tokenise
 

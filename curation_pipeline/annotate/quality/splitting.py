@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from curation_pipeline.annotate.compiled import compiled, inlined
 from curation_pipeline.annotate.quality import characters as ch
-from curation_pipeline.annotate.quality.compiled import compiled, inlined
 
 Codes = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from curation_pipeline.annotate.quality.compiled import compiled
+from curation_pipeline.annotate.compiled import compiled
 from curation_pipeline.annotate.quality.splitting import HAS_LETTER, SYMBOLS_ONLY
 from curation_pipeline.annotate.quality.tokens import Tokens, hash_words
 

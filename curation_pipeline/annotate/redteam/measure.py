@@ -7,20 +7,21 @@ detectors put their scores on different scales, every share is also given at the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import Detector
-from curation_pipeline.annotate.redteam import intervals
 from curation_pipeline.annotate.redteam.framing import FRAMES, framed
 from curation_pipeline.annotate.redteam.paraphrase import grammatical
 from curation_pipeline.annotate.redteam.probe import influential, without_each
 from curation_pipeline.annotate.redteam.sentences import SPOKEN, identity_sentences
 from curation_pipeline.annotate.redteam.swap import swap_identity
 from curation_pipeline.annotate.redteam.variants import FAMILIES, content_words, disguise
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
+from curation_pipeline.bootstrap import percentiles, resample
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress
 from curation_pipeline.seeds import derive, generator
@@ -36,8 +37,6 @@ AUDIT_SCHEMA: dict[str, pl.DataType] = {
 }
 """value and its interval are null where there was nothing to measure on (n = 0)."""
 
-FLAGGED = 0.5
-"""A score at or above this flags a text."""
 MATCHED_RATE = 0.05
 """Share of the benign texts that the matched threshold flags at most."""
 MATCHED = "_matched"
@@ -98,13 +97,13 @@ class _Rows:
         measure: str,
         family: str,
         values: np.ndarray,
-        statistic: intervals.Statistic = intervals.mean,
+        statistic: Callable[[np.ndarray], float] = np.mean,
         n: int | None = None,
     ) -> None:
         rng = generator(self.seed, "audit", measure, family)
-        found = intervals.bootstrap(np.asarray(values, dtype=np.float64), statistic, rng, self.resamples)
-        value, low, high = found if found is not None else (None, None, None)
-        self.rows.append((self.detector, measure, family, value, low, high, len(values) if n is None else n))
+        value, draws = resample(statistic, (np.asarray(values, dtype=np.float64),), rng, self.resamples)
+        found = (value, *percentiles(draws, 0.95).tolist()) if len(values) else (None, None, None)
+        self.rows.append((self.detector, measure, family, *found, len(values) if n is None else n))
 
 
 def audit_detector(
@@ -168,7 +167,7 @@ def audit_detector(
     scorer.score(calm, harsh, sentences, *both, *calm_variants.values())
 
     plain = scorer.of(harsh)
-    thresholds = {"": FLAGGED, MATCHED: _matched_threshold(scorer.of(calm))}
+    thresholds = {"": HARM_THRESHOLD, MATCHED: _matched_threshold(scorer.of(calm))}
     flagged_somewhere = plain >= min(thresholds.values())
     caught = [text for text, flag in zip(harsh, flagged_somewhere, strict=True) if flag]
     if size.words is None:
@@ -204,10 +203,10 @@ def audit_detector(
         for family, table in tables.items():
             out.add("false_positive" + ending, family, table >= threshold, n=table.size)
         whole = tables["identity"]
-        out.add("identity_gap" + ending, "identity", whole >= threshold, intervals.widest_gap, n=whole.size)
+        out.add("identity_gap" + ending, "identity", whole >= threshold, _widest_gap, n=whole.size)
     for measure, kinds in pairs.items():
         for family, (before, after) in kinds.items():
-            out.add(measure, family, np.abs(scorer.of(after) - scorer.of(before)), intervals.median)
+            out.add(measure, family, np.abs(scorer.of(after) - scorer.of(before)), np.median)
     out.rows.append((detector.name, "threshold", "plain", thresholds[MATCHED], None, None, len(calm)))
     return pl.DataFrame(out.rows, schema=AUDIT_SCHEMA, orient="row")
 
@@ -258,6 +257,11 @@ def _by_template(scorer: _Scorer, people: pl.DataFrame) -> np.ndarray:
     """Scores of the neutral sentences, shape (templates, terms)."""
     terms = people.partition_by("term", maintain_order=True)
     return np.stack([scorer.of(part.sort("template")["text"].to_list()) for part in terms], axis=1)
+
+
+def _widest_gap(values: np.ndarray) -> float:
+    """Largest minus smallest mean of the columns."""
+    return float(np.ptp(values.mean(axis=0)))
 
 
 def _usable(frame: pl.DataFrame, name: str, size: AuditSize) -> list[str]:

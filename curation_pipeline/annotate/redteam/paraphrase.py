@@ -28,7 +28,7 @@ _NEGATIVE = r"(?:ain't|don't|doesn't|didn't|can't|won't|never)"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DialectRule:
     """One feature: what it matches, in any case, and what it becomes."""
 
     name: str
@@ -36,8 +36,8 @@ class Rule:
     becomes: str | Callable[[re.Match[str]], str]
 
 
-def _rule(name: str, pattern: str, becomes: str | Callable[[re.Match[str]], str]) -> Rule:
-    return Rule(name, re.compile(pattern, re.IGNORECASE), becomes)
+def _rule(name: str, pattern: str, becomes: str | Callable[[re.Match[str]], str]) -> DialectRule:
+    return DialectRule(name, re.compile(pattern, re.IGNORECASE), becomes)
 
 
 def _habit(match: re.Match[str]) -> str:
@@ -53,7 +53,7 @@ def _in(match: re.Match[str]) -> str:
     return match["stem"] + ("IN'" if match["stem"].isupper() else "in'")
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[DialectRule, ...] = (
     # Tense and aspect first: they need the auxiliaries that later rules take away.
     _rule("remote been", r"(?P<who>\b\w+)(?: have|'ve| has) been (?=\w{2,}ing\b)", r"\g<who> been "),
     _rule(
@@ -121,11 +121,6 @@ RULES: tuple[Rule, ...] = (
 
 SPELLING = frozenset({"-in for -ing", "contractions"})
 """Features that only spell a word otherwise, as informal writing of any variety does."""
-
-
-def paraphrase(texts: Sequence[str]) -> list[str]:
-    """Each text rewritten by all ``RULES``; one that none matches comes back as it is."""
-    return [_rewritten(text)[0] for text in texts]
 
 
 def grammatical(texts: Sequence[str]) -> dict[str, str]:

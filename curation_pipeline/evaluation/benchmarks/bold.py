@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks import toxicity_prompts
 from curation_pipeline.evaluation.benchmarks.diversity import self_bleu
 from curation_pipeline.evaluation.group_gap import gap_of_groups
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 NAME = "bold"
 

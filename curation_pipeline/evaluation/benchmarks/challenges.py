@@ -19,12 +19,13 @@ import numpy as np
 from pydantic import Field
 
 from curation_pipeline.annotate.redteam.sentences import TERMS, article
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.group_gap import gap_of_groups
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, preference_shares
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.seeds import generator
 from curation_pipeline.settings import Settings
 

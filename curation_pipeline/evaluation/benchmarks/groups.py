@@ -15,13 +15,13 @@ from curation_pipeline.annotate.dialect import VARIETIES, dialect
 from curation_pipeline.annotate.identity import NONE, identity_group
 from curation_pipeline.annotate.redteam.paraphrase import grammatical
 from curation_pipeline.annotate.redteam.sentences import SPOKEN, TEMPLATES, TERMS, article
+from curation_pipeline.bootstrap import Bootstrap, ratios
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks.heldout import MIN_TEXTS
 from curation_pipeline.evaluation.group_gap import gap_of_groups
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import bootstrap_ratios, interval
+from curation_pipeline.evaluation.rows import Metric
 
 NAME = "groups"
 _MIN_REST = 15
@@ -63,11 +63,11 @@ def heldout_group_metrics(heldout: pl.DataFrame, scores: pl.DataFrame, bootstrap
             if min(int(side.sum()) for side in sides) < MIN_TEXTS:
                 continue
             values.append(np.subtract(*(bits[side].sum() / size[side].sum() for side in sides)))
-            resampled = [bootstrap_ratios(bits[side], size[side], rng, bootstrap.resamples) for side in sides]
+            resampled = [ratios(bits[side], size[side], rng, bootstrap.resamples) for side in sides]
             draws.append(resampled[0] - resampled[1])
             n += sum(int(side.sum()) for side in sides)
         if values:
-            shown = interval(float(np.mean(values)), np.mean(draws, axis=0), bootstrap.confidence, n)
+            shown = bootstrap.interval(float(np.mean(values)), np.mean(draws, axis=0), n)
             found.append(Metric(NAME, f"excess_bits/{name}", shown, "bias", False))
     return found
 

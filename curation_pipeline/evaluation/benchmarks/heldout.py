@@ -7,10 +7,10 @@ import math
 import numpy as np
 import polars as pl
 
+from curation_pipeline.bootstrap import Bootstrap, macro
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Question, Run, Term
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval, macro
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 NAME = "heldout"
 OTHER = "other"
@@ -55,7 +55,7 @@ def heldout_metrics(scores: pl.DataFrame, bootstrap: Bootstrap) -> list[Metric]:
             value, draws = macro(clean, rng, bootstrap.resamples)
             other, other_draws = macro(harmful, rng, bootstrap.resamples)
             n = sum(nll.size for nll, _ in [*clean, *harmful])
-            odds = interval(value - other, draws - other_draws, bootstrap.confidence, n)
+            odds = bootstrap.interval(value - other, draws - other_draws, n)
             rows.append(Metric(NAME, metric, odds, "safety", False))
     return rows
 

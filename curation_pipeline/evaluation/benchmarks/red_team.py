@@ -15,12 +15,13 @@ from pydantic import Field
 from curation_pipeline.annotate.redteam.swap import swap_identity
 from curation_pipeline.annotate.redteam.variants import FAMILIES as DISGUISES
 from curation_pipeline.annotate.redteam.variants import content_words, disguise
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks.toxicity_prompts import PROMPTS_SCHEMA
-from curation_pipeline.evaluation.judging import FLAG
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.seeds import derive, generator
 from curation_pipeline.settings import Settings
 
@@ -115,7 +116,7 @@ def red_team_metrics(
         ending = family.removeprefix(NAME)
         for metric, value in (
             ("expected_max_toxicity", inside),
-            ("toxicity_probability", (inside >= FLAG).astype(np.float64)),
+            ("toxicity_probability", (inside >= HARM_THRESHOLD).astype(np.float64)),
         ):
             shown = bootstrap.mean(value, NAME, metric, family)
             rows.append(Metric(NAME, metric + ending, shown, "safety", False, judge_name))

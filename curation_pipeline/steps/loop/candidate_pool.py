@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
@@ -27,7 +28,7 @@ from curation_pipeline.steps.view import Plot, View
 
 DIALECT = "dialect"
 """The identity group of text with markers of a minority dialect that mentions no group of people."""
-HARM_EDGES = (0.1, 0.5)
+HARM_EDGES = (0.1, HARM_THRESHOLD)
 """Upper edges of the toxicity bins 0 (clean) and 1 (doubtful) on P(harm); what is above is bin 2 (harmful)."""
 
 

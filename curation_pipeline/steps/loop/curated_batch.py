@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.reward.parity import PARITY_FLOOR
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.selection import BATCH_VERSION, draw_policy_batch
 from curation_pipeline.steps.figures import corpus_links, documents_of, input_links
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
 from curation_pipeline.steps.loop.selection_policy import STEP as SELECTION_POLICY
-from curation_pipeline.steps.parity import PARITY, parity
 from curation_pipeline.steps.step import Partitioning, Place, Step
-from curation_pipeline.steps.view import Check, Plot, View
+from curation_pipeline.steps.view import Answer, Check, Plot, Table, View
 
 BUDGET_MET = Check("token_budget_met", "the drawn tokens meet the budget within one document", blocking=True)
 DRAWN_FROM_POOL = Check(
     "drawn_from_pool", "every drawn document is in the pool, once, with a positive weight", blocking=True
+)
+
+PARITY = Check(
+    "identity_parity",
+    "inside each source, texts that the reward model calls benign and that mention an identity group are drawn at "
+    f"least {PARITY_FLOOR:g} times as often as those that mention none",
 )
 
 
@@ -33,7 +41,8 @@ def run(ctx: Context, place: Place) -> Manifest:
 def view(ctx: Context, manifest: Manifest) -> View:
     """What the batch was drawn from, and how it differs from the pool."""
     lake, figures = ctx.lake, manifest.summary
-    pool = lake.frame(next(lake.get(i) for i in manifest.inputs if i.startswith(f"{CANDIDATE_POOL.table}-")))
+    drawn_from = next(lake.get(i) for i in manifest.inputs if i.startswith(f"{CANDIDATE_POOL.table}-"))
+    pool = lake.frame(drawn_from)
     batch = lake.frame(manifest)
     longest = int(pool["n_tokens"].max() or 0)  # type: ignore[arg-type]
     known = int(pool["doc_id"].is_in(batch["doc_id"].implode()).sum())
@@ -50,9 +59,17 @@ def view(ctx: Context, manifest: Manifest) -> View:
                 off <= longest, tokens=figures["tokens"], budget=figures["token_budget"], longest_document=longest
             ),
             DRAWN_FROM_POOL.answer(whole, drawn=batch.height, in_pool=known),
-            parity(pool, batch),
+            _parity(batch_parity(lake, drawn_from.id, manifest.id)),
         ],
     )
+
+
+def _parity(found: pl.DataFrame) -> Answer:
+    """Whether every group's parity reaches the floor; shown with the ends of its interval."""
+    columns = ("identity_group", "parity", "parity_low", "parity_high")
+    rows = [[group, round(value, 3), round(low, 3), round(high, 3)]
+            for group, value, low, high in found.select(columns).iter_rows()]  # fmt: skip
+    return PARITY.answer(bool((found["parity"] >= PARITY_FLOOR).all()), parity_by_group=Table(columns, rows))
 
 
 def _shares(shares: dict[str, dict[str, float]]) -> Plot:

@@ -18,7 +18,8 @@ from curation_pipeline.steps.view import Check, View
 
 JUDGE_IS_FAIR = Check(
     "judge_false_positives",
-    "the judge flags at most 1% of clean encyclopaedic text; otherwise its sampled metrics are not to be believed",
+    "the judge flags at most `annotate.judge_max_false_positives` of clean encyclopaedic text; otherwise its sampled "
+    "metrics are not to be believed",
 )
 JUDGE_AGREES = Check(
     "judge_and_teacher_agree",
@@ -44,7 +45,7 @@ def view(ctx: Context, manifest: Manifest) -> View:
     return View(
         {"metrics": metrics_table(ctx.lake, manifest)},
         [
-            JUDGE_IS_FAIR.answer(rate <= 0.01, false_positive_rate=rate),
+            JUDGE_IS_FAIR.answer(rate <= ctx.profile.annotate.judge_max_false_positives, false_positive_rate=rate),
             JUDGE_AGREES.answer(
                 not (moved["teacher"] < 0 < moved["judge"]),
                 **{f"change_by_{name}": round(value, 4) for name, value in moved.items()},

@@ -72,7 +72,7 @@ def compute(work: Work, draft: Draft) -> None:
         for (dataset,), part in scored.group_by("dataset", maintain_order=True):
             p, y = part["score"].to_numpy(), part["label"].to_numpy()
             error = reliability(p, y, seed)
-            quality.append((name, axis, dataset, auroc(p, y), error.ece, error.ci_low, error.ci_high, part.height))
+            quality.append((name, axis, dataset, auroc(p, y), error.value, error.low, error.high, part.height))
     draft.frame(pl.concat(tables))
     draft.frame(pl.DataFrame(quality, schema=QUALITY_SCHEMA, orient="row"), "quality")
     draft.summary["figures"] = figures

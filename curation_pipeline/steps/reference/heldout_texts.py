@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.seeds import derive, unit_hash
@@ -19,8 +19,6 @@ from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.step import Step, Work
 
 TABLE = "heldout_texts"
-TOXIC_SCORE = 0.5
-"""At or above this score of its labeller a held-out document counts as toxic."""
 CLEAN_SCORE = 0.1
 """At or below this score a held-out document counts as clean; what lies between is used for neither."""
 MIN_HELD_OUT = 8
@@ -41,7 +39,7 @@ def compute(work: Work, draft: Draft) -> None:
     encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"]
     draft.summary.update(
         encyclopaedic_texts=encyclopaedic.len(),
-        judge_false_positive_rate=round(int((encyclopaedic >= TOXIC_SCORE).sum()) / max(encyclopaedic.len(), 1), 5),
+        judge_false_positive_rate=round(int((encyclopaedic >= HARM_THRESHOLD).sum()) / max(encyclopaedic.len(), 1), 5),
     )
     chosen = _with_roles(work, every)
     counts = {f"{r}/{k}": n for r, k, n in chosen.group_by("role", "kind").len().sort("role", "kind").iter_rows()}
@@ -82,7 +80,7 @@ def _with_roles(work: Work, every: pl.DataFrame) -> pl.DataFrame:
         pl.Series("order", unit_hash(every["doc_id"], derive(seed, "holdout_order"))),
     )
     score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))
-    kind = pl.when(score >= TOXIC_SCORE).then(pl.lit("toxic")).when(score <= CLEAN_SCORE).then(pl.lit("benign"))
+    kind = pl.when(score >= HARM_THRESHOLD).then(pl.lit("toxic")).when(score <= CLEAN_SCORE).then(pl.lit("benign"))
     every = every.with_columns(kind.alias("kind")).drop_nulls("kind").sort("order")
     # Metrics are means over sources: one with a handful of texts would weigh as much as any other.
     every = every.filter(pl.len().over("role", "kind", "source") >= MIN_HELD_OUT)

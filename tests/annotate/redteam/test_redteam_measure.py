@@ -13,7 +13,6 @@ import pytest
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
-from curation_pipeline.annotate.redteam import intervals
 from curation_pipeline.annotate.redteam.measure import (
     AUDIT_SCHEMA,
     AuditSize,
@@ -108,18 +107,6 @@ def test_texts_that_a_detector_learned_from_are_refused() -> None:
     both = pl.concat([audit_detector(Lexicon({}, name=name), BENIGN, HARMFUL, 5, SIZE) for name in "ab"])
     with pytest.raises(DataError, match="one detector"):
         summary(both)
-
-
-def test_intervals_agree_with_normal_theory() -> None:
-    values = np.random.default_rng(3).normal(2.0, 1.0, size=400)
-    found = intervals.bootstrap(values, intervals.mean, np.random.default_rng(4), 2000)
-    assert found is not None
-    half = 1.96 * values.std() / 20
-    assert found == pytest.approx((values.mean(), values.mean() - half, values.mean() + half), abs=0.02)
-    table = np.array([[0, 1, 0], [0, 1, 1], [0, 1, 0], [0, 1, 1]], dtype=float)
-    gap = intervals.bootstrap(table, intervals.widest_gap, np.random.default_rng(4), 100)
-    assert gap == (1.0, 1.0, 1.0)
-    assert intervals.bootstrap(values[:0], intervals.mean, np.random.default_rng(4), 10) is None
 
 
 @pytest.mark.network

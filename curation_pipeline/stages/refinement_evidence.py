@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import polars as pl
 
@@ -13,11 +11,12 @@ from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.reward.constraints import register_ratios, selection_parity
-from curation_pipeline.reward.evidence import Evidence, Tradeoff
+from curation_pipeline.reward.constraints import source_ratios
+from curation_pipeline.reward.evidence import Evidence, Ratio, Tradeoff
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import Gate
+from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import State
 from curation_pipeline.training.runtime import torch_runtime
 
@@ -32,6 +31,7 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
     """
     lake, settings = ctx.lake, ctx.profile.reward.refinement
     in_force = set(gate.stage.get("constraints", (*AXES, "groups")))
+    axes = [axis for axis in AXES if axis in in_force]
     _, now = performances(lake, metrics)
     base_metrics = lake.require("base_metrics")
     stage_safety, stage_alignment = gate.stage.get("target_safety"), gate.stage.get("target_alignment")
@@ -42,29 +42,31 @@ def gather_evidence(ctx: Context, gate: Gate, parent: State, metrics: Manifest) 
         "capability": 0.5,
     }
     read = {base_metrics.id}
-    parity, registers, tradeoff = {}, {}, None
+    parity, sources, tradeoff = {}, {}, None
     if "groups" in in_force:
         pool, batch = (lake.require(table, gate.partition) for table in ("pool", "batches"))
-        frame = lake.frame(pool, columns=["doc_id", "source", "identity_group", "p_harm"])
-        drawn = lake.frame(batch, columns=["doc_id"])["doc_id"]
-        parity = selection_parity(frame, drawn, settings.min_group_documents)
+        found = batch_parity(lake, pool.id, batch.id, settings.min_group_documents).filter(pl.col("parity") > 0)
+        parity = {
+            group: Ratio(value, low, high, n)
+            for group, n, _, value, low, high in found.sort("identity_group").iter_rows()
+        }
         heldout = lake.get(gate.references["heldout_texts"])
         base, own = (
             heldout_likelihood(ctx, model, heldout)
             for model in (lake.get(gate.references["base_checkpoint"]), lake.require("checkpoints", gate.partition))
         )
-        registers = register_ratios(lake.frame(base), lake.frame(own))
+        sources = source_ratios(lake.frame(base), lake.frame(own))
         read |= {pool.id, batch.id, base.id, own.id}
     probes = lake.head("probes", gate.partition)
     if probes is not None and "safety" in in_force:
         tradeoff = _tradeoff(ctx, gate, parent, probes, metrics)
         read |= {probes.id, *parent.probes}
     evidence = Evidence(
-        now={axis: value for axis, value in asdict(now).items() if axis in AXES and axis in in_force},
-        before={axis: value for axis, value in asdict(parent.drive).items() if axis in AXES and axis in in_force},
+        now={axis: getattr(now, axis) for axis in axes},
+        before={axis: getattr(parent.credit_metrics, axis) for axis in axes},
         targets=targets,
         parity=parity,
-        registers=registers,
+        sources=sources,
         tradeoff=tradeoff,
     )
     return evidence, read
@@ -109,7 +111,7 @@ def _tradeoff(ctx: Context, gate: Gate, parent: State, probes: Manifest, metrics
     for age, identity in enumerate((probes.id, *reversed(parent.probes))):
         frames.append(lake.frame(lake.get(identity)))
         ages.append(np.full(frames[-1].height, float(age)))
-    reference = lake.json(metrics, "performance")["reference_bits_per_byte"]["drive"]
+    reference = lake.json(metrics, "performance")["reference_bits_per_byte"]["credit_metrics"]
     return safety_capability_tradeoff(
         pl.concat(frames, how="diagonal_relaxed"), strata, composition(pool, strata, chosen), harm.astype(np.float64),
         np.concatenate(ages), reference, ctx.profile.credit,

@@ -1,4 +1,4 @@
-"""Evolving norms: when the anchor labels or the written principles change, the running reward takes over the new fit.
+"""A new version of the labels or principles: the running reward takes over the new fit.
 
 What was learned about the loop stays: the weights, the multipliers and the corrections. What the labels say is
 replaced. Nothing is scored again, since a pool is built from the stored scores of the teachers and the stored vectors.
@@ -28,8 +28,10 @@ def adopted(running: RewardModel, fitted: RewardModel) -> RewardModel:
     return replace(fitted, **{name: getattr(running, name) for name in KEPT})
 
 
-def norm_moves(running: RewardModel, follows: RewardModel, pool: pl.DataFrame, vectors: np.ndarray) -> list[Move]:
-    """What the new norms change on the pool, for people.
+def label_version_moves(
+    running: RewardModel, follows: RewardModel, pool: pl.DataFrame, vectors: np.ndarray
+) -> list[Move]:
+    """What the new labels change on the pool, for people.
 
     Args:
         running: the reward model in force.
@@ -38,7 +40,7 @@ def norm_moves(running: RewardModel, follows: RewardModel, pool: pl.DataFrame, v
         vectors: (n, d) their sentence vectors.
 
     Returns:
-        One move for the mean P(harm) and one for the mean alignment; named ``norm``, so that they are told even where
+        One move for the mean P(harm) and one for the mean alignment, of the kind ``label_version``, told even where
         the mean stays the same.
     """
     before, after = running.annotate(pool, vectors), follows.annotate(pool, vectors)
@@ -47,8 +49,8 @@ def norm_moves(running: RewardModel, follows: RewardModel, pool: pl.DataFrame, v
         old, new = (frame[column].to_numpy().astype(np.float64) for frame in (before, after))
         changed = float((np.abs(new - old) > 0.1).mean())
         reason = (
-            f"the labels or principles have changed: safety and alignment were fitted anew, and {changed:.1%} of the "
+            f"the labels or principles have changed: safety and alignment were fitted again, and {changed:.1%} of the "
             f"pool's documents move by more than 0.1 in {what}; weights, multipliers and corrections go on"
         )
-        moves.append(Move(reason, f"norm mean {what}", float(old.mean()), float(new.mean()), "norm"))
+        moves.append(Move(reason, f"label_version mean {what}", float(old.mean()), float(new.mean()), "label_version"))
     return moves
