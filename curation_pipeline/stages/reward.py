@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.head_settings import HEADS
 from curation_pipeline.annotate.vectors import VectorModel, load_vectors
-from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.alignment import Examples, Pairs
 from curation_pipeline.reward.fitting import fit_reward, preference_pairs, principle_examples
@@ -19,12 +18,9 @@ from curation_pipeline.reward.quality import reward_quality, reward_reliability
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.detectors import MODELS, labels_hash, models_in_force, score_teachers
 
-CODE_VERSION = "2"
-NOVELTY_SAMPLE = 200
-"""Vectors of each raw partition that the novelty features are fitted on."""
+CODE_VERSION = "3"
 NOT_FITTED = {
     "refinement", "audit", "divergence",
     "max_log_step", "refine_rate", "min_weight", "tolerance", "capability_tolerance",
@@ -39,13 +35,11 @@ def initial_reward(ctx: Context) -> Manifest:
     `refinement`), and stays as it is when only the corpus has grown.
 
     Raises:
-        LakeError: labels, detectors, their audit or sentence vectors have not been made.
+        LakeError: labels, detectors, or their audit have not been made.
     """
     lake, settings = ctx.lake, ctx.profile.reward
     labels, embedding, audit = (lake.require(table) for table in ("labels", "sentence_embedding", "detector_audit"))
     models = models_in_force(ctx)
-    corpus = declared(ctx).documents
-    pool_vectors = [m for m in lake.heads("sentence_vectors") if m.partition_text in corpus]
     frame = lake.frame(labels).filter(pl.col("role").is_in(["fit", "calibrate", "report"]))
     preferences = lake.frame(labels, "preferences")
     parameters = {
@@ -62,7 +56,6 @@ def initial_reward(ctx: Context) -> Manifest:
         embedding.id,
         audit.id,
         *(models[name].id for name in MODELS),
-        *(m.id for m in pool_vectors),
     )
     recipe = Recipe("initial_reward", {}, inputs, parameters, ctx.profile.seed, CODE_VERSION)
 
@@ -75,7 +68,6 @@ def initial_reward(ctx: Context) -> Manifest:
             frame,
             scores,
             vectors,
-            _pool_vectors(lake, pool_vectors),
             settings,
             derive(ctx.profile.seed, "reward"),
             audit=lake.frame(audit).filter(pl.col("detector").is_in(list(ctx.profile.annotate.teachers))),
@@ -114,13 +106,6 @@ def trained_on(ctx: Context) -> dict[str, tuple[str, ...]]:
     """Teacher -> the labelled sets whose texts of role ``fit`` it was fitted on."""
     settings = ctx.profile.annotate
     return {name: settings.heads.datasets_of(name) for name in settings.teachers if name in HEADS}
-
-
-def _pool_vectors(lake: Lake, manifests: list[Manifest]) -> np.ndarray:
-    """Some vectors of each raw partition."""
-    return np.concatenate(
-        [lake.frame(manifest, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE] for manifest in manifests]
-    )
 
 
 def _pairs(
