@@ -16,7 +16,7 @@ from curation_pipeline.errors import ConfigError
 from curation_pipeline.policy.pool import Codes, Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.bandit import Exp3
-from curation_pipeline.selection.choosing import BY_CHANCE, level, scores
+from curation_pipeline.selection.choosing import BY_CHANCE, scores, waterfill
 from curation_pipeline.selection.dsir import Dsir
 from curation_pipeline.selection.facility_location import FacilityLocation
 from curation_pipeline.selection.filters import ManualFilters, Threshold, ThresholdWithin
@@ -52,7 +52,7 @@ class Stratified:
         """min(1, c / tokens of the stratum), with c such that the budget is met."""
         codes: Codes = getattr(pool, self.axis)
         tokens = codes.shares(pool.n_tokens.astype(np.float64)) * pool.total_tokens
-        return scores(np.minimum(level(tokens, budget_tokens) / tokens, 1.0)[codes.code], BY_CHANCE)
+        return scores(np.minimum(waterfill(tokens, budget_tokens) / tokens, 1.0)[codes.code], BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True)

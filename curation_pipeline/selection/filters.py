@@ -9,7 +9,7 @@ import numpy as np
 
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.selection.choosing import BY_CHANCE, TINY, cells, ordered, scores, uniform
+from curation_pipeline.selection.choosing import BY_CHANCE, TINY, crossing, ordered, scores, uniform
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
 
@@ -50,7 +50,7 @@ class ThresholdWithin:
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
         """Random within the cleanest ``1 - source_drop`` of each cell's tokens, more if the budget needs more."""
         axes = (pool.source,) if self.axis == "source" else (pool.topic, pool.group)
-        code, k = cells(*axes)
+        code, k = crossing(*axes)
         share = min(budget_tokens / pool.total_tokens, 1.0)
         keep = max(1.0 - self.settings.source_drop, share)
         order = ordered(pool, pool.safety.astype(np.float64), code)

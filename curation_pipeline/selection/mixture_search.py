@@ -18,7 +18,7 @@ from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
-from curation_pipeline.selection.choosing import scores, spread
+from curation_pipeline.selection.choosing import scores, waterfill
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
 
@@ -63,7 +63,7 @@ class RegMix:
             tilt = sum(
                 (sigma * rng.standard_normal(levels.max() + 1)[levels] for levels in factors), np.zeros(len(names))
             )
-            mixture = spread(tokens, tokens * np.exp(tilt - tilt.max()), budget) / budget
+            mixture = waterfill(tokens, budget, tokens * np.exp(tilt - tilt.max())) / budget
             kept.append((predicted(credit, mixture), number, mixture))
             if len(kept) >= 4 * self.settings.mixtures_averaged:
                 kept = sorted(kept, key=lambda entry: (-entry[0], entry[1]))[: self.settings.mixtures_averaged]
