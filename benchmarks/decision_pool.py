@@ -190,7 +190,7 @@ def scored(
         "subtle_head": [name for name, axis in axes.items() if axis == "subtle"],
     }
     reward = fit_reward(
-        own, stack, vectoriser.transform(own["text"]), docs["vector"].to_numpy()[:1_000], settings, SEED,
+        own, stack, vectoriser.transform(own["text"]), settings, SEED,
         trained_on={name: trained_on[name] for name in names if name in trained_on}, dataset_axes=axes,
     )  # fmt: skip
     teachers = teacher_scores(docs.select("doc_id", "text"), every)

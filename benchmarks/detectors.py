@@ -265,7 +265,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     heads = {name: [key for key, axis in axes.items() if axis == axis_of_detector(name)] for name in TEACHERS[1:]}
     # The templates are judged and never stacked on: they are all of role report.
     model = fit_reward(
-        labels, scored.select(TEACHERS), vectors, vectors[:1000], settings, SEED, audit=audit, preferences=pairs,
+        labels, scored.select(TEACHERS), vectors, settings, SEED, audit=audit, preferences=pairs,
         trained_on=heads, dataset_axes=axes,
     )  # fmt: skip
     print("fitted the reward", flush=True)

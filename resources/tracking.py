@@ -49,7 +49,7 @@ PAPER_NAMES = {
     "learning_rate": "ppo/adam_stepsize",
     "n_epochs": "ppo/K_epochs",
     "rollout_steps": "ppo/T_horizon",
-    "n_lanes": "ppo/N_actors",
+    "n_parallel_candidates": "ppo/N_actors",
     "batch_size": "ppo/minibatch_size",
     "max_grad_norm": "ppo/max_grad_norm",
     "net_arch": "ppo/hidden_units",

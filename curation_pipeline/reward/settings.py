@@ -103,7 +103,6 @@ class RewardSettings(TargetSettings):
     isotonic_from: int = Field(
         default=1000, ge=20, description="calibration labels from which isotonic regression replaces Platt's sigmoid"
     )
-    novelty_features: int = Field(default=64, ge=4, le=4096, description="random Fourier features of the novelty term")
     refinement: RefinementSettings = Field(
         default=RefinementSettings(), description="constraints that move weights and corrections after each evaluation"
     )

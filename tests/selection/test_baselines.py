@@ -11,7 +11,7 @@ from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.selection.baselines import BASELINES, baseline
-from curation_pipeline.selection.draw import decisions, draw
+from curation_pipeline.selection.draw import decision_rows, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
 from research.synthetic_pool import SyntheticPool, synthetic_pool
@@ -54,7 +54,7 @@ def test_every_baseline_meets_the_budget_and_gives_reasons(
     drawn = draw(tiny.pool.doc_id, scores.probability, scores.weight, tiny.pool.n_tokens, budget, seed)
     used = int(tiny.pool.n_tokens[drawn.drawn].sum())
     assert budget - int(tiny.pool.n_tokens.max()) < used <= budget
-    refused = decisions(tiny.pool, scores, drawn).filter(~drawn.drawn)["reason"]
+    refused = decision_rows(tiny.pool.doc_id, scores, drawn).filter(~drawn.drawn)["reason"]
     assert not set(refused) & {"", "not drawn"}
     if fractional and name != "closed_form":
         assert set(np.unique(scores.weight)) <= {0.5, 1.0, 2.0}

@@ -20,7 +20,7 @@ from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.baselines.dsir import hashed_ngrams, text_log_weights
 from curation_pipeline.selection.baselines.facility_location import coverage, lazy_greedy, leaves, neighbours
 from curation_pipeline.selection.baselines.regmix import factor_levels
-from curation_pipeline.selection.choosing import TINY, spread
+from curation_pipeline.selection.choosing import TINY, waterfill
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_search import inclusion
 from curation_pipeline.selection.settings import BaselineSettings
@@ -195,7 +195,7 @@ def test_inclusion_meets_the_share(rows: list[tuple[float, int]], share: float) 
 def test_spread_is_proportional_where_nothing_is_exhausted(rows: list[tuple[int, float]], share: float) -> None:
     tokens, wanted = np.array([float(row[0]) for row in rows]), np.array([row[1] for row in rows])
     budget = share * tokens.sum()
-    given_out = spread(tokens, wanted, budget)
+    given_out = waterfill(tokens, budget, wanted)
     assert given_out.sum() == pytest.approx(min(budget, tokens.sum()), rel=1e-9)
     assert (given_out <= tokens * (1 + 1e-12)).all()
     open_ = (given_out < tokens * (1 - 1e-9)) & (wanted > 0)

@@ -63,7 +63,7 @@ def small_reward() -> RewardModel:
         schema_overrides={"group": pl.Utf8},
     )
     scores = pl.DataFrame({"alt_profanity": random.random(240).astype(np.float32)})
-    return fit_reward(labels, scores, vectors, vectors, RewardSettings(), seed=4)
+    return fit_reward(labels, scores, vectors, RewardSettings(), seed=4)
 
 
 @pytest.fixture(scope="module")

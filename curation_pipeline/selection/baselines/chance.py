@@ -7,7 +7,7 @@ import numpy as np
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.baseline import Baseline, SharedSettings
-from curation_pipeline.selection.choosing import BY_CHANCE, level, scores
+from curation_pipeline.selection.choosing import BY_CHANCE, scores, waterfill
 from curation_pipeline.selection.inputs import Inputs
 
 
@@ -19,7 +19,7 @@ def random(pool: Pool, budget_tokens: int, seed: int, settings: SharedSettings, 
 def stratified(pool: Pool, budget_tokens: int, seed: int, settings: SharedSettings, inputs: Inputs) -> Scores:
     """min(1, c / tokens of the topic), with c such that the budget is met; small topics are exhausted."""
     tokens = pool.topic.shares(pool.n_tokens.astype(np.float64)) * pool.total_tokens
-    return scores(np.minimum(level(tokens, budget_tokens) / tokens, 1.0)[pool.topic.code], BY_CHANCE)
+    return scores(np.minimum(waterfill(tokens, budget_tokens) / tokens, 1.0)[pool.topic.code], BY_CHANCE)
 
 
 BASELINES = (

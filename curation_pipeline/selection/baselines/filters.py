@@ -10,7 +10,7 @@ from pydantic import Field
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.baseline import Baseline, SharedSettings
-from curation_pipeline.selection.choosing import BY_CHANCE, TINY, cells, ordered, scores, uniform
+from curation_pipeline.selection.choosing import BY_CHANCE, TINY, crossing, ordered, scores, uniform
 from curation_pipeline.selection.inputs import Inputs
 
 
@@ -57,7 +57,7 @@ def threshold_within(
     toxicity bin of the policy's strata would keep its share as well, and nothing would be filtered.
     """
     axes = (pool.source,) if axis == "source" else (pool.topic, pool.group)
-    code, k = cells(*axes)
+    code, k = crossing(*axes)
     share = min(budget_tokens / pool.total_tokens, 1.0)
     keep = max(1.0 - settings.source_drop, share)
     order = ordered(pool, pool.safety.astype(np.float64), code)

@@ -18,7 +18,7 @@ from curation_pipeline.policy.scores import Scores
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
 from curation_pipeline.selection.baseline import Baseline, SharedSettings
-from curation_pipeline.selection.choosing import scores, spread
+from curation_pipeline.selection.choosing import scores, waterfill
 from curation_pipeline.selection.inputs import Inputs
 
 _SPREADS = (0.5, 1.0, 2.0)
@@ -61,7 +61,7 @@ def _best(
         rng = generator(seed, "regmix", number)
         sigma = _SPREADS[number % len(_SPREADS)]
         tilt = sum((sigma * rng.standard_normal(levels.max() + 1)[levels] for levels in factors), np.zeros(len(names)))
-        mixture = spread(tokens, tokens * np.exp(tilt - tilt.max()), budget) / budget
+        mixture = waterfill(tokens, budget, tokens * np.exp(tilt - tilt.max())) / budget
         kept.append((predicted(credit, mixture), number, mixture))
         if len(kept) >= 4 * settings.mixtures_averaged:
             kept = sorted(kept, key=lambda entry: (-entry[0], entry[1]))[: settings.mixtures_averaged]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.detectors.head import HEADS
@@ -21,7 +20,6 @@ from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import labels_hash, score_teachers
-from curation_pipeline.steps.annotations.sentence_vectors import STEP as SENTENCE_VECTORS
 from curation_pipeline.steps.annotator import models
 from curation_pipeline.steps.reference.cascade import STEP as CASCADE
 from curation_pipeline.steps.reference.detector_audit import STEP as DETECTOR_AUDIT
@@ -31,8 +29,6 @@ from curation_pipeline.steps.reference.sentence_embedding import STEP as SENTENC
 from curation_pipeline.steps.step import Step, Work
 from curation_pipeline.steps.view import Plot, Table, View
 
-NOVELTY_SAMPLE = 200
-"""Vectors of each raw partition that the novelty features are fitted on."""
 NOT_FITTED = {
     "refinement", "audit", "divergence",
     "max_log_step", "refine_rate", "min_weight", "tolerance", "capability_tolerance",
@@ -58,7 +54,6 @@ def compute(work: Work, draft: Draft) -> None:
         frame,
         scores,
         vectors,
-        _pool_vectors(lake, work.every(SENTENCE_VECTORS)),
         settings,
         derive(work.profile.seed, "reward"),
         audit=lake.frame(work[DETECTOR_AUDIT]).filter(pl.col("detector").is_in(teachers)),
@@ -110,13 +105,6 @@ def _labels(work: Work) -> pl.DataFrame:
 def _scores(work: Work, texts: pl.Series) -> pl.DataFrame:
     found = score_teachers(work.ctx, texts, models(work, DETECTORS, CASCADE))
     return found.select(work.profile.annotate.teachers)
-
-
-def _pool_vectors(lake: Lake, manifests: tuple[Manifest, ...]) -> np.ndarray:
-    """Some vectors of each raw partition."""
-    return np.concatenate(
-        [lake.frame(manifest, columns=["vector"])["vector"].to_numpy()[:NOVELTY_SAMPLE] for manifest in manifests]
-    )
 
 
 def _pairs(work: Work, preferences: pl.DataFrame, vectoriser: VectorModel) -> Pairs | None:
@@ -179,9 +167,9 @@ def _parameters(work: Work) -> dict[str, Any]:
 STEP = Step(
     module=__name__,
     table="initial_reward",
-    version="2",
+    version="3",
     compute=compute,
-    inputs=(LABELS, SENTENCE_EMBEDDING, DETECTOR_AUDIT, DETECTORS, CASCADE, SENTENCE_VECTORS),
+    inputs=(LABELS, SENTENCE_EMBEDDING, DETECTOR_AUDIT, DETECTORS, CASCADE),
     parameters=_parameters,
     kinds=frozenset({"scikitlearn"}),
     view=view,

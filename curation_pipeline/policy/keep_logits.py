@@ -1,26 +1,22 @@
-"""Decisions of a frozen state, a block of documents at a time, and the one shift that makes them meet the budget.
+"""From log-odds of being kept to inclusion probabilities and weights that meet the budget, for a pool in parts.
 
-Once the state of the curated set is frozen, a document's log-odds of being kept and its weight if kept depend on the
-document alone. Both are rounded to whole steps of 1/4096. A histogram over steps then holds the whole pool without
-loss: those of parts add up exactly, in any order, and the shift of the budget is solved on it as if all documents were
-at hand. Rounding moves a probability by less than 4e-5; where a document stands in its block moves the last bits of a
-product in float32, hence a log-odds by one step now and then.
+At a frozen state a document's log-odds of being kept and its weight if kept depend on the document alone. Both are
+rounded to whole steps of 1/4096. A histogram over steps then holds the whole pool without loss: those of parts add up
+exactly, in any order, and the shift that meets the budget is solved on it as if all documents were at hand. Rounding
+moves a probability by less than 4e-5; where a document stands in its block moves the last bits of a product in float32,
+hence a log-odds by one step now and then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from curation_pipeline.policy.curated_set import EVERY, CuratedSet, Duals, Prepared, Worth, prepare_rows
-from curation_pipeline.policy.effective_size import pull
-from curation_pipeline.policy.features import Normaliser
-from curation_pipeline.policy.pool import F32, F64, I32, Pool, Rows
-from curation_pipeline.policy.population import Population
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.policy.pool import F32, F64, I32, Rows
 from curation_pipeline.policy.projection import sigmoid, solve_shift
 
 STEPS = 4096
@@ -28,66 +24,8 @@ STEPS = 4096
 _MOST = 2.0**16
 """Log-odds are cut here, far beyond where multipliers at their bound can take them: the shift of the budget, which is
 not known yet, may bring any of them back to 0."""
-BLOCK = 4096
-"""Documents that are decided at once: their arrays stay in the cache."""
-
-
-class Decide(Protocol):
-    """A way to answer a state: the trained policy, or the best response."""
-
-    def __call__(self, curated: CuratedSet, worth: Worth, price: float, duals: Duals) -> F64:
-        """Logits (n, actions) of the documents behind the set, given their worth, the price and the multipliers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """All that a decision depends on beside the document.
-
-    Attributes:
-        population: of the whole pool.
-        normaliser: feature constants.
-        decide: logits at a state.
-        sums: of the curated set, see ``CuratedSet.SUMS``.
-        budget: of the curated set, in normalised tokens.
-        price, duals: at the state.
-        multipliers: (G + 2,) of the projection, per unit of ``Prepared.constraints``.
-    """
-
-    population: Population
-    normaliser: Normaliser
-    decide: Decide
-    sums: Mapping[str, F64]
-    budget: float
-    price: float
-    duals: Duals
-    multipliers: F64
-
-    def logits(self, pool: Pool) -> tuple[F64, Prepared]:
-        """Logits (n, actions) of some documents, and the documents as they were measured."""
-        prepared = prepare_rows(self.population, self.normaliser, pool)
-        curated = CuratedSet(prepared, self.budget)
-        for name, value in self.sums.items():
-            getattr(curated, name)[:] = value
-        worth = curated.worth(EVERY, self.duals)
-        return self.decide(curated, worth, self.price, self.duals), prepared
-
-    def keep(self, pool: Pool) -> Kept:
-        """How much each document is wanted."""
-        n = len(pool)
-        kept = Kept(np.empty(n, np.int32), np.empty(n, np.int32))
-        weights = self.population.settings.weights
-        for start in range(0, n, BLOCK):
-            stop = min(start + BLOCK, n)
-            logits, prepared = self.logits(pool.take(slice(start, stop)))
-            keep, weight = keep_and_weight(logits, weights)
-            block = Kept.of(keep + prepared.constraints(weight) @ self.multipliers, weight)
-            kept.odds[start:stop] = block.odds
-            kept.weight[start:stop] = block.weight
-        return kept
-
-
-def _whole(values: F64) -> I32:
-    return np.rint(values * STEPS).astype(np.int32)
+_ROOM = 1e-6
+"""Relative room that shrunk weights leave, so that their floor holds once they are rounded to float32."""
 
 
 def keep_and_weight(logits: F64, weights: tuple[float, ...]) -> tuple[F64, F64]:
@@ -101,6 +39,40 @@ def keep_and_weight(logits: F64, weights: tuple[float, ...]) -> tuple[F64, F64]:
     odds = np.exp(logits[:, 1:] - top[:, None])
     total = odds.sum(axis=1)
     return np.asarray(np.log(total) + top - logits[:, 0]), np.asarray(odds @ np.asarray(weights[1:]) / total)
+
+
+def shrink_weights(tokens: float, weighted: float, squared: float, least: float) -> float:
+    """How much of their distance from 1 loss weights may keep, so that enough tokens stay effective.
+
+    With weights w and inclusion probabilities p, Kish's effective size (Survey Sampling, 1965) over the expected tokens
+    is (sum p t w)^2 / (sum p t w^2 sum p t) = 1 / (1 + cv^2), cv the coefficient of variation of the weights. It is at
+    least .64 for weights from 0.5 to 2 (Kantorovich's inequality).
+
+    Args:
+        tokens: sum of p t, above 0.
+        weighted: sum of p t w, above 0.
+        squared: sum of p t w^2.
+        least: share of the expected tokens that stays effective, in [0, 1]; 0 asks for nothing, 1 for equal weights.
+
+    Returns:
+        The largest s in [0, 1] for which the weights w' = 1 + s (w tokens / weighted - 1) have that share. Their mean
+        stays 1 and cv scales with s, so s = sqrt((1 / least - 1) / cv^2) where that is below 1.
+
+    Raises:
+        ConfigError: ``least`` is not in [0, 1].
+    """
+    if not 0.0 <= least <= 1.0:
+        raise ConfigError(f"min_effective_share is {least}; it must lie in [0, 1]")
+    variance = max(squared * tokens / weighted**2 - 1.0, 0.0)
+    if least == 0.0 or variance == 0.0:
+        return 1.0
+    return min(float(np.sqrt((1.0 / least - 1.0) * (1.0 - _ROOM) / variance)), 1.0)
+
+
+def probabilities(logits: F64, shift: F64 | float, weights: tuple[float, ...]) -> tuple[F64, F64]:
+    """Probability of being kept and expected weight if kept, (n,) each, once ``shift`` is added to the log-odds."""
+    keep, weight = keep_and_weight(logits, weights)
+    return sigmoid(keep + shift), weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +111,7 @@ class KeepHistogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeepLogits:
     """What a frozen state says of n documents.
 
     Attributes:
@@ -151,9 +123,10 @@ class Kept:
     weight: I32
 
     @classmethod
-    def of(cls, odds: F64, weight: F64) -> Kept:
+    def of(cls, odds: F64, weight: F64) -> KeepLogits:
         """Round log-odds and weights to whole steps."""
-        return cls(_whole(np.clip(odds, -_MOST, _MOST)), _whole(weight))
+        whole = (np.rint(values * STEPS).astype(np.int32) for values in (np.clip(odds, -_MOST, _MOST), weight))
+        return cls(*whole)
 
     def histogram(self, n_tokens: npt.NDArray[np.int64]) -> KeepHistogram:
         """Tokens by log-odds. Sums of whole numbers in float64 are exact up to 2**53."""
@@ -165,22 +138,22 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BudgetShift:
     """What turns log-odds into inclusion probabilities that meet the budget.
 
     Attributes:
         shift: added to every log-odds; infinite where the budget takes everything.
         scale: of the weights, so that their mean over the expected tokens is 1.
-        spread: how much of their distance from 1 they keep, see ``effective_size.pull``.
+        shrink: how much of their distance from 1 they keep, see ``shrink_weights``.
     """
 
     shift: float
     scale: float
-    spread: float = 1.0
+    shrink: float = 1.0
 
     @classmethod
-    def of(cls, histogram: KeepHistogram, budget_tokens: int, least: float = 0.0) -> Cut:
-        """The cut of a whole pool.
+    def of(cls, histogram: KeepHistogram, budget_tokens: int, least: float = 0.0) -> BudgetShift:
+        """The shift of a whole pool.
 
         Args:
             histogram: of all its parts.
@@ -192,12 +165,12 @@ class Cut:
         probability = sigmoid(odds + shift)
         expected = float(probability @ tokens)
         weighted, squared = (float(probability @ part) / STEPS for part in (histogram.weighted, histogram.squared))
-        return cls(shift, expected / weighted, pull(expected, weighted, squared, least))
+        return cls(shift, expected / weighted, shrink_weights(expected, weighted, squared, least))
 
-    def probability(self, kept: Kept) -> F64:
+    def probability(self, kept: KeepLogits) -> F64:
         """Inclusion probability (n,) of each document."""
         return sigmoid(kept.odds / STEPS + self.shift)
 
-    def weight(self, kept: Kept) -> F32:
+    def weight(self, kept: KeepLogits) -> F32:
         """Loss weight (n,) of each document if it is drawn."""
-        return (1.0 + self.spread * (kept.weight * (self.scale / STEPS) - 1.0)).astype(np.float32)
+        return (1.0 + self.shrink * (kept.weight * (self.scale / STEPS) - 1.0)).astype(np.float32)
