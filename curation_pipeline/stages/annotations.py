@@ -151,7 +151,9 @@ def _settings(*names: str) -> Callable[[Context], dict[str, object]]:
 
 ANNOTATORS: dict[str, Annotator] = {
     "text_statistics": Annotator(statistics.VERSION, _statistics),
-    "quality_rules": Annotator(quality.VERSION, _quality, parameters=_settings("quality")),
+    "quality_rules": Annotator(
+        quality.VERSION, _quality, parameters=lambda ctx: quality.recipe_parameters(ctx.profile.annotate.quality)
+    ),
     "language": Annotator(language.VERSION, _language, parameters=_settings("language")),
     "dialect": Annotator(dialect.VERSION, _dialect, parameters=_settings("dialect")),
     "pii": Annotator(pii.VERSION, _pii, parameters=_settings("pii")),

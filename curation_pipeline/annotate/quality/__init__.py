@@ -1,7 +1,16 @@
 """Quality rules of Gopher, C4 and FineWeb: a value and a flag a rule."""
 
-from curation_pipeline.annotate.quality.quality import VERSION, quality_rules, quality_values
-from curation_pipeline.annotate.quality.rules import FAMILIES, RULES, SCHEMA, Family, Rule, failed_rules, flags
+from curation_pipeline.annotate.quality.quality import VERSION, quality_rules, quality_values, recipe_parameters
+from curation_pipeline.annotate.quality.rules import (
+    FAMILIES,
+    RULES,
+    SCHEMA,
+    Family,
+    Rule,
+    failed_rules,
+    flags,
+    rule_names,
+)
 from curation_pipeline.annotate.quality.settings import QualitySettings
 
 __all__ = [
@@ -16,4 +25,6 @@ __all__ = [
     "flags",
     "quality_rules",
     "quality_values",
+    "recipe_parameters",
+    "rule_names",
 ]

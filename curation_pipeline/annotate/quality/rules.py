@@ -98,6 +98,11 @@ RULES: tuple[Rule, ...] = (
 """All rules. A share of nothing (no word, no line) is 0."""
 
 
+def rule_names(settings: QualitySettings) -> list[str]:
+    """What ``removal.rules`` can name: families, rules, and the filters that the settings add."""
+    return [*FAMILIES, *(rule.column for rule in RULES), *(chosen.rule for chosen in settings.filters)]
+
+
 def value_schema(families: tuple[Family, ...] = FAMILIES) -> dict[str, pl.DataType]:
     """Value columns of some families, in the order of ``RULES``."""
     return {rule.column: rule.dtype for rule in RULES if rule.family in families}
@@ -146,11 +151,15 @@ def _passes(rule: Rule, settings: QualitySettings) -> pl.Expr:
 
 
 def failed_rules(frame: pl.DataFrame) -> pl.Series:
-    """Names of the rules that each document fails (``<family>_<rule>``), in the order of ``RULES``: List(Utf8).
+    """Names of the rules that each document fails: List(Utf8), those of ``RULES`` first, then filters.
 
     Args:
-        frame: flag columns of any of the rules.
+        frame: flag columns of any of the rules; families do not count.
     """
+    known = [rule.flag for rule in RULES]
+    families = {f"pass_{family}" for family in FAMILIES}
+    flags = [flag for flag in known if flag in frame.columns]
+    flags += [name for name in frame.columns if name.startswith("pass_") and name not in {*known, *families}]
     names: list[pl.Expr] = [pl.lit(None, dtype=pl.Utf8)]
-    names += [pl.when(~pl.col(rule.flag)).then(pl.lit(rule.column)) for rule in RULES if rule.flag in frame.columns]
+    names += [pl.when(~pl.col(flag)).then(pl.lit(flag.removeprefix("pass_"))) for flag in flags]
     return frame.select(failed_rules=pl.concat_list(names).list.drop_nulls())["failed_rules"]
