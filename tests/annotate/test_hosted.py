@@ -218,7 +218,7 @@ def test_what_was_scored_before_a_failure_is_kept_and_not_asked_again(tmp_path: 
     with Server(lambda number, body: Reply(moderation(body)) if number < 4 else broken) as server:
         one = detector(server, batch_size=1)
         cache = ScoreCache(tmp_path, one)
-        with pytest.raises(DetectorError, match=r"3 of 8 new texts are kept in .*running again goes on") as caught:
+        with pytest.raises(DetectorError, match=r"3 of 8 new texts are kept in .*run again to continue") as caught:
             CachedDetector(one, cache).score(texts)
         assert str(cache.path) in str(caught.value)
         assert len(cache) == 3
