@@ -132,11 +132,6 @@ class Cascade:
         names = ("low", "high", "slope", "offset", "threshold", "cheap", "expensive")
         return {"code": VERSION, **{name: getattr(self, name) for name in names}}
 
-    @property
-    def pays(self) -> bool:
-        """Whether it spares the expensive detector a worthwhile share of the work."""
-        return bool(self.facts["pays"])
-
     def save(self, directory: Path) -> None:
         """Write to a folder: arrays as safetensors, all else as JSON."""
         arrays = {} if self.student is None else self.student.arrays()

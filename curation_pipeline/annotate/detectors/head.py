@@ -382,8 +382,9 @@ def _parameters(settings: HeadSettings) -> dict[str, Any]:
 
 
 def _open(settings: HeadSettings, opening: Opening) -> HeadDetector:
-    wanted = settings.encoder is not None and opening.cache is not None
-    return load_head(opening.folder, load_encoder(settings, opening.cache) if wanted else None)
+    if settings.encoder is None or opening.cache is None:
+        return load_head(opening.folder)
+    return load_head(opening.folder, load_encoder(settings, opening.cache))
 
 
 def _rows(name: str, settings: HeadSettings, labels: pl.DataFrame) -> pl.DataFrame:
