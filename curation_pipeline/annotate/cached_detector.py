@@ -108,8 +108,7 @@ class CachedDetector:
                 report(f"scoring with {self.name}", n_done / len(texts))
         except DetectorError as error:
             raise DetectorError(
-                f"{error}; {n_done} of {len(texts)} new texts are kept in {self.cache.path}, so run again to "
-                "continue"
+                f"{error}; {n_done} of {len(texts)} new texts are kept in {self.cache.path}, so run again to continue"
             ) from error
 
 
