@@ -235,19 +235,13 @@ class HostedDetector(ABC):
         Raises:
             DetectorError: a text could not be scored.
         """
-        return self.explain(texts, progress)[0]
+        scores = np.empty((len(texts), len(self.heads)))
 
-    def explain(self, texts: Sequence[str], progress: Progress | None = None) -> tuple[pl.DataFrame, list[str | None]]:
-        """Scores as of ``score``, and a note for each text."""
-        scores, notes = np.empty((len(texts), len(self.heads))), list[str | None]([None] * len(texts))
-
-        def store(rows: Sequence[int], values: np.ndarray, given: Notes) -> None:
+        def store(rows: Sequence[int], values: np.ndarray, notes: Notes) -> None:
             scores[list(rows)] = values
-            for row, note in zip(rows, given, strict=True):
-                notes[row] = note
 
         self.score_each(texts, store, progress)
-        return score_frame(scores, self.heads), notes
+        return score_frame(scores, self.heads)
 
     def score_each(
         self, texts: Sequence[str], store: Store, progress: Progress | None = None, decline: Decline | None = None
