@@ -80,7 +80,7 @@ class DetoxifyDetector:
 
     Attributes:
         network: the network and the tokenizer of the package's own ``Detoxify`` object, over windows.
-        classes: where each class of ``heads`` stands among the logits.
+        classes: the logit of each class of ``heads``.
         version: of the package, the windows and the checkpoint's content.
         heads: the checkpoint's classes, ``toxicity`` first, each a maximum over a text's windows; and the first one's
             mean over the windows.

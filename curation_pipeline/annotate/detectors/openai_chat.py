@@ -75,7 +75,7 @@ class ChatSettings(ServiceSettings):
         return hashlib.sha256("\x1f".join(self.constitution).encode()).hexdigest()[:12]
 
 
-class Verdict(BaseModel):
+class JudgeAnswer(BaseModel):
     """The judge's answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -144,7 +144,7 @@ class OpenAIChat(OpenAIDetector):
         if s.temperature is not None:
             more["temperature"] = s.temperature
         if s.answer_format == "json_schema":
-            schema = {"name": "verdict", "strict": True, "schema": Verdict.model_json_schema()}
+            schema = {"name": "verdict", "strict": True, "schema": JudgeAnswer.model_json_schema()}
             more["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif s.answer_format == "json_object":
             more["response_format"] = {"type": "json_object"}
@@ -167,7 +167,7 @@ class OpenAIChat(OpenAIDetector):
             raise AnswerError(f"the model did not finish its answer (finish_reason {finish!r})")
         try:
             given = json.loads(member(message, "content", str, "the message"), object_pairs_hook=_no_repeats)
-            verdict = Verdict.model_validate(given)
+            verdict = JudgeAnswer.model_validate(given)
         except (ValueError, RecursionError) as error:
             raise AnswerError(f"the model's answer is not the JSON object that was asked for ({error})") from None
         if verdict.check != self.mark(texts[0]):

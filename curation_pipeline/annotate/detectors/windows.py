@@ -129,7 +129,7 @@ def mean_name(heads: Sequence[str]) -> str:
 def windows(text: str, words: int, overlap: int) -> Iterator[str]:
     """The windows of a text, from its first word to its last; a text of at most ``words`` words is its only window.
 
-    Every run of at most ``overlap`` + 1 words stands whole in some window.
+    Every run of at most ``overlap`` + 1 words is whole in some window.
     """
     # More words than that need at least that many characters, the spaces between them included.
     if len(text) <= 2 * words:
