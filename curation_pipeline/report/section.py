@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.state import MAIN, State
 
@@ -44,6 +45,10 @@ class Source:
     def main(self) -> list[State]:
         """The states of the loop's own chain, the cold start first."""
         return self.states[MAIN]
+
+    def made(self, table: str) -> list[tuple[int, Manifest]]:
+        """Ordinal and artefact of every iteration of the loop that made one of this table."""
+        return [(state.ordinal, self.lake.get(state.own[table])) for state in self.main if table in state.own]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -62,21 +63,9 @@ def _reductions(source: Source) -> Rows:
                 [lake.frame(lake.get(other.metrics_id), "generations") for other in others],
                 generator(profile.seed, "reduction", arm, state.ordinal),
             )
-            rows.append(
-                {
-                    "arm": MAIN,
-                    "baseline": arm,
-                    "ordinal": state.ordinal,
-                    "benchmark": "toxicity_prompts",
-                    "judge": profile.annotate.judge,
-                    "rate": found.rate,
-                    "baseline_rate": found.baseline_rate,
-                    "reduction": found.value,
-                    "ci_low": found.low,
-                    "ci_high": found.high,
-                    "n": found.n,
-                }
-            )
+            at = {"arm": MAIN, "baseline": arm, "ordinal": state.ordinal}
+            at |= {"benchmark": "toxicity_prompts", "judge": profile.annotate.judge}
+            rows.append(at | asdict(found))
     return rows
 
 

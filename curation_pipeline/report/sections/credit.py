@@ -23,8 +23,7 @@ MAX_STRATA = 8
 
 def query(source: Source) -> dict[str, Rows]:
     """The credit of every iteration with its fit, and the last iteration's probes."""
-    lake = source.lake
-    found = [(state.ordinal, lake.get(state.own["probes"])) for state in source.main if "probes" in state.own]
+    lake, found = source.lake, source.made("probes")
     if not found:
         return {}
     fits = [(ordinal, DownstreamCredit.from_json(lake.json(probes, "credit"))) for ordinal, probes in found]

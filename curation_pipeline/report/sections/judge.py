@@ -52,12 +52,12 @@ def query(source: Source) -> dict[str, Rows]:
         **dict(zip(CI, ends, strict=True)),
     }
     means = [
-        lake.frame(lake.get(state.own["metrics"]), "generations").select(
-            pl.lit(state.ordinal).alias("ordinal"),
+        lake.frame(metrics, "generations").select(
+            pl.lit(ordinal).alias("ordinal"),
             pl.col("teacher_score").mean().fill_null(0.0).alias("teacher"),
             pl.col("score").mean().fill_null(0.0).alias("judge"),
         )
-        for state in source.main
+        for ordinal, metrics in source.made("metrics")
     ]
     return {
         "divergence": pl.concat(means),

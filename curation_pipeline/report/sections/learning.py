@@ -16,13 +16,12 @@ QUANTITIES = ("mean_reward", "entropy", "approx_kl", "explained_variance", "clip
 def query(source: Source) -> dict[str, Rows]:
     """One row for each quantity and rollout of every policy's training."""
     frames = [
-        source.lake.frame(source.lake.get(state.own["policies"]), "learning_curve")
+        source.lake.frame(policy, "learning_curve")
         .select(pl.col("candidates").alias("step"), *(pl.col(name).cast(pl.Float64) for name in QUANTITIES))
         .unpivot(QUANTITIES, index="step", variable_name="quantity", value_name="value")
         .drop_nulls()
-        .with_columns(pl.lit(state.ordinal, pl.Int64).alias("ordinal"))
-        for state in source.main
-        if "policies" in state.own
+        .with_columns(pl.lit(ordinal, pl.Int64).alias("ordinal"))
+        for ordinal, policy in source.made("policies")
     ]
     return {"learning": pl.concat(frames) if frames else None}
 

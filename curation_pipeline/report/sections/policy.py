@@ -45,17 +45,16 @@ MAX_ROWS = 10
 def query(source: Source) -> dict[str, Rows]:
     """The cards of the loop's policies."""
     effects, rates, control = [], [], []
-    for state in source.main:
-        manifest = source.lake.get(state.own["policies"]) if "policies" in state.own else None
-        found = None if manifest is None else policy_section(source.lake, manifest)
+    for ordinal, manifest in source.made("policies"):
+        found = policy_section(source.lake, manifest)
         if found is None:
             continue
-        ordinal = pl.lit(state.ordinal, pl.Int64).alias("ordinal")
-        effects.append(found.effects.filter(pl.col("axis") == "all").with_columns(ordinal))
-        rates.append(found.rates.with_columns(ordinal))
+        at = pl.lit(ordinal, pl.Int64).alias("ordinal")
+        effects.append(found.effects.filter(pl.col("axis") == "all").with_columns(at))
+        rates.append(found.rates.with_columns(at))
         control.append(
             {
-                "ordinal": state.ordinal,
+                "ordinal": ordinal,
                 "verdict": found.summary["control_verdict"],
                 "sentence": found.summary["against_the_closed_form"],
                 "kl_to_parent": found.summary.get("kl_to_parent"),
