@@ -30,7 +30,7 @@ class ReportTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReportSource:
     """Where sections read from: the surroundings, and the committed states of each reported chain."""
 
     ctx: Context
@@ -52,7 +52,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Finding:
     """One finding in plain words; `tone` is good, bad or open (the interval decides nothing)."""
 
     text: str
@@ -105,12 +105,12 @@ class ReportData:
         )
 
 
-def no_tables(source: Source) -> dict[str, Rows]:
+def no_tables(source: ReportSource) -> dict[str, Rows]:
     """The query of a section that shows tables of others."""
     return {}
 
 
-def no_verdicts(data: ReportData) -> list[Verdict]:
+def no_verdicts(data: ReportData) -> list[Finding]:
     """The findings of a section that has none."""
     return []
 
@@ -134,5 +134,5 @@ class Section:
     title: str
     show: Callable[[ReportData], Markup]
     tables: tuple[ReportTable, ...]
-    query: Callable[[Source], Mapping[str, Rows]] = no_tables
-    verdicts: Callable[[ReportData], list[Verdict]] = no_verdicts
+    query: Callable[[ReportSource], Mapping[str, Rows]] = no_tables
+    verdicts: Callable[[ReportData], list[Finding]] = no_verdicts

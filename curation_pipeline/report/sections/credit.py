@@ -10,7 +10,7 @@ from markupsafe import Markup
 from curation_pipeline.report.html import csv, element, figure, join, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import count
 from curation_pipeline.report.plots import MUTED, Plot, bars, colour, plot
-from curation_pipeline.report.section import IS_LAST, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.stages.credit_report import credit_section
 
@@ -21,7 +21,7 @@ MAX_STRATA = 8
 """Strata that are shown at each end of the credit."""
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The credit of every iteration with its fit, and the last iteration's probes."""
     lake, found = source.lake, source.made("probes")
     if not found:

@@ -7,13 +7,13 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import grid, join, legend
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 LEARNING = ReportTable("learning", {"ordinal": int, "step": int, "quantity": str, "value": float})
 QUANTITIES = ("mean_reward", "entropy", "approx_kl", "explained_variance", "clip_fraction", "price")
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """One row for each quantity and rollout of every policy's training."""
     frames = [
         source.lake.frame(policy, "learning_curve")

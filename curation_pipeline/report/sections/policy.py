@@ -24,7 +24,7 @@ from curation_pipeline.report.html import (
 )
 from curation_pipeline.report.numbers import number, percent, points, signed
 from curation_pipeline.report.plots import bars
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.report.sections.moves import MOVES
 from curation_pipeline.stages.policy_report import policy_section
 
@@ -42,7 +42,7 @@ MAX_ROWS = 10
 """Features and groups that are shown, those that matter or moved most; the CSV has all."""
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The cards of the loop's policies."""
     effects, rates, control = [], [], []
     for ordinal, manifest in source.made("policies"):

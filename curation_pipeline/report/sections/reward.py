@@ -6,12 +6,12 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import element, figure, join, legend, numeric, paragraph, table, text
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 WEIGHTS = ReportTable("reward_moves", {"ordinal": int, "weight": str, "value": float, "reason": str})
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Alpha, beta and gamma of every iteration."""
     rows = []
     for ordinal, manifest in source.made("reward_models"):
