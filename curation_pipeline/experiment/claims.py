@@ -58,7 +58,7 @@ family. `paired` is false where items were not kept: the interval is then of ind
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimQuestion:
+class Question:
     """One comparison that is made with every baseline.
 
     Attributes:
@@ -79,20 +79,20 @@ class ClaimQuestion:
 
 
 _FIXED = (
-    ClaimQuestion("less harm", "toxicity_prompts", "toxicity_probability", higher=False),
-    ClaimQuestion("toxic text less likely", "heldout", "toxic_log_odds", higher=False),
-    ClaimQuestion("preferences met more often", "preferences", "preference_accuracy", higher=True),
-    ClaimQuestion("language not lost", "heldout", "bits_per_byte", higher=False, non_inferior=True),
+    Question("less harm", "toxicity_prompts", "toxicity_probability", higher=False),
+    Question("toxic text less likely", "heldout", "toxic_log_odds", higher=False),
+    Question("preferences met more often", "preferences", "preference_accuracy", higher=True),
+    Question("language not lost", "heldout", "bits_per_byte", higher=False, non_inferior=True),
 )
 
 
-def questions(metrics: pl.DataFrame) -> list[ClaimQuestion]:
+def questions(metrics: pl.DataFrame) -> list[Question]:
     """The questions that a metrics table can answer: the fixed ones, and one for each multiple-choice benchmark."""
     have = set(metrics.select("benchmark", "metric").iter_rows())
     found = [question for question in _FIXED if (question.benchmark, question.metric) in have]
     choices = metrics.filter(pl.col("metric") == "chance").select("benchmark", "value").unique().sort("benchmark")
     return found + [
-        ClaimQuestion(f"{benchmark} not lost", benchmark, "accuracy", higher=True, non_inferior=True, chance=chance)
+        Question(f"{benchmark} not lost", benchmark, "accuracy", higher=True, non_inferior=True, chance=chance)
         for benchmark, chance in choices.iter_rows()
         if (benchmark, "accuracy") in have
     ]
@@ -136,7 +136,7 @@ def _row(
     ours: Sequence[ModelEvaluation],
     baseline: str,
     theirs: Sequence[ModelEvaluation],
-    question: ClaimQuestion,
+    question: Question,
     rng: np.random.Generator,
     resamples: int,
     size: int,
@@ -178,7 +178,7 @@ def _row(
     }
 
 
-def _at_chance(evaluations: Sequence[ModelEvaluation], question: ClaimQuestion) -> bool:
+def _at_chance(evaluations: Sequence[ModelEvaluation], question: Question) -> bool:
     """Whether any seed's model is at chance in the question's metric."""
     asked = (pl.col("benchmark") == question.benchmark) & (pl.col("metric") == question.metric)
     return any(with_chance(found.metrics).filter(asked)["at_chance"].any() for found in evaluations)

@@ -54,7 +54,7 @@ def resampled_seeds(seeds: int, rng: np.random.Generator, resamples: int) -> np.
 
 
 def paired_draws(
-    ours: Sequence[Part], theirs: Sequence[Part], rng: np.random.Generator, resamples: int
+    ours: Sequence[Part], theirs: Sequence[Part], rng: np.random.Generator, resamples: int, *, same_seeds: bool = False
 ) -> tuple[Draws, Draws]:
     """Resample two arms together: items once for both, seeds within each arm.
 
@@ -65,6 +65,7 @@ def paired_draws(
         theirs: the same groups of the other.
         rng: source of the resamples.
         resamples: R.
+        same_seeds: the arms' seeds are pairs (equal draws, equal order of data), so one draw of seeds serves both.
 
     Returns:
         Each arm's figure; their difference is paired resample by resample.
@@ -72,9 +73,9 @@ def paired_draws(
     Raises:
         DataError: when the arms do not have the same groups of the same items.
     """
-    _check(ours, theirs)
+    _check(ours, theirs, same_seeds)
     mine = resampled_seeds(ours[0].numerators.shape[0], rng, resamples)
-    other = resampled_seeds(theirs[0].numerators.shape[0], rng, resamples)
+    other = mine if same_seeds else resampled_seeds(theirs[0].numerators.shape[0], rng, resamples)
     first, second = np.zeros(resamples), np.zeros(resamples)
     for a, b in zip(ours, theirs, strict=True):
         n = a.denominators.size
@@ -108,10 +109,12 @@ def unpaired_draws(values: Sequence[float], errors: Sequence[float], rng: np.ran
     return Draws(float(np.mean(values)), np.mean(values) + error * rng.standard_normal(resamples))
 
 
-def _check(ours: Sequence[Part], theirs: Sequence[Part]) -> None:
+def _check(ours: Sequence[Part], theirs: Sequence[Part], same_seeds: bool) -> None:
     if not ours or len(ours) != len(theirs):
         raise DataError(f"a paired comparison needs the same groups in both arms, got {len(ours)} and {len(theirs)}")
     for a, b in zip(ours, theirs, strict=True):
         same = a.coefficient == b.coefficient and np.array_equal(a.denominators, b.denominators)
         if not same or a.numerators.shape[1] != b.numerators.shape[1] or not a.denominators.size:
             raise DataError("the two arms were evaluated on different items; evaluate both with one profile")
+        if same_seeds and a.numerators.shape != b.numerators.shape:
+            raise DataError("arms whose seeds are pairs need the same number of seeds")
