@@ -103,6 +103,7 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
 @pytest.mark.slow
 def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     tracker = TrackingResource(folder=str(tmp_path))
+    tracker.client()
     environment = os.environ.copy()
 
     def train(ordinal: int, partitions: list[dict[str, Any]]) -> tuple[str, str]:
