@@ -14,7 +14,7 @@ from curation_pipeline.escaping import one_line
 from curation_pipeline.report.numbers import DASH, count, number
 
 if TYPE_CHECKING:
-    from curation_pipeline.report.plots import Plot
+    from curation_pipeline.report.plots import SvgPlot
 
 Row = Mapping[str, Any]
 CI = ("ci_low", "ci_high")
@@ -94,12 +94,12 @@ def legend(names: Sequence[str], shapes: bool = False) -> Markup:
     return Markup('<p class="legend" aria-hidden="true">{}</p>').format(join(*spans))
 
 
-def figure(plot: Plot, note: str = "") -> Markup:
+def figure(plot: SvgPlot, note: str = "") -> Markup:
     """A plot with a note and the download of its data."""
     return element("figure", plot.svg, element("figcaption", note, " ", csv(plot.name, plot.table)))
 
 
-def grid(plots: Iterable[Plot], css: str = "grid") -> Markup:
+def grid(plots: Iterable[SvgPlot], css: str = "grid") -> Markup:
     """Plots side by side."""
     return element("div", *map(figure, plots), css=css)
 

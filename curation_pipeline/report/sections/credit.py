@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import csv, element, figure, join, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import count
-from curation_pipeline.report.plots import MUTED, Plot, bars, colour, plot
+from curation_pipeline.report.plots import MUTED, SvgPlot, bars, colour, plot
 from curation_pipeline.report.section import IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.stages.credit_report import credit_section
@@ -75,7 +75,7 @@ def show(data: ReportData) -> Markup:
     )
 
 
-def _probes(frame: pl.DataFrame) -> Plot:
+def _probes(frame: pl.DataFrame) -> SvgPlot:
     """Measured outcome of each probe against its prediction from the others."""
 
     def draw(axes: Any) -> None:

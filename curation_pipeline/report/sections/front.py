@@ -11,7 +11,7 @@ from markupsafe import Markup
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import Column, element, figure, join, legend, numeric, paragraph, table
 from curation_pipeline.report.numbers import percent
-from curation_pipeline.report.plots import INK, MARKERS, PAPER, Plot, colour, plot
+from curation_pipeline.report.plots import INK, MARKERS, PAPER, SvgPlot, colour, plot
 from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.report.sections.arms import arms, iteration_with_status
 from curation_pipeline.stages.final_evaluation import front
@@ -63,7 +63,7 @@ def _name(row: Mapping[str, Any]) -> Markup:
     return join(one_line(row["chain"], 40), Markup(" <b>chosen</b>") if row["chosen"] else "")
 
 
-def _plot(frame: pl.DataFrame, names: list[str]) -> Plot:
+def _plot(frame: pl.DataFrame, names: list[str]) -> SvgPlot:
     """The path of each chain, the front as steps, the choice ringed."""
 
     def draw(axes: Any) -> None:
