@@ -105,7 +105,7 @@ def _partitions(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
 
 
 class _Tables:
-    """Figures over all partitions: every document counts once, where it stands first."""
+    """Figures over all partitions: every document counts once, where it comes first."""
 
     def __init__(self, lake: Lake, corpus: dict[str, dict[str, str]]) -> None:
         self._lake, self._corpus = lake, corpus

@@ -17,7 +17,7 @@ from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.report.section import ReportData, Source
+from curation_pipeline.report.section import ReportData, ReportSource
 from curation_pipeline.report.sections import claims, front, holdout
 from curation_pipeline.stages import final_evaluation as stage
 from curation_pipeline.stages.arms import reported_chains
@@ -30,7 +30,7 @@ REFERENCE = 2.5
 
 def reported(ctx: Context, *modules: ModuleType) -> ReportData:
     """What sections of the report read from the lake."""
-    source = Source(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
+    source = ReportSource(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
     return ReportData({name: rows for module in modules for name, rows in module.query(source).items()})
 
 
