@@ -10,12 +10,12 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest, canonical_json
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.final_evaluation import front, looks
+from curation_pipeline.stages.final_evaluation import front, holdout_accesses
 from curation_pipeline.stages.state import MAIN, State
 
 
 def claim_parts(ctx: Context, states: dict[str, list[State]]) -> dict[str, pl.DataFrame | None]:
-    """The report's parts ``comparisons``, ``front`` and ``looks``; None where there is nothing to compare or no look.
+    """The report's parts ``comparisons``, ``front`` and ``looks``; None where there is nothing to compare or no access.
 
     Args:
         ctx: the surroundings.
@@ -69,18 +69,18 @@ def _comparisons(ctx: Context, states: dict[str, list[State]]) -> pl.DataFrame |
 
 def _looks(lake: Lake) -> pl.DataFrame | None:
     rows = []
-    for look in looks(lake):
-        said = lake.json(lake.get(look.manifest_id), "performance")
+    for access in holdout_accesses(lake):
+        said = lake.json(lake.get(access.manifest_id), "performance")
         final = said["final"]
         low, high = said["intervals"]["performance"]
         rows.append(
             {
-                "number": look.number,
-                "chain": look.chain,
-                "ordinal": look.ordinal,
-                "checkpoint": look.checkpoint,
-                "at": look.at,
-                "new_model": look.new_model,
+                "number": access.number,
+                "chain": access.chain,
+                "ordinal": access.ordinal,
+                "checkpoint": access.checkpoint,
+                "at": access.at,
+                "new_model": access.new_model,
                 **{axis: final[axis] for axis in ("safety", "capability", "performance")},
                 "ci_low": low,
                 "ci_high": high,
