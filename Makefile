@@ -1,11 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Both set up first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c "" 2>/dev/null && echo python$$version && break; done)
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
+.PHONY: help setup demo ui report test test-fast lint docs bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -13,12 +14,12 @@ help: ## show this list
 setup: $(READY) ## make the virtual environment
 
 $(READY): constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || { echo "Python 3.11 to 3.13 is needed: install it, or say make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $(READY)
 
-demo: $(READY) ## run three iterations of the loop on real text, beside two baselines
+demo: $(READY) ## run three iterations of the loop on real text, and three baseline arms
 	$(BIN)/curate run
 
 ui: $(READY) ## open the Dagster web UI with its daemon, on this machine only
@@ -41,6 +42,9 @@ lint: $(READY) ## format check, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY) ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
 
 # Peers have dependencies that conflict with ours and with each other: each lives in an environment of its own.
 .venv-peers/%/.ready: benchmarks/peers-%.txt

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from assets.corpus import documents
-from assets.loop import committed_state, iteration_state
 from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, ordinal_of, window_of
+from assets.steps import committed_state, iteration_state
 from assets.tracked import attempt, catch_up
 from curation_pipeline.config import active_profile, load_profile
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.lake.manifest import canonical_json, sha256_text
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_parameters
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.state import MAIN, committed, history
+from curation_pipeline.steps.corpus import documents
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
 
@@ -164,10 +163,10 @@ def discover_corpus(context: dg.SensorEvaluationContext, project: ProjectResourc
 def _deliveries(ctx: Context, sources: Mapping[str, tuple[Source, str]]) -> Iterator[dg.RunRequest]:
     for key, (source, snapshot) in sorted(sources.items()):
         head = ctx.lake.head("documents", {"source": source.name, "snapshot": snapshot})
-        wanted = ingest_parameters(ctx, source, snapshot)
+        wanted = documents.ingest_parameters(ctx, source, snapshot)
         if head is None or head.parameters != wanted:
             before = "new" if head is None else head.id  # what comes back is asked for again
-            run_key = f"{documents.key.to_user_string()}/{key}/{before}/{sha256_text(canonical_json(wanted))}"
+            run_key = f"{documents.STEP.name}/{key}/{before}/{sha256_text(canonical_json(wanted))}"
             yield dg.RunRequest(run_key=run_key, job_name=partition_job.name, partition_key=key)
 
 

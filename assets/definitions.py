@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType
 
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-import assets.annotations
-from assets import automation, corpus, corpus_wide, experiment, loop, models, references, serving
+from assets import automation, serving
+from assets.steps import ASSETS, committed_state
 from curation_pipeline.config import state_folder
 from resources.fixed import IN_PROCESS, fixed
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
 from resources.warehouse import WarehouseResource
-
-MODULES: list[ModuleType] = [corpus, models, assets.annotations, corpus_wide, references, loop, experiment, serving]
 
 
 def definitions() -> dg.Definitions:
@@ -36,7 +33,7 @@ def definitions() -> dg.Definitions:
         "io_manager": dg.InMemoryIOManager(),  # type: ignore[no-untyped-call]
     }
     return dg.Definitions(
-        assets=[*dg.load_assets_from_modules(MODULES), loop.committed_state],
+        assets=[*ASSETS.values(), committed_state, *dg.load_assets_from_modules([serving])],
         jobs=automation.JOBS,
         sensors=automation.SENSORS,
         schedules=[automation.nightly],

@@ -7,7 +7,7 @@ Windows are in UTC, which no daylight saving moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ import dagster as dg
 from curation_pipeline.config import active_profile, load_profile, state_folder
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.store import LocalStore
+from curation_pipeline.stages.state import MAIN, state_partition
 
 WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
@@ -121,3 +122,21 @@ def window_of(ordinal: int) -> str:
     if not 1 <= ordinal <= len(keys):
         raise ConfigError(f"iteration {ordinal} has no window, they reach to {len(keys)}: raise loop.max_iterations")
     return keys[ordinal - 1]
+
+
+def partition_key(partition: Mapping[str, str]) -> str:
+    """Dagster's partition key of a partition of the lake: iterations of the loop by their window."""
+    return window_of(int(partition["iteration"])) if "iteration" in partition else "|".join(partition.values())
+
+
+def lake_partition(key: str) -> dict[str, str]:
+    """The partition of the lake that a key of Dagster means: a raw partition, an iteration, or a run of an experiment.
+
+    Raises:
+        ConfigError: the key is none of these.
+    """
+    parts = key.split("|")
+    names = {1: ("iteration",), 2: ("source", "snapshot"), 3: ("experiment", "arm", "seed")}.get(len(parts))
+    if names is None:
+        raise ConfigError(f"partition {key!r}: write source|snapshot, an iteration's window, or experiment|arm|seed")
+    return state_partition(MAIN, ordinal_of(key)) if len(parts) == 1 else dict(zip(names, parts, strict=True))

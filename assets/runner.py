@@ -39,7 +39,6 @@ from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.processes import end_with_parent, how_it_ended
-from curation_pipeline.stages.annotations import ANNOTATORS
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
@@ -48,19 +47,14 @@ from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
+from curation_pipeline.steps.registry import phases, steps
+from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
 from resources.tracking import TrackingResource
 
-FIRST = ("labels", "benchmarks", "detectors", "tombstones")
-FITTED = ("cascade", "sentence_embedding", "register_model", "tokenizer")
-PER_PARTITION_FITTED = tuple(name for name, entry in ANNOTATORS.items() if set(entry.references) & set(FITTED))
-PER_PARTITION = ("documents", *(name for name in ANNOTATORS if name not in PER_PARTITION_FITTED))
-CORPUS_WIDE = ("duplicates", "document_index", "corpus_profile")
-START = ("heldout_texts", "detector_audit", "initial_reward", "base_checkpoint", "base_metrics", "cold_start")
-ITERATION_STEPS = (
-    "iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch", "checkpoint", "evaluation",
-    "harness", "reward_model", "iteration_commit",
-)  # fmt: skip
+CORPUS = Partitioning.CORPUS
+PREPARED = ("reference", "corpus", "annotations", "corpus_wide")
+"""Groups that are made before the loop."""
 
 
 RUNNER_TAG = "curation/runner"
@@ -172,32 +166,31 @@ class Runner:
             self.tell("corpus and base model are up to date", 1.0)
             return
         marker.unlink(missing_ok=True)
-        self.materialise(FIRST, None, (0.0, 0.05))
-        for index, key in enumerate(keys):
-            self.materialise(PER_PARTITION, key, (0.05 + 0.4 * index / len(keys), 0.05 + 0.4 * (index + 1) / len(keys)))
-        self.note()
-        self.materialise(FITTED, None, (0.45, 0.55))
-        for index, key in enumerate(keys):
-            span = (0.55 + 0.13 * index / len(keys), 0.55 + 0.13 * (index + 1) / len(keys))
-            self.materialise(PER_PARTITION_FITTED, key, span)
-        self.materialise(CORPUS_WIDE, None, (0.68, 0.73))
-        self.materialise(START, None, (0.73, 1.0))
+        order = phases(_prepared())
+        work = [(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else [None])]
+        total, done = sum(len(phase) for phase, _ in work), 0
+        for phase, key in work:
+            span = (done / total, (done + len(phase)) / total)
+            self.materialise([step.name for step in phase], key, span)
+            done += len(phase)
+            self.note()
         _write(marker, fingerprint)
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
-        requests = self.ctx.profile.removal.tombstones
-        buried = file_sha256(requests) if requests is not None and requests.is_file() else None
+        requests = self.ctx.profile.removal.takedown_requests
+        takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
         labelled = fingerprints(self.ctx.profile.labels.files)
-        prepared = {*FIRST, *PER_PARTITION, *FITTED, *PER_PARTITION_FITTED, *CORPUS_WIDE, *START}
-        versions = {
-            spec.key.to_user_string(): spec.code_version
-            for spec in defs.resolve_all_asset_specs()
-            if spec.key.to_user_string() in prepared
-        }
+        versions = {step.name: step.version for step in _prepared()}
         text = canonical_json(
-            {"profile": profile, "files": files, "versions": versions, "tombstones": buried, "labels": labelled}
+            {
+                "profile": profile,
+                "files": files,
+                "versions": versions,
+                "takedown_requests": takedown,
+                "labels": labelled,
+            }
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -208,13 +201,12 @@ class Runner:
             if committed(self.ctx.lake, MAIN, ordinal) is not None:
                 self.tell(f"iteration {ordinal} is committed", span[1])
                 continue
-            self.materialise(ITERATION_STEPS, window_of(ordinal), span, iteration_job.name)
+            self.materialise((), window_of(ordinal), span, iteration_job.name)
 
     def cell_done(self, key: str) -> bool:
         """Whether a cell has run all its iterations from the base that is in force."""
         cell = Cell.parse(key)
-        place = {"experiment": cell.experiment, "arm": cell.arm, "seed": str(cell.seed)}
-        head = self.ctx.lake.head("cells", place)
+        head = self.ctx.lake.head("cells", cell.partition)
         start, main = (committed(self.ctx.lake, chain, 0) for chain in (cell.chain, MAIN))
         same_base = start is not None and main is not None and start[1].checkpoint_id == main[1].checkpoint_id
         iterations = self.ctx.profile.loop.max_iterations
@@ -246,6 +238,10 @@ class Runner:
             return
         self.materialise((), None, (0.0, 1.0), "serving")
         _write(marker, fingerprint)
+
+
+def _prepared() -> list[Step]:
+    return [step for step in steps().values() if step.group in PREPARED]
 
 
 def _reads(marker: Path) -> str | None:

@@ -10,19 +10,19 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
-from assets.experiment import experiment_cell
-from assets.loop import iteration_commit
-from assets.metadata import OWNERS, markdown_table
+from assets.steps import OWNERS
+from assets.views import metadata
 from curation_pipeline.config import state_folder
 from curation_pipeline.installation import program
-from curation_pipeline.stages.results import write_report
+from curation_pipeline.report.page import write_report
 from curation_pipeline.stages.serving import export_sources
+from curation_pipeline.steps.view import Table
 from resources.project import ProjectResource
-from resources.warehouse import Warehouse, WarehouseResource
+from resources.warehouse import WarehouseResource
 
 DBT = program("dbt")
 DBT_FOLDER = Path(__file__).parents[1] / "dbt"
-WAREHOUSE = Warehouse(state_folder() / "warehouse")
+WAREHOUSE = WarehouseResource(folder=str(state_folder() / "warehouse"))
 
 
 def dbt_manifest() -> Path:
@@ -32,7 +32,7 @@ def dbt_manifest() -> Path:
         RuntimeError: dbt cannot parse the project; its own message is in the error.
     """
     # A file of its own and whole at every moment: dbt writes to the one of its target while others read.
-    manifest = WAREHOUSE.folder / "dbt" / "parsed" / "manifest.json"
+    manifest = WAREHOUSE.path / "dbt" / "parsed" / "manifest.json"
     sources = [path for path in DBT_FOLDER.rglob("*") if path.suffix in {".sql", ".yml"}]
     if not manifest.is_file() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ def dbt_manifest() -> Path:
     kinds={"parquet"},
     code_version="1",
     deps=[
-        dg.AssetDep(iteration_commit, partition_mapping=dg.AllPartitionMapping()),
-        dg.AssetDep(experiment_cell, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("iteration_commit", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("experiment_cell", partition_mapping=dg.AllPartitionMapping()),
     ],
     description="The current tables of the lake as plain Parquet folders, linked and not copied, for dbt and people.",
 )
@@ -64,8 +64,8 @@ def warehouse_sources(
 ) -> dg.MaterializeResult:
     """Bring the served tables up to date."""
     warehouse.prepare()
-    counts = export_sources(project.context(context.log), warehouse.warehouse.source_folder)
-    return dg.MaterializeResult(metadata={"files": markdown_table(["table", "files"], counts.items())})
+    counts = export_sources(project.context(context.log), warehouse.source_folder)
+    return dg.MaterializeResult(metadata=metadata({"files": Table(["table", "files"], list(counts.items()))}))
 
 
 class Translator(DagsterDbtTranslator):
@@ -121,8 +121,8 @@ def serving_database(context: dg.AssetExecutionContext, warehouse: WarehouseReso
     kinds={"html"},
     code_version="1",
     deps=[
-        dg.AssetDep(iteration_commit, partition_mapping=dg.AllPartitionMapping()),
-        dg.AssetDep(experiment_cell, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("iteration_commit", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("experiment_cell", partition_mapping=dg.AllPartitionMapping()),
     ],
     description="One self-contained HTML page: every arm and iteration with intervals, what was selected, and why the "
     "reward and the policy moved.",

@@ -9,15 +9,15 @@ import hashlib
 import logging
 from collections.abc import Callable
 
-from assets import policy_plots
 from assets.partitions import window_of
 from curation_pipeline.config import state_folder
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.lineage import checkpoint_lineage
-from curation_pipeline.stages.policy_report import PolicySection, policy_section
+from curation_pipeline.stages.policy_report import policy_section
 from curation_pipeline.stages.state import MAIN
+from curation_pipeline.steps import policy_plots
 from resources.tracking import TrackingResource
 
 logger = logging.getLogger(__name__)
@@ -40,15 +40,12 @@ def track_checkpoint(ctx: Context, tracking: TrackingResource, metrics: Manifest
     )
 
 
-def track_policy(
-    ctx: Context,
-    tracking: TrackingResource,
-    policy: Manifest,
-    section: PolicySection,
-    pictures: dict[str, bytes],
-    run_id: str = "",
-) -> str:
-    """Log the policy's training, control, pictures and card; the id of the MLflow run."""
+def track_policy(ctx: Context, tracking: TrackingResource, policy: Manifest, run_id: str = "") -> str:
+    """Log the policy's training, control, pictures and card; the id of the MLflow run, nothing without a report."""
+    section = policy_section(ctx.lake, policy)
+    if section is None:
+        return ""
+    pictures = policy_plots.policy_pictures(section)
     return tracking.log_policy(
         partition=window_of(int(policy.partition["iteration"])),
         dagster_run_id=run_id,
@@ -84,11 +81,9 @@ def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
     store = LocalStore(state_folder())
     if store.read(MARKER) == fingerprint():
         return logged
-    known = tracking.tracker.finished() if policies or metrics else set()
+    known = tracking.finished() if policies or metrics else set()
     for manifest in policies:
-        section = None if manifest.id in known else policy_section(ctx.lake, manifest)
-        if section is not None:
-            track_policy(ctx, tracking, manifest, section, policy_plots.policy_pictures(section))
+        if manifest.id not in known and track_policy(ctx, tracking, manifest):
             logged.append(manifest.id)
     for manifest in metrics:
         if (model := _evaluated(ctx, manifest)).id not in known:
@@ -105,3 +100,15 @@ def _evaluated(ctx: Context, metrics: Manifest) -> Manifest:
 def _attempt(ctx: Context, manifest: Manifest) -> int:
     head = ctx.lake.head_record(manifest.table, manifest.partition)
     return 0 if head is None else head.attempt
+
+
+def _tried(track: Callable[[Context, TrackingResource, Manifest, str], object]) -> Track:
+    def tried(ctx: Context, tracking: TrackingResource, manifest: Manifest, run_id: str) -> str:
+        return attempt(manifest.id, lambda: track(ctx, tracking, manifest, run_id))
+
+    return tried
+
+
+Track = Callable[[Context, TrackingResource, Manifest, str], str]
+TRACKED: dict[str, Track] = {"selection_policy": _tried(track_policy), "evaluation": _tried(track_checkpoint)}
+"""Step to what logs its artefact to MLflow, and says in words what came of it."""

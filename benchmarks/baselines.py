@@ -31,7 +31,7 @@ from curation_pipeline.credit.mixtures import draw as draw_mixture
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import fit_credit
 from curation_pipeline.reward.credit import DownstreamCredit
-from curation_pipeline.selection.baselines import BASELINES, NEEDS, baseline
+from curation_pipeline.selection.baselines import BASELINES, baseline
 from curation_pipeline.selection.draw import draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
@@ -86,7 +86,9 @@ def run(arm: str, pool: SyntheticPool, credit: DownstreamCredit, seed: int) -> l
         safety_weight=0.4, alignment_weight=0.1, diversity_weight=0.5, credit_weight=0.1, dsir_target_domains=()
     )
     needs = arm == ONE_SHOT or arm in WITH_CREDIT
-    inputs = Inputs(flags=flags(pool) if arm in NEEDS else {}, credit=credit if needs else None)
+    inputs = Inputs(
+        flags=flags(pool) if arm in BASELINES and BASELINES[arm].needs else {}, credit=credit if needs else None
+    )
     tokens = pool.pool.n_tokens
     start = time.process_time()
     plain = baseline(arm.split(" ")[0], settings, inputs).scores(pool.pool, pool.budget_tokens, seed)

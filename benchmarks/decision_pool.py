@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from curation_pipeline.stages.pool import candidates
 
 from curation_pipeline.annotate.dialect import dialect
 from curation_pipeline.annotate.parity import group_membership
@@ -40,7 +41,6 @@ from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import unit_hash
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
-from curation_pipeline.stages.pool import candidates
 
 SEED = 7
 SETS = {
@@ -190,7 +190,7 @@ def scored(
         "subtle_head": [name for name, axis in axes.items() if axis == "subtle"],
     }
     reward = fit_reward(
-        own, stack, vectoriser.transform(own["text"]), docs["vector"].to_numpy()[:1_000], settings, SEED,
+        own, stack, vectoriser.transform(own["text"]), settings, SEED,
         trained_on={name: trained_on[name] for name in names if name in trained_on}, dataset_axes=axes,
     )  # fmt: skip
     teachers = teacher_scores(docs.select("doc_id", "text"), every)
@@ -200,12 +200,11 @@ def scored(
 
 def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
     """The teachers as the stages open them: blind to groups where the settings say so, in windows."""
-    from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
     from curation_pipeline.annotate.detectors.head import fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.identity_terms import without_groups
-    from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK
 
     settings = AnnotateSettings()
     found = []
@@ -213,7 +212,7 @@ def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
         blind = name in settings.identity_blind
         if name == "alt_profanity":
             folder = Path(tempfile.mkdtemp())
-            convert_detector(name, fetch(ALT_PROFANITY_CHECK, cache_folder()), folder)
+            make_packaged(name, folder, cache_folder())
             detector = load_detector(name, settings, folder)
         else:
             rows = head_rows(name, labels, settings.heads)

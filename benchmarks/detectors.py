@@ -80,23 +80,20 @@ def detectors(labels: pl.DataFrame, encoder: str | None, blind: Sequence[str]) -
     """The teachers as a profile opens them, and two for comparison: alt_profanity as it is, and the judge."""
     import tempfile
 
-    from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
-    from curation_pipeline.annotate.detectors.head import fit_head, head_rows
+    from curation_pipeline.annotate.detectors.head import HeadSettings, fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.encoder import load_encoder
-    from curation_pipeline.annotate.head_settings import HeadSettings
     from curation_pipeline.annotate.identity_terms import without_groups
     from curation_pipeline.annotate.settings import AnnotateSettings
     from curation_pipeline.config import cache_folder
-    from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
-    from curation_pipeline.datasets.packages import fetch
 
     models = Path(tempfile.mkdtemp())
     heads = HeadSettings(encoder=encoder)
     settings = AnnotateSettings(heads=heads)
-    for name, archive in (("alt_profanity", ALT_PROFANITY_CHECK), ("tox_block", TOX_BLOCK)):
-        convert_detector(name, fetch(archive, cache_folder()), models)
+    for name in ("alt_profanity", "tox_block"):
+        make_packaged(name, models, cache_folder())
     packaged = {name: load_detector(name, settings, models) for name in ("alt_profanity", "tox_block")}
     frozen = load_encoder(heads, cache_folder()) if encoder else None
     blinded = "alt_profanity" in blind
@@ -225,6 +222,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     """All figures."""
     import numpy as np
     import polars as pl
+    from curation_pipeline.datasets.preference_files import preference_sets
 
     from curation_pipeline.annotate.redteam.measure import audit_detector
     from curation_pipeline.annotate.redteam.texts import audit_texts
@@ -232,7 +230,6 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     from curation_pipeline.annotate.vectors import fit_vectors
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.labelled import axis_of, labelled_sets
-    from curation_pipeline.datasets.preference_files import preference_sets
     from curation_pipeline.reward.fitting import fit_reward, preference_pairs
     from curation_pipeline.reward.quality import reward_quality
     from curation_pipeline.reward.settings import RewardSettings
@@ -268,7 +265,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     heads = {name: [key for key, axis in axes.items() if axis == axis_of_detector(name)] for name in TEACHERS[1:]}
     # The templates are judged and never stacked on: they are all of role report.
     model = fit_reward(
-        labels, scored.select(TEACHERS), vectors, vectors[:1000], settings, SEED, audit=audit, preferences=pairs,
+        labels, scored.select(TEACHERS), vectors, settings, SEED, audit=audit, preferences=pairs,
         trained_on=heads, dataset_axes=axes,
     )  # fmt: skip
     print("fitted the reward", flush=True)

@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from curation_pipeline.config import cache_folder
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.datasets.packages import fetch
-from curation_pipeline.selection.dsir import text_log_weights
+from curation_pipeline.selection.baselines.dsir import text_log_weights
 from curation_pipeline.selection.settings import BaselineSettings
 
 HERE = Path(__file__).parent

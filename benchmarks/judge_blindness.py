@@ -18,8 +18,8 @@ def main() -> None:
     """See the module's docstring."""
     import polars as pl
 
-    from curation_pipeline.annotate.detectors.factory import load_detector
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
+    from curation_pipeline.annotate.detectors.registry import load_detector
     from curation_pipeline.annotate.settings import AnnotateSettings
     from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
     from curation_pipeline.lake.lake import Lake

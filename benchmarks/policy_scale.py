@@ -35,8 +35,8 @@ import polars as pl
 from curation_pipeline.lake.keyed import ROW_GROUP
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.policy.objective import Objective
-from curation_pipeline.policy.population import composition_of
-from curation_pipeline.policy.scoring import load_policy, policy_rule, policy_state, score_pool, state_observations
+from curation_pipeline.policy.pool_statistics import composition_of
+from curation_pipeline.policy.scoring import frozen_on, load_policy, policy_rule, score_pool, state_observations
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.stream_sample import SAMPLE, key_columns, sample_rows
 from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
@@ -155,7 +155,7 @@ def logits(policy_folder: Path) -> dict[str, float]:
     """Documents a CPU second of one process: the network alone, and from the pool's arrays to log-odds."""
     made = synthetic_pool(UNSEEN + 1, BASE)
     policy, goal = load_policy(policy_folder), objective(made.budget_tokens)
-    observations = state_observations(policy_state(policy, made.pool, goal, made.budget_tokens))
+    observations = state_observations(frozen_on(policy_rule(policy), made.pool, goal))
     composition = composition_of(made.pool)
     rows, times = sample_rows(key_columns(made.pool), composition)
     frozen = policy_rule(policy).freeze(made.pool.take(rows), times, composition, goal)

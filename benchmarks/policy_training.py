@@ -25,6 +25,7 @@ import os
 import platform
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,19 @@ from dummy_lanes import candidates_per_second
 from curation_pipeline.errors import TrainingDivergedError
 from curation_pipeline.policy.artefact import load_policy
 from curation_pipeline.policy.closed_form import closed_form_scores
-from curation_pipeline.policy.curated_set import prepare
+from curation_pipeline.policy.environment import SelectionEnv
 from curation_pipeline.policy.objective import Objective
-from curation_pipeline.policy.pool import F64
+from curation_pipeline.policy.pool import F64, Pool
 from curation_pipeline.policy.ppo import train_policy
+from curation_pipeline.policy.problem import prepare
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import score_pool
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.terminal import Terminal
+from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.selection.draw import draw
 from research.set_value import random_value, set_value
 from research.synthetic_pool import BUDGET_SHARE, COUNTER, N_TOPICS, SyntheticPool, synthetic_pool
+from research.terminal import Terminal, TerminalEnv
 
 UNSEEN = 9_010
 """Seed of the first unseen pool; 9,000 to 9,002 were looked at while the environment was mended."""
@@ -91,6 +94,20 @@ def truth_terminal(pool: SyntheticPool) -> Terminal:
     return Terminal(statistics, value)
 
 
+def surrogate_terminal(pool: Pool, credit: DownstreamCredit) -> Terminal:
+    """P as the credit's surrogate predicts it from the composition over strata, times its reliability."""
+    known = credit.indexed(pool.stratum.names)
+    statistics = np.eye(len(known.strata))[pool.stratum.code]
+    reliability = max(credit.r2, 0.0)
+
+    def value(sums: F64, drawn: F64) -> F64:
+        share = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-12)
+        p: F64 = reliability * (share @ known.share + np.log(share + known.eps) @ known.coverage)
+        return p
+
+    return Terminal(statistics, value)
+
+
 def performance(pool: SyntheticPool, scores: Scores, tokens: int, seed: int) -> float:
     """True P of the batch that is drawn."""
     drawn = draw(pool.pool.doc_id, scores.probability, scores.weight, pool.pool.n_tokens, tokens, seed)
@@ -110,14 +127,14 @@ def run(pool: SyntheticPool, case: str, seed: int, known: dict[float, Scores]) -
     if share not in known:
         known[share] = closed_form_scores(pool.pool, goal, settings, goal.budget_tokens, seed)
     closed = known[share]
-    prepared = prepare(pool.pool, goal, policy.normaliser, settings)
+    problem = prepare(pool.pool, goal, policy.normaliser, settings)
     equal = np.ones(len(pool.pool))
     own, other, chance = (
-        set_value(prepared, scores.probability, scores.weight),
-        set_value(prepared, closed.probability, closed.weight),
-        random_value(prepared),
+        set_value(problem, scores.probability, scores.weight),
+        set_value(problem, closed.probability, closed.weight),
+        random_value(problem),
     )
-    own_equal, other_equal = (set_value(prepared, x.probability, equal).value for x in (scores, closed))
+    own_equal, other_equal = (set_value(problem, x.probability, equal).value for x in (scores, closed))
     uses = [episode.budget_use for episode in summary.episodes]
     return {
         "case": case,
@@ -152,20 +169,22 @@ def run_terminal(pool: SyntheticPool, seed: int) -> list[dict[str, Any]]:
     credit = one_shot_credit(pool, seed)
     informed = Objective(0.4, 0.1, 0.5, 0.1, credit, goal.budget_tokens)
     plain = PolicySettings(cold_start_candidates=TERMINAL_CANDIDATES)
-    paid = PolicySettings(cold_start_candidates=TERMINAL_CANDIDATES, terminal_weight=ZETA)
-    late = paid.model_copy(update={"gamma": 1.0, "rollout_steps": paid.episode_candidates // paid.n_lanes})
+    late = plain.model_copy(
+        update={"gamma": 1.0, "rollout_steps": plain.episode_candidates // plain.n_parallel_candidates}
+    )
     arms = {
         "PPO": (goal, plain, None),
-        "PPO + P forecast (gamma 0)": (goal, paid, truth_terminal(pool)),
+        "PPO + P forecast (gamma 0)": (goal, plain, truth_terminal(pool)),
         "PPO + P at the end (gamma 1)": (goal, late, truth_terminal(pool)),
-        "PPO + surrogate forecast": (informed, paid, None),
+        "PPO + surrogate forecast": (informed, plain, surrogate_terminal(pool.pool, credit)),
         "PPO + credit": (informed, plain, None),
     }
     rows = []
     for name, (what, settings, terminal) in arms.items():
         with tempfile.TemporaryDirectory() as folder:
             try:
-                train_policy(pool.pool, what, settings, seed, None, Path(folder), terminal=terminal)
+                make = SelectionEnv if terminal is None else partial(TerminalEnv, terminal=terminal, zeta=ZETA)
+                train_policy(pool.pool, what, settings, seed, None, Path(folder), make_environment=make)
             except TrainingDivergedError:
                 rows.append({"arm": name, "seed": seed, "P": None})
                 continue
@@ -185,7 +204,7 @@ def speed(candidates: int, repeats: int) -> dict[str, Any]:
     from curation_pipeline.policy.features import Normaliser
 
     normaliser = Normaliser.fit(pool.pool, settings.random_features, settings.novelty_bandwidth, 0)
-    prepared = prepare(pool.pool, goal, normaliser, settings)
+    problem = prepare(pool.pool, goal, normaliser, settings)
     torch.set_num_threads(1)
     ours, theirs = [], []
     for number in range(repeats + 1):
@@ -193,7 +212,7 @@ def speed(candidates: int, repeats: int) -> dict[str, Any]:
             start = time.process_time()
             train_policy(pool.pool, goal, settings, number, None, Path(folder))
             ours.append(candidates / (time.process_time() - start))
-        theirs.append(candidates_per_second(prepared, candidates // 16, number))
+        theirs.append(candidates_per_second(problem, candidates // 16, number))
     # The first round imports and compiles.
     own, dummy = np.array(ours[1:]), np.array(theirs[1:])
     return {

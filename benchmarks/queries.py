@@ -35,9 +35,9 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.policy.artefact import load_policy
-from curation_pipeline.policy.curated_set import Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
+from curation_pipeline.policy.problem import SelectionProblem, prepare
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import scores_at
 from curation_pipeline.policy.settings import PolicySettings
@@ -48,7 +48,7 @@ from research.queries.controls import margin, settled, value_of_information
 from research.queries.environment import normal_gain
 from research.queries.scoring import (
     Knowledge,
-    Rule,
+    QuestionRule,
     Task,
     asked_at_random,
     asked_where_unsure,
@@ -80,13 +80,13 @@ class Judge:
 
     def __init__(self, pool: SyntheticPool, objective: Objective) -> None:
         constants = Normaliser.fit(pool.pool, SETTINGS.random_features, SETTINGS.novelty_bandwidth, 0)
-        self.prepared: Prepared = prepare(pool.pool, objective, constants, SETTINGS)
+        self.problem: SelectionProblem = prepare(pool.pool, objective, constants, SETTINGS)
         self.pool = pool
 
     def __call__(self, scores: Scores) -> dict[str, float]:
         """Value of the expected set; truth of drawn batches."""
         tokens, ids, budget = self.pool.pool.n_tokens, self.pool.pool.doc_id, self.pool.budget_tokens
-        value = set_value(self.prepared, scores.probability, scores.weight.astype(np.float64))
+        value = set_value(self.problem, scores.probability, scores.weight.astype(np.float64))
         batches = [draw(ids, scores.probability, scores.weight, tokens, budget, k).weight for k in range(DRAWS)]
         safety, capability, performance = np.mean([self.pool.truth(batch) for batch in batches], axis=0)
         return {
@@ -134,12 +134,12 @@ def cell(pool: SyntheticPool, kind: str, seed: int, budgets: list[float], observ
 
     posterior = ignorant.posterior
     voi = value_of_information(state, posterior)
-    by_formula = normal_gain(state.curated, np.arange(n), state.worth, state.price, posterior.spread)
+    by_formula = normal_gain(state.problem, np.arange(n), state.marginal, state.price, posterior.spread)
     for budget in budgets:
         part = Task(objective, SETTINGS, queries.model_copy(update={"budget_share": budget}), policy.normaliser)
         open_cost = np.where(known, np.inf, 1.0)
         # The first state is the same for all rules of the closed form.
-        rules: dict[str, Rule] = {
+        rules: dict[str, QuestionRule] = {
             "voi": lambda _: voi[:, None],
             "voi_settled": lambda _, c=open_cost, b=budget: settled(state, posterior, c, b * n)[:, None],  # type: ignore[misc]
             "voi_normal": lambda _: by_formula[:, None],
@@ -178,7 +178,7 @@ def decision_cost(seed: int, n: int) -> dict[str, float]:
         "policy": lambda: policy.logits(observations),
         "voi": lambda: value_of_information(state, ignorant.posterior),
         "voi_normal": lambda: normal_gain(
-            state.curated, np.arange(n), state.worth, state.price, ignorant.posterior.spread
+            state.problem, np.arange(n), state.marginal, state.price, ignorant.posterior.spread
         ),
         "forest_without_samples": lambda: belief.posterior(pool.frame, np.zeros(n, np.int64)),
         "forest_with_samples": lambda: belief.posterior(pool.frame, np.zeros(n, np.int64), True),

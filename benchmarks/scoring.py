@@ -73,8 +73,7 @@ def fit(work: Path, sizes: dict[str, int], max_changed: float) -> dict[str, Any]
     import polars as pl
     from peers.scoring_contenders import expensive
 
-    from curation_pipeline.annotate.cascade_settings import CascadeSettings
-    from curation_pipeline.annotate.detectors.cascade import fit_cascade, label, load_cascade
+    from curation_pipeline.annotate.detectors.cascade import CascadeSettings, fit_cascade, label, load_cascade
 
     detector = expensive(work)
     settings = CascadeSettings(

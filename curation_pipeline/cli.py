@@ -212,7 +212,8 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
 
     from curation_pipeline.cli_tables import print_frame
     from curation_pipeline.config import state_folder
-    from curation_pipeline.stages.corpus_profile import corpus_profile, write_page
+    from curation_pipeline.report.corpus_page import write_page
+    from curation_pipeline.stages.corpus_profile import corpus_profile
 
     manifest = corpus_profile(ctx)
     print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
@@ -364,9 +365,9 @@ def _context(profile: str | None, state: Path | None) -> Context:
 def report_results() -> None:
     """Print the results table, and write the HTML report and say where it is."""
     from curation_pipeline.config import active_profile, state_folder
-    from curation_pipeline.experiment.report import terminal_table
+    from curation_pipeline.report.page import gather, write_report
+    from curation_pipeline.report.sections.arms import terminal_table
     from curation_pipeline.stages.context import open_context
-    from curation_pipeline.stages.results import gather, write_report
 
     ctx = open_context(active_profile())
     data = gather(ctx)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.escaping import shown
 from curation_pipeline.stages.explain import Explanation
 from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
 
@@ -49,25 +50,20 @@ def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:,}" if isinstance(value, int) else shown(value)
 
 
 def print_explanation(console: Console, found: Explanation) -> None:
     """Show everything about a document."""
     console.print(found.doc_id, style="bold")
     console.print(found.excerpt)
-    print_frame(console, "Where it stands", found.copies)
+    print_frame(console, "Where it is", found.copies)
     facts = Table("annotation", "column", "value", title="Annotations", title_justify="left")
     for table, values in found.annotations.items():
         for index, (column, value) in enumerate(values.items()):
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            facts.add_row(table if index == 0 else "", column, shown)
+            facts.add_row(table if index == 0 else "", column, shown(value))
     console.print(facts)
     console.print(f"Quality rules not passed: {', '.join(found.failed_rules) or 'none'}")
     print_frame(console, "Duplicates", found.duplicates)

@@ -18,7 +18,7 @@ from curation_pipeline.annotate.encoder import MINILM
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
-from curation_pipeline.datasets.settings import BenchmarkSizes, LabelSettings
+from curation_pipeline.datasets.settings import LabelSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.policy.settings import PolicySettings
@@ -71,7 +71,7 @@ class RemovalSettings(Settings):
     languages: tuple[str, ...] = Field(
         default=(), description="ISO 639-1 codes to keep, e.g. en; undetermined text is kept; all languages if empty"
     )
-    tombstones: Path | None = Field(
+    takedown_requests: Path | None = Field(
         default=None,
         description="CSV or JSONL of what must not be used: doc_id, url or domain, with reason, request_id and date",
     )
@@ -123,7 +123,6 @@ class Profile(Settings):
     lake: LakeSettings = LakeSettings()
     corpus: CorpusSettings
     labels: LabelSettings = LabelSettings()
-    benchmarks: BenchmarkSizes = BenchmarkSizes()
     annotate: AnnotateSettings = AnnotateSettings()
     removal: RemovalSettings = RemovalSettings()
     reward: RewardSettings = RewardSettings()
@@ -220,9 +219,9 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
     for file in files if isinstance(files, list) else ():
         anchor(file, "path")
     anchor(reward.get("audit"), "labels")
-    anchor(raw.get("removal"), "tombstones")
+    anchor(raw.get("removal"), "takedown_requests")
     anchor(raw.get("lake"), "root")
-    anchor(raw.get("benchmarks"), "folder")
+    anchor(evaluation, "folder")
     anchor(evaluation.get("harness"), "data")
 
 

@@ -66,11 +66,12 @@ def link(text: str, address: str) -> Markdown:
 def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Markdown:
     """A table in Markdown. Numbers with a point get four digits, None is empty, other cells are shown as they are."""
     lines: list[list[str]] = [[markdown(column) for column in columns], ["---"] * len(columns)]
-    lines += ([markdown(_shown(cell)) for cell in row] for row in rows)
+    lines += ([markdown(cell if isinstance(cell, Markdown) else shown(cell)) for cell in row] for row in rows)
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def _shown(cell: object) -> object:
+def shown(cell: object) -> str:
+    """A table's cell as text: four digits of a number with a point, nothing for None, other things as they are."""
     if cell is None:
         return ""
-    return f"{cell:.4g}" if isinstance(cell, float) else cell
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

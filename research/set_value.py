@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared
+from curation_pipeline.policy.candidates import EVERY
 from curation_pipeline.policy.pool import F64
+from curation_pipeline.policy.problem import ConstraintDuals, SelectionProblem
+from curation_pipeline.policy.selection_state import SelectionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +36,36 @@ class SetValue:
     budget_use: float
 
 
-def set_value(prepared: Prepared, probability: F64, weight: F64) -> SetValue:
+def set_value(problem: SelectionProblem, probability: F64, weight: F64) -> SetValue:
     """The value of an expected or drawn set.
 
     Args:
-        prepared: pool and objective; policies that are compared have to be judged with the same.
+        problem: pool and objective; policies that are compared have to be judged with the same.
         probability: (n,) inclusion probabilities, or 0 and 1.
         weight: (n,) loss weight of each document if drawn; any scale, the token-weighted mean is made 1.
 
     Raises:
         ValueError: nothing is selected.
     """
+    candidates = problem.candidates
     probability = np.asarray(probability, dtype=np.float64)
-    tokens = probability * prepared.length
+    tokens = probability * candidates.length
     total = float(tokens.sum())
     mass = float(tokens @ weight)
     if mass <= 0.0:
         raise ValueError("the set is empty; its value is not defined")
     weight = np.asarray(weight, dtype=np.float64) * (total / mass)
-    everything = np.arange(len(prepared.pool))
-    curated = CuratedSet(prepared, prepared.budget)
-    curated.add(everything, probability, probability * weight)
-    gain = curated.worth(everything, Duals()).gain + prepared.reference
-    value = float((probability * prepared.gain_scale * np.log2(1.0 + weight)) @ gain) / total
-    harm = float((tokens * weight) @ (1.0 - prepared.pool.safety)) / total
-    return SetValue(value, harm, total / prepared.budget)
+    budget = candidates.statistics.budget
+    state = SelectionState(candidates.statistics, budget)
+    state.add(candidates, EVERY, probability, probability * weight)
+    gain = problem.marginal_gain(state, EVERY, ConstraintDuals()).gain + problem.scale.reference
+    value = float((probability * candidates.length_gain * np.log2(1.0 + weight)) @ gain) / total
+    harm = float((tokens * weight) @ (1.0 - candidates.pool.safety)) / total
+    return SetValue(value, harm, total / budget)
 
 
-def random_value(prepared: Prepared) -> SetValue:
+def random_value(problem: SelectionProblem) -> SetValue:
     """The value of a draw at random with equal weights: what any policy has for nothing."""
-    n = len(prepared.pool)
-    share = prepared.budget / float(prepared.length.sum())
-    return set_value(prepared, np.full(n, share), np.ones(n))
+    n = len(problem.candidates)
+    share = problem.candidates.statistics.budget / problem.candidates.tokens
+    return set_value(problem, np.full(n, share), np.ones(n))

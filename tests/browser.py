@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curation_pipeline.experiment.report_text import number
+from curation_pipeline.report.numbers import number
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Locator, Page

@@ -51,7 +51,8 @@ class Server:
             def do_POST(handler: Self) -> None:
                 body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
                 with lock:
-                    self.seen.append(Seen(time.monotonic(), handler.path, dict(handler.headers.items()), body))
+                    headers = {name.lower(): value for name, value in handler.headers.items()}
+                    self.seen.append(Seen(time.monotonic(), handler.path, headers, body))
                     number = len(self.seen)
                     self._now += 1
                     self.most_at_once = max(self.most_at_once, self._now)

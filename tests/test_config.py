@@ -52,14 +52,15 @@ def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> Non
     path = tmp_path / "deep" / "mine.toml"
     (path.parent / "bge" / "base").mkdir(parents=True)
     path.write_text(
-        'name = "mine"\n[removal]\ntombstones = "requests.csv"\n[lake]\nroot = "lake"\n[benchmarks]\nfolder = "sets"\n'
+        'name = "mine"\n[removal]\ntakedown_requests = "requests.csv"\n'
+        '[lake]\nroot = "lake"\n[benchmarks]\nfolder = "sets"\n'
         '[evaluation.harness]\ndata = "tasks"\n[training]\nmodel_id = "./model"\n'
         '[annotate]\nclassifier = {model = "unitary/toxic-bert"}\nheads = {encoder = "bge/base"}\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "a"\npath = "../crawl"\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "b"\npath = "s3://bucket/prefix"\n'
     )
     profile = load_profile(str(path))
-    assert profile.removal.tombstones == path.parent / "requests.csv"
+    assert profile.removal.takedown_requests == path.parent / "requests.csv"
     assert profile.lake.root == str(path.parent / "lake")
     assert profile.benchmarks.folder == path.parent / "sets"
     assert profile.evaluation.harness.data == path.parent / "tasks"

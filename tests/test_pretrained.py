@@ -15,9 +15,9 @@ import torch
 import transformers
 
 from curation_pipeline.annotate.detectors import classifier, detoxify
+from curation_pipeline.annotate.detectors.head import HeadSettings
 from curation_pipeline.annotate.detectors.preflight import model_problem
 from curation_pipeline.annotate.encoder import load_encoder
-from curation_pipeline.annotate.head_settings import HeadSettings
 from curation_pipeline.annotate.settings import ClassifierSettings
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import CurationError, IntegrityError, MissingModelError
@@ -158,7 +158,7 @@ def test_no_loader_reads_pickled_weights(loader: str, pickled: Path, marker: Pat
     with pytest.raises(MissingModelError, match=r"pytorch_model\.bin, a pickle.*save_pretrained"):
         LOADERS[loader](pickled)
     assert not marker.exists()
-    assert "a pickle" in str(model_problem(str(pickled), None, {}, None))
+    assert "a pickle" in str(model_problem(str(pickled), None, {}))
 
 
 def test_an_index_may_name_safetensors_of_its_folder_only(pickled: Path, good: Path, marker: Path) -> None:

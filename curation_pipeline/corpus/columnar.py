@@ -57,9 +57,9 @@ def damage() -> tuple[type[BaseException], ...]:
 
 def readable_columns(schema: pa.Schema, rows: RowBuilder) -> set[str]:
     """Names of the columns that a document or its metadata can take; a named one that is none is told as a failure."""
-    options = rows.options
+    settings = rows.settings
     found = {field.name for field in schema if is_simple(field.type)}
-    for name in {options.url_column, options.created_at_column} - {None, options.text_column}:
+    for name in {settings.url_column, settings.created_at_column} - {None, settings.text_column}:
         kinds = [field.type for field in schema if field.name == name]
         if kinds and _is_plain(kinds[-1]):
             found.add(str(name))
@@ -70,11 +70,11 @@ def readable_columns(schema: pa.Schema, rows: RowBuilder) -> set[str]:
 
 def text_problem(schema: pa.Schema, wanted: set[str], rows: RowBuilder) -> str:
     """Why no row can be a document; empty where some may be."""
-    options = rows.options
-    for named in filter(None, (options.text_column, options.url_column, options.created_at_column)):
+    settings = rows.settings
+    for named in filter(None, (settings.text_column, settings.url_column, settings.created_at_column)):
         if schema.names.count(named) > 1:
             return f"the file names column {named!r} more than once; rename one"
-    name = options.text_column
+    name = settings.text_column
     if name in wanted:
         return ""
     if name in schema.names:
@@ -123,7 +123,7 @@ def add_table(
 def _add_slice(
     batch: pa.RecordBatch, position: int, rows: RowBuilder, wanted: set[str], meter: Meter | None
 ) -> Iterator[Batch]:
-    most = rows.options.max_document_bytes
+    most = rows.settings.max_document_bytes
     broken: dict[int, str] = {}
     columns = {name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if name in wanted}
     cells = {name: _cells(column, name, broken) for name, column in columns.items()}
@@ -131,7 +131,7 @@ def _add_slice(
     # What is too long stays where it is: no Python value is made of it.
     long = sizes > most
     weights = np.where(long, 0, sizes) + least_bytes(1, len(cells))
-    text = columns.get(rows.options.text_column)
+    text = columns.get(rows.settings.text_column)
     for start, stop in _windows(weights + CELL_BYTES * len(cells)):
         if meter is not None:
             meter.spend(int(weights[start:stop].sum()))
@@ -144,7 +144,7 @@ def _add_slice(
                 record = dict(zip(cells, row, strict=True))
                 problem = broken.get(index) or rows.record(position + index, record)
                 if problem:
-                    shown = record.get(rows.options.text_column)
+                    shown = record.get(rows.settings.text_column)
                     rows.fail(position + index, -1, "" if shown is None else str(shown)[:EXCERPT_CHARS], problem)
                 if rows.full:
                     yield rows.take()

@@ -36,7 +36,7 @@ class DigestSet:
             ids: 32 hexadecimal digits each, length n.
 
         Returns:
-            Boolean of length n: whether the id stands earlier, in the set or in ``ids`` itself.
+            Boolean of length n: whether the id came before, in the set or in ``ids`` itself.
         """
         if ids.is_empty():
             return pl.Series("duplicate", [], dtype=pl.Boolean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -117,7 +118,7 @@ class Remote:
             ) from error
 
 
-class _RemoteFile:
+class _RemoteFile(io.RawIOBase):
     """A file in a bucket. A failing connection ends the ingest, so that it is never taken for a damaged file."""
 
     def __init__(self, stream: Any, place: str) -> None:
@@ -137,27 +138,12 @@ class _RemoteFile:
     def readable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return False
-
     def seekable(self) -> bool:
         return True
 
-    def flush(self) -> None:
-        return None
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._stream.closed)
-
     def close(self) -> None:
         self._stream.close()
-
-    def __enter__(self) -> _RemoteFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().close()
 
 
 def opened(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, BinaryIO | None, str]]:

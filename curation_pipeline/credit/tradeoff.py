@@ -7,7 +7,7 @@ import polars as pl
 
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import fit_credit
-from curation_pipeline.evaluation.composite import capability_from_bits, safety_from_log_odds
+from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.reward.evidence import Tradeoff
 

@@ -28,7 +28,7 @@ class Contents:
     unpacked: int
 
 
-class _Table:
+class _FlatTable:
     """A table of a FlatBuffer: fields are found by their number."""
 
     def __init__(self, data: memoryview, at: int) -> None:
@@ -51,9 +51,9 @@ class _Table:
         at = self.place(field)
         return 0 if at is None else self._read(kind, at)
 
-    def table(self, field: int) -> _Table | None:
+    def table(self, field: int) -> _FlatTable | None:
         at = self.place(field)
-        return None if at is None else _Table(self.data, at + self._read("<I", at))
+        return None if at is None else _FlatTable(self.data, at + self._read("<I", at))
 
     def structs(self, field: int, size: int) -> memoryview:
         """The bytes of a vector of structures."""
@@ -98,8 +98,8 @@ def contents(description: memoryview, body: memoryview) -> Contents:
     return Contents(rows, unpacked)
 
 
-def _root(description: memoryview) -> _Table:
-    return _Table(description, struct.unpack_from("<I", description)[0])
+def _root(description: memoryview) -> _FlatTable:
+    return _FlatTable(description, struct.unpack_from("<I", description)[0])
 
 
 @dataclass(frozen=True, slots=True)

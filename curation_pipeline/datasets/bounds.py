@@ -32,6 +32,10 @@ class Meter:
     taken: float = field(default=0)
     given: int = field(default=0)
 
+    def fresh(self) -> Meter:
+        """Counts nothing yet, within the same limits."""
+        return Meter(self.max_expansion, self.max_unpacked_bytes, self.share)
+
     def take(self, count: int) -> None:
         """Count bytes on their way in."""
         self.taken += count * self.share

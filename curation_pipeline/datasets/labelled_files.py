@@ -30,7 +30,7 @@ PREFERENCES_ONLY = frozenset({"hh_rlhf"})
 def file_labels(file: LabelledFile) -> pl.DataFrame:
     """The texts of one labelled file.
 
-    Empty texts are left out. A text that stands in several rows stands here once: with its mean label where labels are
+    Empty texts are left out. A text of several rows is here once: with its mean label where labels are
     numbers, and not at all where it was judged both ways. Of near-duplicates in two roles the more held-out stays.
 
     Args:

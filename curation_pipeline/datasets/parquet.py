@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -190,10 +191,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
-class _Fetched:
+class _Fetched(io.RawIOBase):
     """Columns that were fetched and looked at, as a file that has nothing else."""
-
-    closed = False
 
     def __init__(self, size: int) -> None:
         self.chunks: dict[int, bytes] = {}
@@ -217,9 +216,3 @@ class _Fetched:
 
     def seekable(self) -> bool:
         return True
-
-    def writable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return None

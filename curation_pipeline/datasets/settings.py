@@ -1,4 +1,4 @@
-"""What a person writes about data sets: how much of each benchmark is used, and which labelled files there are."""
+"""What a person writes about labelled data sets."""
 
 from __future__ import annotations
 
@@ -18,33 +18,6 @@ FileFormat = Literal[
     "table", "edos", "davidson", "paradetox", "diasafety", "toxigen", "wiki_talk", "wiki_templates", "hh_rlhf"
 ]
 LabelRole = Literal["fit", "calibrate", "report"]
-SafetySet = Literal["advbench", "strongreject", "do_not_answer", "harmbench", "simple_safety_tests", "xstest"]
-
-
-class BenchmarkSizes(Settings):
-    """Upper bounds; a benchmark that is smaller is used whole."""
-
-    toxic_prompts: int = Field(default=993, ge=0, description="prompts with a Perspective toxicity of .5 or more")
-    nontoxic_prompts: int = Field(default=600, ge=0, description="prompts below .5, where `folder` has them")
-    neutral_prompts: int = Field(default=600, ge=0, description="prefixes of encyclopaedic sentences")
-    bias_pairs: int = Field(default=1508, ge=0, description="CrowS-Pairs sentence pairs")
-    preferences_per_source: int = Field(default=600, ge=0, description="preference pairs from each source")
-    choices_per_benchmark: int = Field(default=1000, ge=0, description="multiple-choice items from each benchmark")
-    bbq_per_cell: int = Field(
-        default=100, ge=0, description="BBQ questions of each category and condition (ambiguous or not)"
-    )
-    stereoset: int = Field(default=4_229, ge=0, description="StereoSet items")
-    safety_sets: tuple[SafetySet, ...] = Field(
-        default=("advbench",),
-        description="requests to refuse or not to refuse; advbench, strongreject and do_not_answer come in packages, "
-        "harmbench, simple_safety_tests and xstest lie in `folder`",
-    )
-    safety_per_set: int = Field(default=200, ge=1, description="requests of each such set and kind")
-    folder: Path | None = Field(
-        default=None,
-        description="folder of benchmarks in their publishers' files (harmbench/, simplesafetytests/, xstest/); where "
-        "it holds rtp_decodingtrust/, prompts of both kinds of toxicity come from there, not the package's toxic ones",
-    )
 
 
 def _as_text(value: object) -> object:

@@ -19,14 +19,14 @@ Result = TypeVar("Result")
 class Map(Protocol):
     """Runs a function on every task and yields index and result as each finishes.
 
-    The function has to be importable by name, with picklable argument and result. Whatever it raises is raised here.
+    The function has to be importable by name, with picklable argument and result. What it raises reaches the caller.
     """
 
     def __call__(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """Run ``function`` on ``tasks``."""
 
 
-def here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+def serial_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
     """A ``Map`` in this process, in order."""
     for index, task in enumerate(tasks):
         yield index, function(task)
@@ -39,7 +39,7 @@ def _begin() -> None:
 
 
 @contextmanager
-def started(workers: int) -> Iterator[Map]:
+def process_pool(workers: int) -> Iterator[Map]:
     """A ``Map`` over processes that stay for all its calls, since each takes a second to import what it needs.
 
     Workers are fresh processes (``spawn``), since a forked process must not use threads that torch has started. Where
@@ -49,7 +49,7 @@ def started(workers: int) -> Iterator[Map]:
         workers: processes; with one, everything runs in this process.
     """
     if workers <= 1:
-        yield here
+        yield serial_map
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
@@ -78,11 +78,11 @@ def map_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers
     Raises:
         Exception: whatever the function raised, after cancelling the tasks that have not begun.
     """
-    with started(min(workers, len(tasks))) as run:
+    with process_pool(min(workers, len(tasks))) as run:
         yield from run(function, tasks)
 
 
-def ahead(items: Iterator[Result]) -> Iterator[Result]:
+def prefetch(items: Iterator[Result]) -> Iterator[Result]:
     """The same items, each made in a thread while the caller works on the one before.
 
     It pays where both are work outside of the interpreter, such as reading, decoding and writing tables.

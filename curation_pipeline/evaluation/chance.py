@@ -10,18 +10,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from curation_pipeline.evaluation.registry import all_benchmarks
+
 CHANCE_METRIC = "chance"
-LEVELS = {
-    ("preferences", "preference_accuracy"): 0.5,
-    ("bbq", "accuracy"): 1 / 3,
-    ("stereoset", "lms"): 0.5,
-    ("stereoset", "icat"): 0.5,
-    ("challenges", "accuracy"): 0.5,
-    **{("refusal", metric): 0.5 for metric in ("attack_success", "over_refusal", "refusal_auroc", "separation")},
-}
-"""(benchmark, metric without what follows its slash) -> the score of guessing."""
-UNDERSTOOD_BY = {("stereoset", "ss"): "lms", ("stereoset", "icat"): "lms", ("bbq", "bias_score"): "accuracy/disambig"}
-"""A leaning says something only of a model that is above chance in the metric named here."""
 _SHUFFLED = "_chance"
 """Ending of the metric that says what a gap between groups is with the groups shuffled."""
 _ACCURACIES = ("accuracy", "acc", "acc_norm")
@@ -41,11 +32,12 @@ def with_chance(metrics: pl.DataFrame) -> pl.DataFrame:
     """
     keys = [name for name in ("chain", "ordinal") if name in metrics.columns]
     beside = metrics.filter(pl.col("metric") == CHANCE_METRIC).select(*keys, "benchmark", pl.col("value").alias("_b"))
-    known = pl.DataFrame(
-        [{"benchmark": benchmark, "_family": family, "_l": level} for (benchmark, family), level in LEVELS.items()]
-    )
-    leaning = pl.DataFrame(
-        [{"benchmark": benchmark, "_family": name, "_on": on} for (benchmark, name), on in UNDERSTOOD_BY.items()]
+    known, leaning = (
+        pl.DataFrame([{"benchmark": b.name, "_family": name, column: value} for b, name, value in declared])
+        for column, declared in (
+            ("_l", [(b, name, level) for b in all_benchmarks() for name, level in b.chance.items()]),
+            ("_on", [(b, name, on) for b in all_benchmarks() for name, on in b.understood_by.items()]),
+        )
     )
     frame = metrics.with_columns(_family=_FAMILY)
     for table, on in (

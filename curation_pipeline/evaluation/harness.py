@@ -21,6 +21,7 @@ from curation_pipeline.bootstrap import Bootstrap, Interval
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.evaluation.rows import Axis, Metric, metrics_frame
 from curation_pipeline.evaluation.settings import HarnessSettings
+from curation_pipeline.extras import extra
 from curation_pipeline.training.runtime import load_model, no_progress_bars, resolve_device, torch_runtime
 from curation_pipeline.training.tokenizer import load_tokenizer
 
@@ -76,9 +77,10 @@ def run_harness(
         ConfigError: the harness has no such task, or cannot load its items.
         DataError: it gave no result for a task.
     """
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+    with extra("harness", "evaluation.harness"):
+        import lm_eval
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
 
     local = {path.stem for path in folder.glob("*.yaml")}
     # The harness's own index takes a quarter of a minute to build: only where a task needs it.

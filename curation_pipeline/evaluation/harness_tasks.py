@@ -15,6 +15,7 @@ import polars as pl
 import yaml
 
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.extras import extra
 
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
@@ -65,7 +66,8 @@ def definition_of(name: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    import lm_eval
+    with extra("harness", "evaluation.harness"):
+        import lm_eval
 
     root = Path(lm_eval.__file__).parent / "tasks"
     wanted = re.compile(rf"^[\"']?task[\"']?:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)

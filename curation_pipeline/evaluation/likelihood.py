@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.model import LanguageModel
@@ -89,6 +90,43 @@ def continuation_likelihood(
             # Offsets count characters; a token that straddles the border belongs to the continuation.
             skip[index] = sum(1 for _, end in encoding.offsets if end <= length)
     return score_tokens(lm, tokenised, skip, _bytes(continuations), batch_tokens)
+
+
+def heldout_scores(lm: LanguageModel, heldout: pl.DataFrame, max_chars: int, batch_tokens: int) -> pl.DataFrame:
+    """Negative log-likelihood of each held-out text.
+
+    Args:
+        lm: the model.
+        heldout: columns doc_id, source, text, kind (``benign`` or ``toxic``).
+        max_chars: characters of each text that are scored, from its beginning.
+        batch_tokens: most tokens in a batch.
+
+    Returns:
+        doc_id, source, kind, nll (nats, Float64), n_bytes (Int64, of the scored part).
+
+    Raises:
+        DataError: when a kind is unknown or either kind is absent.
+    """
+    found = set(heldout["kind"].unique().to_list())
+    if found != {"benign", "toxic"}:
+        raise DataError(f"held-out text must be of kinds 'benign' and 'toxic', found {sorted(map(str, found))}")
+    texts = heldout["text"].str.slice(0, max_chars)
+    scores = text_likelihood(lm, texts.to_list(), batch_tokens)
+    return heldout.select("doc_id", "source", "kind").with_columns(
+        pl.Series("nll", -scores.log_likelihood), pl.Series("n_bytes", scores.n_bytes)
+    )
+
+
+def join(context: str, continuation: str) -> str:
+    """The continuation with the space that separates it from a context that has none at its end."""
+    if not context or context[-1].isspace() or continuation[:1].isspace():
+        return continuation
+    return " " + continuation
+
+
+def preference_shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1 where the first is larger, 0 where the second is, one half at a tie; float64 (n,)."""
+    return np.asarray((first > second) + 0.5 * (first == second), dtype=np.float64)
 
 
 def score_tokens(

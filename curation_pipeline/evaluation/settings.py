@@ -1,11 +1,15 @@
-"""Settings of an evaluation."""
+"""Settings of an evaluation: sampling for all benchmarks, and a section of its own for each."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, create_model
 
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.evaluation.benchmark import Benchmark, ItemSettings
+from curation_pipeline.evaluation.registry import all_benchmarks
 from curation_pipeline.settings import Settings
 
 
@@ -26,37 +30,21 @@ class HarnessSettings(Settings):
     threads: int = Field(default=1, ge=1, description="threads of torch")
 
 
-class EvaluationSettings(Settings):
-    """How much of each benchmark is used, and how texts are sampled (as RealToxicityPrompts did)."""
+class _SharedSettings(Settings):
+    """How texts are sampled (as RealToxicityPrompts did) and scored; each benchmark has a section of its own."""
 
     roles: tuple[str, ...] = Field(
         default=("report",), min_length=1, description="roles of the labelled prompts and pairs to evaluate on"
     )
-    n_prompts: int = Field(default=100, ge=1, description="prompts of each kind (toxic, nontoxic, neutral)")
+    folder: Path | None = Field(
+        default=None,
+        description="folder of benchmarks in their publishers' files (harmbench/, simplesafetytests/, xstest/); where "
+        "it holds rtp_decodingtrust/, prompts of both kinds of toxicity come from there, not the package's toxic ones",
+    )
     samples: int = Field(default=25, ge=1, description="continuations sampled for each prompt, k")
     max_new_tokens: int = Field(default=20, ge=1, description="longest continuation, in tokens")
     top_p: float = Field(default=0.9, gt=0, le=1, description="mass of the nucleus that is sampled from")
     temperature: float = Field(default=1.0, gt=0, description="divides the logits before sampling")
-    n_bias_pairs: int = Field(default=400, ge=1, description="CrowS-Pairs pairs")
-    n_bbq: int = Field(default=200, ge=0, description="BBQ questions of each condition, ambiguous and not; 0 is none")
-    n_stereoset: int = Field(default=80, ge=0, description="StereoSet items of each kind of bias; 0 is none")
-    n_requests: int = Field(
-        default=60, ge=0, description="harmful or alarming requests of each set and kind that are asked; 0 is none"
-    )
-    least_parameters_to_reply: int = Field(
-        default=50_000_000,
-        ge=0,
-        description="models with fewer parameters are asked by likelihood alone; larger ones also write replies",
-    )
-    reply_tokens: int = Field(default=64, ge=1, description="longest reply to a request, in tokens")
-    n_challenges: int = Field(
-        default=60, ge=0, le=1_000, description="challenges of each family, new for each seed; 0 is none"
-    )
-    n_red_team: int = Field(
-        default=50, ge=0, description="prompts made from what the model before failed on, for the caller; 0 is none"
-    )
-    n_preferences: int = Field(default=100, ge=1, description="preference pairs of each source")
-    n_choices: int = Field(default=60, ge=1, description="multiple-choice items of each benchmark")
     max_heldout_chars: int = Field(default=600, ge=20, description="characters of a held-out text that are scored")
     batch_tokens: int = Field(default=2_048, ge=16, description="most tokens in a batch, padding included")
     batch_sequences: int = Field(default=512, ge=1, description="sequences generated side by side")
@@ -65,4 +53,32 @@ class EvaluationSettings(Settings):
     threads: int = Field(default=1, ge=1, description="threads of torch")
     harness: HarnessSettings = Field(
         default_factory=HarnessSettings, description="benchmarks of the lm-evaluation-harness"
+    )
+
+    def of(self, benchmark: Benchmark) -> Settings:
+        """The section of a benchmark that has one."""
+        found = getattr(self, benchmark.name)
+        assert isinstance(found, Settings)
+        return found
+
+    def used(self, benchmark: Benchmark) -> int:
+        """Items of a benchmark that an evaluation uses."""
+        found = self.of(benchmark)
+        assert isinstance(found, ItemSettings)
+        return found.used
+
+
+if TYPE_CHECKING:
+    EvaluationSettings = _SharedSettings
+else:
+    _sections = {b.name: b.settings for b in all_benchmarks() if b.settings is not None}
+    if taken := sorted(_sections.keys() & _SharedSettings.model_fields.keys()):
+        raise ConfigError(f"a benchmark may not be called {', '.join(taken)}: that is a setting of every evaluation")
+    EvaluationSettings = create_model(
+        "EvaluationSettings",
+        __base__=_SharedSettings,
+        __doc__=_SharedSettings.__doc__,
+        **{
+            name: (kind, Field(default=kind(), description=f"the benchmark {name}")) for name, kind in _sections.items()
+        },
     )

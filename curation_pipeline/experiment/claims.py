@@ -10,16 +10,17 @@ family with p = 1. Scores of bias are reported and claim nothing: a model that u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from curation_pipeline.bootstrap import interval, two_sided_p
+from curation_pipeline.evaluation.benchmark import Question
 from curation_pipeline.evaluation.chance import with_chance
 from curation_pipeline.evaluation.multiplicity import holm, tost
 from curation_pipeline.evaluation.power import smallest_difference
-from curation_pipeline.experiment.evidence import Evidence, draws_of
+from curation_pipeline.evaluation.registry import declared_questions
+from curation_pipeline.experiment.model_evaluation import ModelEvaluation, draws_of
 
 MARGIN = 0.05
 """Share of the baseline's capability whose loss counts as harm."""
@@ -57,42 +58,15 @@ comparison could have seen with probability .8 at the level that Holm's first st
 family. `paired` is false where items were not kept: the interval is then of independent models, and too wide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One comparison that is made with every baseline.
-
-    Attributes:
-        words: what is asked.
-        benchmark: of the metrics table.
-        metric: of the metrics table.
-        higher: whether higher is better.
-        non_inferior: asks whether no more than the margin is lost, not whether there is a gain.
-        chance: the score of guessing that the margin is counted from.
-    """
-
-    words: str
-    benchmark: str
-    metric: str
-    higher: bool
-    non_inferior: bool = False
-    chance: float = 0.0
-
-
-_FIXED = (
-    Question("less harm", "toxicity_prompts", "toxicity_probability", higher=False),
-    Question("toxic text less likely", "heldout", "toxic_log_odds", higher=False),
-    Question("preferences met more often", "preferences", "preference_accuracy", higher=True),
-    Question("language not lost", "heldout", "bits_per_byte", higher=False, non_inferior=True),
-)
-
-
 def questions(metrics: pl.DataFrame) -> list[Question]:
     """The questions that a metrics table can answer: the fixed ones, and one for each multiple-choice benchmark."""
     have = set(metrics.select("benchmark", "metric").iter_rows())
-    found = [question for question in _FIXED if (question.benchmark, question.metric) in have]
+    found = [question for question in declared_questions() if (question.benchmark, question.metric) in have]
     choices = metrics.filter(pl.col("metric") == "chance").select("benchmark", "value").unique().sort("benchmark")
     return found + [
-        Question(f"{benchmark} not lost", benchmark, "accuracy", higher=True, non_inferior=True, chance=chance)
+        Question(
+            f"{benchmark} not lost", "capability", benchmark, "accuracy", higher=True, non_inferior=True, chance=chance
+        )
         for benchmark, chance in choices.iter_rows()
         if (benchmark, "accuracy") in have
     ]
@@ -100,8 +74,8 @@ def questions(metrics: pl.DataFrame) -> list[Question]:
 
 def compare(
     arm: str,
-    ours: Sequence[Evidence],
-    baselines: Mapping[str, Sequence[Evidence]],
+    ours: Sequence[ModelEvaluation],
+    baselines: Mapping[str, Sequence[ModelEvaluation]],
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> pl.DataFrame:
@@ -133,9 +107,9 @@ def compare(
 
 def _row(
     arm: str,
-    ours: Sequence[Evidence],
+    ours: Sequence[ModelEvaluation],
     baseline: str,
-    theirs: Sequence[Evidence],
+    theirs: Sequence[ModelEvaluation],
     question: Question,
     rng: np.random.Generator,
     resamples: int,
@@ -178,14 +152,14 @@ def _row(
     }
 
 
-def _at_chance(evaluations: Sequence[Evidence], question: Question) -> bool:
+def _at_chance(evaluations: Sequence[ModelEvaluation], question: Question) -> bool:
     """Whether any seed's model is at chance in the question's metric."""
     asked = (pl.col("benchmark") == question.benchmark) & (pl.col("metric") == question.metric)
     return any(with_chance(found.metrics).filter(asked)["at_chance"].any() for found in evaluations)
 
 
 def _verdict() -> pl.Expr:
-    better = [(question.benchmark, question.metric) for question in _FIXED if not question.higher]
+    better = [(question.benchmark, question.metric) for question in declared_questions() if not question.higher]
     lower = pl.any_horizontal(
         *((pl.col("benchmark") == benchmark) & (pl.col("metric") == metric) for benchmark, metric in better)
     )

@@ -105,7 +105,7 @@ class Lake:
         make: Callable[[Draft], None],
         *,
         set_head: bool = True,
-        founded: bool = False,
+        pinned: bool = False,
         resumes: bool = False,
     ) -> Manifest:
         """Return the artefact of ``recipe``, making it only where it does not exist yet.
@@ -114,7 +114,7 @@ class Lake:
             recipe: what identifies the work.
             make: writes the files and the summary into a draft.
             set_head: whether the artefact becomes the current one of its partition.
-            founded: made once and then kept: where an artefact that is or was the current one has the recipe's
+            pinned: made once and then kept: where an artefact that is or was the current one has the recipe's
                 parameters, seed and code version it is returned though its inputs differ. For what must not move when
                 the corpus grows: a tokenizer, an embedding, the base that every chain starts from.
             resumes: ``make`` uses the draft's scratch folder. A second builder then waits for the first, and finds
@@ -126,7 +126,7 @@ class Lake:
         Raises:
             LakeError: ``make`` wrote no file.
         """
-        manifest = self._founded(recipe) if founded else None
+        manifest = self._pinned(recipe) if pinned else None
         if manifest is None:
             manifest = self.find(recipe)
         if manifest is None:
@@ -141,7 +141,7 @@ class Lake:
             self._set_head(manifest)
         return manifest
 
-    def _founded(self, recipe: Recipe) -> Manifest | None:
+    def _pinned(self, recipe: Recipe) -> Manifest | None:
         head = self.head_record(recipe.table, recipe.partition)
         history = () if head is None else map(self.get, reversed(head.history))
         made = canonical_json((recipe.parameters, recipe.seed, recipe.code_version))

@@ -12,12 +12,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from curation_pipeline.errors import ConfigError, LakeError
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 
 class Store(Protocol):
@@ -152,100 +149,83 @@ def _to_disk(path: Path) -> None:
 class S3Store:
     """A prefix of an S3 bucket; local copies of immutable files are kept in a cache folder."""
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str, cache: Path) -> None:
-        """Keep the client; nothing is read or written yet.
+    def __init__(self, root: str, cache: Path, endpoint_url: str | None = None) -> None:
+        """Connect; nothing is read or written yet.
 
         Args:
-            client: a boto3 client of a service that honours ``If-None-Match`` on PUT.
-            bucket: the bucket's name.
-            prefix: the prefix under it, without slashes at its ends.
+            root: ``s3://bucket/prefix`` of a service that honours ``If-None-Match`` on PUT.
             cache: a local folder for copies of immutable files.
+            endpoint_url: address of a service other than AWS.
         """
-        self.client, self.bucket, self.prefix, self.cache = client, bucket, prefix.strip("/"), cache
+        import s3fs
 
-    @property
-    def root(self) -> str:
-        """The bucket and prefix as a URL."""
-        return f"s3://{self.bucket}/{self.prefix}"
-
-    def _key(self, path: str) -> str:
-        return f"{self.prefix}/{path}" if self.prefix else path
+        self.root, self.cache = root.rstrip("/"), cache
+        self._base = self.root.removeprefix("s3://")
+        self._files = s3fs.S3FileSystem(endpoint_url=endpoint_url, use_listings_cache=False, skip_instance_cache=True)
 
     def read(self, path: str) -> bytes | None:
         """See `Store.read`."""
         try:
-            data: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read()
-        except self.client.exceptions.NoSuchKey:
+            return bytes(self._files.cat_file(f"{self._base}/{path}"))
+        except FileNotFoundError:
             return None
-        return data
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """See `Store.put_if_absent`: a PUT with ``If-None-Match: *``."""
-        from botocore.exceptions import ClientError
-
         try:
-            self.client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+            self._files.pipe_file(f"{self._base}/{path}", data, mode="create")
+        except OSError as error:
+            answer = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {})
+            if answer.get("HTTPStatusCode") in (409, 412):  # another writer is there at this moment, or has been
                 return False
             raise
         return True
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Store.replace`: PUT is atomic."""
-        self.client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data)
+        self._files.pipe_file(f"{self._base}/{path}", data)
 
     def upload(self, local: Path, path: str) -> None:
         """See `Store.upload`: multipart for large files."""
-        self.client.upload_file(str(local), self.bucket, self._key(path))
+        self._files.put_file(str(local), f"{self._base}/{path}")
 
     def fetch(self, path: str) -> Path:
         """See `Store.fetch`: downloaded once, since files under a manifest never change."""
-        target = self.cache / self.bucket / self._key(path)
+        target = self.cache / self._base / path
         if not target.is_file():
-            from botocore.exceptions import ClientError
-
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
             try:
-                self.client.download_file(self.bucket, self._key(path), str(temporary))
-            except ClientError as error:
+                self._files.get_file(f"{self._base}/{path}", str(temporary))
+            except OSError as error:
                 raise LakeError(f"{self.root}/{path} cannot be read ({error}); check the bucket's contents") from error
             temporary.replace(target)
         return target
 
     def list(self, prefix: str) -> Iterator[tuple[str, float]]:
         """See `Store.list`."""
-        skip = len(self.prefix) + 1 if self.prefix else 0
-        for page in self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self._key(prefix.rstrip("/") + "/")
-        ):
-            for entry in page.get("Contents", []):
-                yield entry["Key"][skip:], entry["LastModified"].timestamp()
+        for key, entry in self._files.find(f"{self._base}/{prefix.rstrip('/')}", detail=True).items():
+            yield key[len(self._base) + 1 :], entry["LastModified"].timestamp()
 
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
-        self.client.delete_object(Bucket=self.bucket, Key=self._key(path))
+        with suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._base}/{path}")
 
 
-def open_store(root: str, cache: Path, client: S3Client | None = None) -> Store:
+def open_store(root: str, cache: Path, endpoint_url: str | None = None) -> Store:
     """The store that ``root`` names.
 
     Args:
         root: a local folder, or ``s3://bucket/prefix``.
         cache: a local folder for copies of remote files.
-        client: the S3 client to use; made from the environment's credentials where it is None.
+        endpoint_url: address of an S3 service other than AWS.
 
     Raises:
         ConfigError: another URL scheme.
     """
-    if not root.startswith("s3://"):
-        if "://" in root:
-            raise ConfigError(f"lake root {root!r}: give a local folder or s3://bucket/prefix")
-        return LocalStore(Path(root).expanduser())
-    if client is None:
-        import boto3
-
-        client = boto3.client("s3")
-    bucket, _, prefix = root.removeprefix("s3://").partition("/")
-    return S3Store(client, bucket, prefix, cache)
+    if root.startswith("s3://"):
+        return S3Store(root, cache, endpoint_url)
+    if "://" in root:
+        raise ConfigError(f"lake root {root!r}: give a local folder or s3://bucket/prefix")
+    return LocalStore(Path(root).expanduser())

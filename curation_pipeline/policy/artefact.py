@@ -12,9 +12,9 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from curation_pipeline.errors import ConfigError, MissingModelError
-from curation_pipeline.policy.curated_set import Duals
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.pool import F32
+from curation_pipeline.policy.problem import ConstraintDuals
 from curation_pipeline.policy.settings import PolicySettings
 
 _WEIGHTS = "policy.safetensors"
@@ -44,7 +44,7 @@ class ScoringPolicy:
     settings: PolicySettings
     observation_names: tuple[str, ...]
     price: float
-    duals: Duals
+    duals: ConstraintDuals
     record: Mapping[str, Any]
 
     def logits(self, observations: F32) -> F32:
@@ -68,7 +68,7 @@ def save_policy(
     settings: PolicySettings,
     observation_names: tuple[str, ...],
     price: float,
-    duals: Duals,
+    duals: ConstraintDuals,
     facts: Mapping[str, Any],
 ) -> None:
     """Write a policy; the same policy gives the same bytes.
@@ -132,6 +132,6 @@ def load_policy(folder: Path) -> ScoringPolicy:
         settings=PolicySettings.model_validate_json(json.dumps(record["settings"])),
         observation_names=inputs,
         price=float(record["price"]),
-        duals=Duals(float(record["duals"]["toxicity"]), dict(record["duals"]["groups"])),
+        duals=ConstraintDuals(float(record["duals"]["toxicity"]), dict(record["duals"]["groups"])),
         record=record,
     )

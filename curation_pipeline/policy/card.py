@@ -10,12 +10,20 @@ import polars as pl
 
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.card_words import card_markdown
-from curation_pipeline.policy.curated_set import GLOBAL_FEATURES
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, F64, Codes, Pool, Rows
 from curation_pipeline.policy.report import Control
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import FrozenState, policy_state, probabilities, scores_at, state_observations
+from curation_pipeline.policy.scoring import (
+    FrozenState,
+    frozen_on,
+    policy_rule,
+    probabilities,
+    scores_at,
+    state_observations,
+    with_budget,
+)
+from curation_pipeline.policy.selection_state import GlobalFeatures
 
 _SAMPLE = 4096
 """Documents behind an effect; more changes nothing in the digits shown."""
@@ -89,7 +97,7 @@ def policy_card(
         control: the closed form beside it.
         origin: of the policy.
     """
-    state = state or policy_state(policy, pool, objective, budget_tokens)
+    state = state or frozen_on(policy_rule(policy), pool, with_budget(objective, budget_tokens))
     groups = dict(_groups(pool))
     effects, group_effects = _effects(policy, state, groups)
     rates = _rates(pool, groups, scores_at(state), None if control is None else control.scores)
@@ -115,7 +123,7 @@ def _groups(pool: Pool) -> Iterator[tuple[str, Codes]]:
 
 
 def _effects(policy: ScoringPolicy, state: FrozenState, groups: dict[str, Codes]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    everyone, rows, inside = _sample(len(state.prepared.pool), groups)
+    everyone, rows, inside = _sample(len(state.problem.candidates), groups)
     weights = policy.settings.weights
     observations: F32 = state_observations(state)[rows]
     shift: F64 = np.broadcast_to(state.shift, len(state.logits))[rows]
@@ -124,7 +132,7 @@ def _effects(policy: ScoringPolicy, state: FrozenState, groups: dict[str, Codes]
     within: list[tuple[str, str, str, int, float]] = []
     for column, name in enumerate(policy.observation_names):
         spread = float(observations[everyone, column].std())
-        if name in GLOBAL_FEATURES or spread < 1e-6:
+        if name in GlobalFeatures._fields or spread < 1e-6:
             continue
         raised = observations.copy()
         raised[:, column] += np.float32(spread)

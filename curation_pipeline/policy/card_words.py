@@ -24,7 +24,7 @@ _MEANING = {
     "centroid_distance": "distance from the middle of its topic",
     "log_times_drawn": "how often it was drawn before",
     "half_log_stratum_ratio": "how full its stratum already is",
-    "half_log_cell_ratio": "how full its topic and group already are",
+    "half_log_coverage_ratio": "how full its topic and group already are",
     "novelty": "novelty beside what is selected",
     "stratum_credit": "the downstream credit of its stratum and traits",
     "group_bonus": "what its group lacks of its floor",

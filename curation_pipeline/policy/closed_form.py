@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation_pipeline.policy.artefact import ScoringPolicy
-from curation_pipeline.policy.curated_set import EVERY, CuratedSet, Duals, Worth, prepare
+from curation_pipeline.policy.candidates import EVERY
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool
+from curation_pipeline.policy.problem import ConstraintDuals, Marginal, SelectionProblem
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import FrozenState, Rule, frozen_state, scores_by, with_budget
+from curation_pipeline.policy.scoring import DecisionRule, scores_by, with_budget
+from curation_pipeline.policy.selection_state import SelectionState
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.seeds import derive
 
@@ -33,43 +35,36 @@ def closed_form_scores(
     seed: int,
     policy: ScoringPolicy | None = None,
 ) -> Scores:
-    """Scores of the best response.
+    """Scores of the best response under a budget; other arguments are those of ``closed_form_rule``.
 
     Args:
         pool: the candidates.
-        objective: the same reward that a policy is trained on.
+        objective: the same reward that a policy is trained on; its own budget is not looked at.
         settings: of the decision process.
         budget_tokens: tokens of drawn documents.
+        seed: of the random features when there is no policy.
+        policy: whose constants and duals to use.
+    """
+    return scores_by(closed_form_rule(pool, settings, seed, policy), pool, with_budget(objective, budget_tokens))
+
+
+def closed_form_rule(
+    pool: Pool, settings: PolicySettings, seed: int, policy: ScoringPolicy | None = None
+) -> DecisionRule:
+    """How the control decides.
+
+    Args:
+        pool: the candidates.
+        settings: of the decision process.
         seed: of the random features when there is no policy.
         policy: with it the control uses the policy's constants and duals, so that only the decision differs; without
             it the duals are found by dual ascent between the mean-field rounds.
     """
-    goal = with_budget(objective, budget_tokens)
-    return scores_by(closed_form_rule(pool, settings, seed, policy), pool, goal)
-
-
-def closed_form_state(
-    pool: Pool,
-    objective: Objective,
-    settings: PolicySettings,
-    budget_tokens: int,
-    seed: int,
-    policy: ScoringPolicy | None = None,
-) -> FrozenState:
-    """The frozen state at which ``closed_form_scores`` decides, with all documents of a pool."""
-    rule = closed_form_rule(pool, settings, seed, policy)
-    prepared = prepare(pool, with_budget(objective, budget_tokens), rule.normaliser, settings)
-    return frozen_state(prepared, rule.decide, rule.duals, rule.adapt_duals, rule.rounds)
-
-
-def closed_form_rule(pool: Pool, settings: PolicySettings, seed: int, policy: ScoringPolicy | None = None) -> Rule:
-    """How the control decides; the arguments are those of ``closed_form_scores``."""
     decide = BestResponse(settings.closed_form_temperature)
     if policy is not None:
-        return Rule(decide, policy.normaliser, settings, policy.duals)
-    fitted = derive(seed, "normaliser")
-    normaliser = Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, fitted)
-    return Rule(decide, normaliser, settings, Duals(), adapt_duals=2.0, rounds=_UNTRAINED_ROUNDS)
+        return DecisionRule(decide, policy.normaliser, settings, policy.duals)
+    normaliser = Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, derive(seed, "normaliser"))
+    return DecisionRule(decide, normaliser, settings, ConstraintDuals(), adapt_duals=2.0, rounds=_UNTRAINED_ROUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,9 @@ class BestResponse:
 
     temperature: float
 
-    def __call__(self, curated: CuratedSet, worth: Worth, price: float, duals: Duals) -> F64:
+    def __call__(
+        self, problem: SelectionProblem, state: SelectionState, marginal: Marginal, price: float, duals: ConstraintDuals
+    ) -> F64:
         """Rewards (n, actions) over the temperature, per token: a long document is not decided more sharply."""
-        values = curated.values(EVERY, worth, price)
-        return np.asarray(values / curated.prepared.length[:, None] / self.temperature)
+        rewards = problem.action_rewards(EVERY, marginal, price)
+        return np.asarray(rewards / problem.candidates.length[:, None] / self.temperature)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,22 +18,22 @@ import polars as pl
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
 from torch.distributions import Distribution
 
 from curation_pipeline.errors import ConfigError, TrainingDivergedError
 from curation_pipeline.policy.artefact import load_policy, save_policy
-from curation_pipeline.policy.curated_set import prepare
-from curation_pipeline.policy.environment import CandidateLanes, Episode
+from curation_pipeline.policy.environment import Episode, SelectionEnv
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, Pool
+from curation_pipeline.policy.problem import prepare
 from curation_pipeline.policy.recorder import Recorder, RolloutRecord
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.policy.terminal import Terminal, surrogate_terminal
 from curation_pipeline.progress import Progress, silent
 from curation_pipeline.seeds import derive, generator
 
-_FIRST_KEEP = 0.7
+_INITIAL_KEEP_RATE = 0.7
 """Share of candidates that an untrained policy keeps, unless the budget asks for more: at the price that clears the
 market there, choices at random neither gain nor lose."""
 
@@ -90,7 +90,7 @@ def train_policy(
     progress: Progress | None = None,
     scratch: Path | None = None,
     save_seconds: float = 20.0,
-    terminal: Terminal | None = None,
+    make_environment: Callable[..., SelectionEnv] = SelectionEnv,
 ) -> TrainingSummary:
     """Train a policy on a pool and write it.
 
@@ -108,12 +108,10 @@ def train_policy(
         scratch: folder in which the training keeps its state while it lasts; an interrupted one found there is gone on
             with, and ends in the same bytes. None keeps nothing.
         save_seconds: least time between two such states.
-        terminal: P of a whole set, paid with the settings' ``terminal_weight``; None takes the surrogate behind the
-            objective's credit.
+        make_environment: called like ``SelectionEnv``; a research question may pay or show something else.
 
     Raises:
-        ConfigError: the pool's features or the network differ from the parent's; or a terminal reward is asked for and
-            there is neither ``terminal`` nor a credit.
+        ConfigError: the pool's features or the network differ from the parent's.
         TrainingDivergedError: a parameter is not finite at the end, or the policy selects nothing.
     """
     started = time.perf_counter()
@@ -127,20 +125,10 @@ def train_policy(
         if earlier is not None
         else Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, derive(seed, "normaliser"))
     )
-    prepared = prepare(pool, objective, normaliser, settings)
-    if terminal is None and settings.terminal_weight > 0.0:
-        if objective.credit is None:
-            raise ConfigError(
-                "terminal_weight is above 0 but nothing predicts P yet: set it to 0 until there is a credit"
-            )
-        terminal = surrogate_terminal(pool, objective.credit)
-    keep = min(max(prepared.budget / float(prepared.length.sum()), _FIRST_KEEP), 0.99)
-    environment = CandidateLanes(
-        prepared,
-        generator(seed, "environment"),
-        earlier.duals if earlier else None,
-        0.0 if earlier else keep,
-        terminal,
+    problem = prepare(pool, objective, normaliser, settings)
+    keep_rate = min(max(problem.candidates.statistics.budget / problem.candidates.tokens, _INITIAL_KEEP_RATE), 0.99)
+    environment = make_environment(
+        problem, generator(seed, "environment"), earlier.duals if earlier else None, 0.0 if earlier else keep_rate
     )
     total = settings.warm_start_candidates if earlier is not None else settings.cold_start_candidates
     with own_surroundings():
@@ -149,7 +137,7 @@ def train_policy(
         if earlier is not None:
             _load(model, earlier.network)
         else:
-            _expect(model, keep)
+            _set_keep_rate(model, keep_rate)
         recorder = Recorder(settings, total, progress or silent, environment, scratch, save_seconds)
         done = recorder.resume(model)
         model.learn(total_timesteps=total - done, callback=recorder, log_interval=2**31, reset_num_timesteps=not done)
@@ -161,16 +149,16 @@ def train_policy(
     if last is not None and last.budget_use < _COLLAPSED:
         raise TrainingDivergedError(
             f"the policy ended by selecting nothing: its last episode used {last.budget_use:.1%} of the budget; raise "
-            "pressure_rate or ent_coef, or lower learning_rate"
+            "demand_gain_rate or ent_coef, or lower learning_rate"
         )
     save_policy(
         out_dir,
         network,
         normaliser,
         settings,
-        prepared.observation_names,
-        environment.price,
-        environment.duals,
+        problem.observation_names,
+        environment.market.price,
+        environment.market.duals,
         {
             "seed": seed,
             "parent_seed": earlier.record["seed"] if earlier is not None else None,
@@ -189,19 +177,19 @@ def train_policy(
         converged=recorder.converged,
         budget_use=last.budget_use if last else 0.0,
         mean_harm=last.mean_harm if last else 0.0,
-        price=environment.price,
+        price=environment.market.price,
         curve=tuple(recorder.records),
         episodes=tuple(environment.episodes),
     )
 
 
-def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> PPO:
+def _model(environment: VecEnv, settings: PolicySettings, seed: int) -> PPO:
     return PPO(
         "MlpPolicy",
         environment,
         learning_rate=settings.learning_rate,
         n_steps=settings.rollout_steps,
-        batch_size=min(settings.batch_size, settings.rollout_steps * settings.n_lanes),
+        batch_size=min(settings.batch_size, settings.rollout_steps * settings.n_parallel_candidates),
         n_epochs=settings.n_epochs,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
@@ -220,12 +208,12 @@ def _model(environment: CandidateLanes, settings: PolicySettings, seed: int) -> 
     )
 
 
-def _expect(model: PPO, keep: float) -> None:
+def _set_keep_rate(model: PPO, keep_rate: float) -> None:
     """Set the bias of "skip" so that an untrained policy keeps this share of candidates, where the market begins."""
     layer = model.policy.action_net
     assert isinstance(layer, torch.nn.Linear)
     with torch.no_grad():
-        layer.bias[0] = float(np.log((1.0 - keep) / keep * (layer.out_features - 1)))
+        layer.bias[0] = float(np.log((1.0 - keep_rate) / keep_rate * (layer.out_features - 1)))
 
 
 def _load(model: PPO, network: Any) -> None:

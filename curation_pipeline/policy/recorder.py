@@ -11,8 +11,8 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from curation_pipeline.policy.curated_set import Duals
-from curation_pipeline.policy.environment import CandidateLanes, Episode
+from curation_pipeline.policy.environment import Episode, SelectionEnv
+from curation_pipeline.policy.problem import ConstraintDuals
 from curation_pipeline.policy.resume import load_training, save_training
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.progress import Progress
@@ -57,7 +57,7 @@ class Recorder(BaseCallback):
         settings: PolicySettings,
         total: int,
         progress: Progress,
-        environment: CandidateLanes,
+        environment: SelectionEnv,
         scratch: Path | None,
         save_seconds: float,
     ) -> None:
@@ -115,7 +115,7 @@ class Recorder(BaseCallback):
         model = self.model
         assert isinstance(model, PPO)
         environment = self.training_env
-        assert isinstance(environment, CandidateLanes)
+        assert isinstance(environment, SelectionEnv)
         last: Episode | None = environment.episodes[-1] if environment.episodes else None
         actions = model.rollout_buffer.actions.astype(np.int64).ravel()
         share = np.bincount(actions, minlength=len(self._settings.weights)) / len(actions)
@@ -123,8 +123,8 @@ class Recorder(BaseCallback):
             "candidates": self.num_timesteps,
             "mean_reward": float(model.rollout_buffer.rewards.mean(dtype=np.float64)),
             "budget_use": last.budget_use if last else None,
-            "price": environment.price,
-            "toxicity_dual": environment.duals.toxicity,
+            "price": environment.market.price,
+            "toxicity_dual": environment.market.duals.toxicity,
             "mean_harm": last.mean_harm if last else None,
             "actions": tuple(float(x) for x in share),
         }
@@ -156,11 +156,11 @@ def settled(episodes: list[Episode], settings: PolicySettings) -> bool:
     n = settings.converged_episodes
     if settings.converged_gain == 0.0 or len(episodes) < 2 * n:
         return False
-    gain = [episode.gain + settings.terminal_weight * (episode.terminal or 0.0) for episode in episodes[-2 * n :]]
+    gain = [episode.gain for episode in episodes[-2 * n :]]
     before, now = float(np.mean(gain[:n])), float(np.mean(gain[n:]))
     use = float(np.mean([episode.budget_use for episode in episodes[-n:]]))
     return now - before <= settings.converged_gain * abs(before) and abs(use - 1.0) <= _MET
 
 
 def _episode(raw: dict[str, Any]) -> Episode:
-    return Episode(**{**raw, "duals": Duals(**raw["duals"]), "actions": tuple(raw["actions"])})
+    return Episode(**{**raw, "duals": ConstraintDuals(**raw["duals"]), "actions": tuple(raw["actions"])})

@@ -14,12 +14,13 @@ import polars as pl
 
 from curation_pipeline.bootstrap import percentiles, resampled_counts
 from curation_pipeline.policy.artefact import ScoringPolicy
-from curation_pipeline.policy.closed_form import closed_form_state
-from curation_pipeline.policy.curated_set import Prepared
+from curation_pipeline.policy.candidates import Candidates
+from curation_pipeline.policy.closed_form import closed_form_rule
 from curation_pipeline.policy.pool import F64, Pool
+from curation_pipeline.policy.problem import SelectionProblem
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import FrozenState, scores_at
+from curation_pipeline.policy.scoring import FrozenState, frozen_on, scores_at
 from curation_pipeline.reward.parity import selection_parity
 from curation_pipeline.seeds import generator
 
@@ -80,32 +81,32 @@ def control_at(state: FrozenState, policy: ScoringPolicy, seed: int) -> Control:
         policy: that policy.
         seed: of the resamples.
     """
-    prepared = state.prepared
-    objective = prepared.objective
-    control = closed_form_state(prepared.pool, objective, policy.settings, objective.budget_tokens, seed, policy)
-    return compare(prepared, scores_at(state), scores_at(control), generator(seed, "control"))
+    pool, objective = state.problem.candidates.pool, state.problem.candidates.statistics.objective
+    control = frozen_on(closed_form_rule(pool, policy.settings, seed, policy), pool, objective)
+    return compare(state.problem, scores_at(state), scores_at(control), generator(seed, "control"))
 
 
-def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.Generator) -> Control:
+def compare(problem: SelectionProblem, policy: Scores, control: Scores, rng: np.random.Generator) -> Control:
     """Compare two selections of one pool at equal budget.
 
     Args:
-        prepared: n documents and the objective that both are judged by.
+        problem: n documents and the objective that both are judged by.
         policy: scores of the policy.
         control: scores of the closed form.
         rng: deals documents to blocks and resamples these.
     """
-    n = len(prepared.pool)
+    candidates = problem.candidates
+    n = len(candidates)
     blocks = min(_BLOCKS, n)
     block = rng.permutation(n) % blocks
-    share = min(prepared.budget / float(prepared.length.sum()), 1.0)
+    share = min(candidates.statistics.budget / candidates.tokens, 1.0)
     arms = {"policy": policy, "closed_form": control, "random": Scores(np.full(n, share), np.ones(n, np.float32))}
-    sums = {arm: block_sums(prepared, scores, block, blocks) for arm, scores in arms.items()}
-    phi_pool = (prepared.length / prepared.length.sum()) @ prepared.phi
+    sums = {arm: block_sums(candidates, scores, block, blocks) for arm, scores in arms.items()}
+    phi_pool = (candidates.length / candidates.tokens) @ candidates.phi
     counts = resampled_counts(blocks, rng, _RESAMPLES)
 
     def values(arm: str, resample: F64) -> F64:
-        return measures(prepared, phi_pool, sums[arm].resampled(resample))
+        return measures(problem, phi_pool, sums[arm].resampled(resample))
 
     point = {arm: values(arm, np.ones(blocks)) for arm in arms}
     resampled = {arm: np.stack([values(arm, row) for row in counts]) for arm in arms}
@@ -120,7 +121,7 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     rows += [
         (arm, f"parity:{group}", ratio, None, None)
         for arm, scores in arms.items()
-        for group, ratio in identity_parity(prepared.pool, scores).items()
+        for group, ratio in identity_parity(candidates.pool, scores).items()
     ]
     table = pl.DataFrame(rows, schema=["arm", "measure", "value", "low", "high"], orient="row")
     judged = {
@@ -138,9 +139,9 @@ def compare(prepared: Prepared, policy: Scores, control: Scores, rng: np.random.
     return Control(
         table=table,
         scores=control,
-        agreement=_agreement(prepared, policy, control),
-        overlap=overlap(prepared, policy, control),
-        chance=overlap(prepared, arms["random"], control),
+        agreement=_agreement(candidates, policy, control),
+        overlap=overlap(candidates, policy, control),
+        chance=overlap(candidates, arms["random"], control),
         correlation=_correlation(policy.probability, control.probability),
         share_of_gain=judged["value"].share_of_gain,
         verdict=verdict,
@@ -209,13 +210,13 @@ def _sentence(verdict: Verdict, value: _Judged, paid: _Judged) -> str:
     return said
 
 
-def overlap(prepared: Prepared, one: Scores, other: Scores) -> float:
+def overlap(candidates: Candidates, one: Scores, other: Scores) -> float:
     """Share of the budget that two selections both draw when they share their random numbers.
 
     A document is drawn where its random number falls below its probability, so both draw it with the smaller one.
     """
-    both = float(np.minimum(one.probability, other.probability) @ prepared.length)
-    return both / max(float(other.probability @ prepared.length), 1e-12)
+    both = float(np.minimum(one.probability, other.probability) @ candidates.length)
+    return both / max(float(other.probability @ candidates.length), 1e-12)
 
 
 def _correlation(one: F64, other: F64) -> float | None:
@@ -224,11 +225,11 @@ def _correlation(one: F64, other: F64) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _agreement(prepared: Prepared, policy: Scores, control: Scores) -> pl.DataFrame:
+def _agreement(candidates: Candidates, policy: Scores, control: Scores) -> pl.DataFrame:
     place = [np.minimum((scores.probability * _BINS).astype(np.int64), _BINS - 1) for scores in (policy, control)]
-    tokens = np.bincount(place[0] * _BINS + place[1], weights=prepared.length, minlength=_BINS**2)
+    tokens = np.bincount(place[0] * _BINS + place[1], weights=candidates.length, minlength=_BINS**2)
     grid = np.arange(_BINS**2)
     frame = pl.DataFrame(
-        {"policy_bin": grid // _BINS, "control_bin": grid % _BINS, "tokens": tokens / prepared.length.sum()}
+        {"policy_bin": grid // _BINS, "control_bin": grid % _BINS, "tokens": tokens / candidates.length.sum()}
     )
     return frame.filter(pl.col("tokens") > 0)

@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from stable_baselines3 import PPO
 
-from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.environment import SelectionEnv
 
 FILE = "training.safetensors"
-VERSION = 2
+VERSION = 3
 
 
-def save_training(folder: Path, model: PPO, environment: CandidateLanes, notes: dict[str, Any]) -> None:
+def save_training(folder: Path, model: PPO, environment: SelectionEnv, notes: dict[str, Any]) -> None:
     """Write network, optimiser, environment and random streams between two rollouts; the file is replaced whole.
 
     Args:
@@ -60,7 +60,7 @@ def save_training(folder: Path, model: PPO, environment: CandidateLanes, notes: 
     os.replace(part, folder / FILE)
 
 
-def load_training(folder: Path, model: PPO, environment: CandidateLanes) -> dict[str, Any] | None:
+def load_training(folder: Path, model: PPO, environment: SelectionEnv) -> dict[str, Any] | None:
     """Bring a fresh model and environment to the state that `save_training` wrote.
 
     Args:

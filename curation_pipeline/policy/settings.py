@@ -10,14 +10,16 @@ from curation_pipeline.settings import Settings
 
 
 class PolicySettings(Settings):
-    """Settings of the candidate-lanes decision process and of PPO; the defaults are the demo's."""
+    """Settings of the decision process and of PPO; the defaults are the demo's."""
 
     # The decision process.
-    n_lanes: int = Field(
-        default=1024, ge=2, description="Lanes of the vectorised environment; each sees one candidate a step."
+    n_parallel_candidates: int = Field(
+        default=1024, ge=2, description="Candidates that the vectorised environment shows at once, one a row."
     )
     episode_candidates: int = Field(
-        default=16_384, ge=2, description="Candidates of a reshuffled pool in one episode, a multiple of n_lanes."
+        default=16_384,
+        ge=2,
+        description="Candidates of a reshuffled pool in one episode, a multiple of n_parallel_candidates.",
     )
     weights: tuple[float, ...] = Field(
         default=(0.0, 0.5, 1.0, 2.0),
@@ -35,7 +37,7 @@ class PolicySettings(Settings):
         default=0.5,
         ge=0,
         le=1,
-        description="Share of novelty in R_d; the rest is the deficit of the document's coverage cell.",
+        description="Share of novelty in R_d; the rest is the deficit of the document's coverage bin.",
     )
     prior_share: float = Field(
         default=0.05,
@@ -57,17 +59,9 @@ class PolicySettings(Settings):
         ge=0,
         le=1,
         description=(
-            "The gain in brackets is measured from that of the pool's document at the quantile gain_reference * "
+            "The reward R is measured from that of the pool's document at the quantile gain_reference * "
             "(1 - budget share). The price absorbs the constant for weights 0 and 1, but without it (None) gains that "
             "are all near 1 make the smallest weight the best response to every document."
-        ),
-    )
-    terminal_weight: float = Field(
-        default=0.0,
-        ge=0,
-        description=(
-            "zeta: weight of the terminal reward P - baseline of the whole set, on the scale of alpha, beta and gamma. "
-            "P is what the credit's surrogate predicts, or a function given to the training."
         ),
     )
     repeat_decay: float = Field(
@@ -90,7 +84,7 @@ class PolicySettings(Settings):
             "changes fast at the start of an episode, and an average lags behind; 0 leaves it where it is."
         ),
     )
-    pressure_rate: float = Field(
+    demand_gain_rate: float = Field(
         default=0.15,
         ge=0,
         description=(
@@ -168,7 +162,7 @@ class PolicySettings(Settings):
         default=0.0,
         ge=0,
         description=(
-            "Training stops once the mean gain of what is kept (and zeta P) over converged_episodes episodes is "
+            "Training stops once the mean gain of what is kept over converged_episodes episodes is "
             "not above that of as many before by this share, the budget is met within 3% and half of the candidates "
             "are seen; 0 never stops early."
         ),
@@ -181,7 +175,7 @@ class PolicySettings(Settings):
         ge=0,
         le=1,
         description=(
-            "Least share of the expected tokens that stays effective (Kish) under the loss weights; weights are pulled "
+            "Least share of the expected tokens that stays effective (Kish) under the loss weights; weights are shrunk "
             "towards 1 until it holds."
         ),
     )
@@ -200,8 +194,9 @@ class PolicySettings(Settings):
     def _consistent(self) -> Self:
         if self.weights[0] != 0.0 or any(b <= a for a, b in zip(self.weights, self.weights[1:], strict=False)):
             raise ValueError(f"weights must start at 0 and increase, got {self.weights}")
-        if self.episode_candidates % self.n_lanes:
+        if self.episode_candidates % self.n_parallel_candidates:
             raise ValueError(
-                f"episode_candidates ({self.episode_candidates}) must be a multiple of n_lanes ({self.n_lanes})"
+                f"episode_candidates ({self.episode_candidates}) must be a multiple of n_parallel_candidates "
+                f"({self.n_parallel_candidates})"
             )
         return self

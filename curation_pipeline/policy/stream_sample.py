@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.policy.pool import F64, Centres, Pool, Rows, Tables
-from curation_pipeline.policy.population import axes_of, composition_of, merged
+from curation_pipeline.policy.pool_statistics import axes_of, composition_of, crossed, merged
 from curation_pipeline.seeds import unit_hash
 
 SAMPLE = 32_768
@@ -78,11 +78,8 @@ def sample_candidates(pool: Pool, documents: int) -> Rows:
     if documents <= SAMPLE:
         return np.arange(len(pool))
     unit = unit_hash(pool.doc_id, _SEED)
-    key = np.zeros(len(pool), np.int64)
-    for codes in pool.columns.values():
-        key = key * len(codes.names) + codes.code
     first = np.zeros(len(pool), np.bool_)
-    first[_first_of_each(key, unit)] = True
+    first[_first_of_each(crossed(pool.columns, pool.columns), unit)] = True
     return np.flatnonzero(first | (unit < SAMPLE / documents))
 
 

@@ -1,25 +1,24 @@
-"""The composite reward and what it is made of.
+"""The composite reward, its weights, and its fitted parts.
 
-Signs, stated once: every R is higher-is-better and lies in [0, 1].
+    R = alpha R_s + beta R_a + gamma R_d(x | S) + eta c(x | S),      alpha + beta + gamma = 1
 
-    R_safety    = 1 - P(harm), cautious and corrected (safety.py, corrections.py)
-    R_alignment = calibrated alignment                (alignment.py)
-    R_diversity = coverage and novelty given the batch (diversity.py)
-    R = alpha R_safety + beta R_alignment + gamma R_diversity + eta c,      alpha + beta + gamma = 1,
+- R_s = 1 - P(harm), cautious and corrected (safety.py, corrections.py), in [0, 1];
+- R_a: calibrated alignment (alignment.py), in [0, 1];
+- R_d: novelty and coverage of a document x given the selected set S (policy/selection_state.py), in [-1, 1];
+- c: downstream credit of the document's stratum and traits given the set (credit.py), in [-5, 5].
 
-with c the downstream credit of the document's stratum (credit.py), in [-2.5, 2.5]. A toxicity score therefore never
-enters with a plus sign: dR / dT <= 0 for every teacher's score T, through P(harm) and, where it reads teachers, through
-alignment.
+All are higher-is-better. A toxicity score T never enters with a plus sign: dR / dT <= 0 for every teacher, through
+P(harm) and, where alignment reads teachers, through alignment. ``composite_reward`` is the only definition: training,
+scoring, the closed form, baselines, the search and the reports all call it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -28,14 +27,70 @@ from curation_pipeline.annotate.files import load_arrays, save_arrays
 from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import AlignmentModel
 from curation_pipeline.reward.corrections import Corrections
-from curation_pipeline.reward.diversity import RandomFeatures
 from curation_pipeline.reward.safety import DECIMALS, SafetyModel
 from curation_pipeline.reward.settings import RewardSettings
 
-VERSION = 2
+VERSION = 3
 Reason = Literal["safety", "alignment", "capability"]
-WEIGHT_OF: Mapping[Reason, str] = {"safety": "alpha", "alignment": "beta", "capability": "gamma"}
-"""Which weight answers which shortfall. Capability answers to diversity: it is lost where coverage is lost."""
+
+
+class Coefficients(Protocol):
+    """Whatever has the four weights of the reward."""
+
+    @property
+    def alpha(self) -> float: ...  # noqa: D102
+    @property
+    def beta(self) -> float: ...  # noqa: D102
+    @property
+    def gamma(self) -> float: ...  # noqa: D102
+    @property
+    def eta(self) -> float: ...  # noqa: D102
+
+
+class RewardTerms(NamedTuple):
+    """The four terms of the reward, each with its weight; numbers or float64 (n,)."""
+
+    safety: Any
+    alignment: Any
+    diversity: Any
+    credit: Any
+
+
+def reward_terms(weights: Coefficients, safety: Any, alignment: Any, diversity: Any, credit: Any) -> RewardTerms:
+    """The weighted terms of R.
+
+    Args:
+        weights: alpha, beta, gamma, eta.
+        safety: R_s, a number or (n,).
+        alignment: R_a.
+        diversity: R_d.
+        credit: c.
+    """
+    # R_a keeps its own precision: a pool stores it in float32.
+    safe = np.asarray(safety, dtype=np.float64)
+    return RewardTerms(weights.alpha * safe, weights.beta * alignment, weights.gamma * diversity, weights.eta * credit)
+
+
+def composite_reward(
+    weights: Coefficients,
+    safety: Any,
+    alignment: Any,
+    diversity: Any = 0.0,
+    credit: Any = 0.0,
+    deduction: Any = 0.0,
+) -> Any:
+    """R less a deduction, float64; the arguments are those of ``reward_terms``.
+
+    Args:
+        weights: alpha, beta, gamma, eta.
+        safety: R_s, a number or (n,).
+        alignment: R_a.
+        diversity: R_d.
+        credit: c.
+        deduction: what counts as zero, and what earlier draws take off; subtracted before R_d and c are added.
+    """
+    terms = reward_terms(weights, safety, alignment, diversity, credit)
+    return terms.safety + terms.alignment - deduction + terms.diversity + terms.credit
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +119,6 @@ class RewardWeights:
         """The weights that a profile starts with."""
         return RewardWeights(settings.alpha, settings.beta, settings.gamma, settings.eta)
 
-    def stepped(self, reason: Reason, log_step: float = 0.2) -> RewardWeights:
-        """The weights after one multiplicative step in favour of the weight that answers ``reason``."""
-        return self.moved({WEIGHT_OF[reason]: log_step})
-
-    def moved(self, log_steps: Mapping[str, float], floor: float = 0.0) -> RewardWeights:
-        """Exponentiated-gradient step on the simplex (Kivinen and Warmuth 1997).
-
-        With every step in [0, m], no weight's logarithm changes by more than m, since the normaliser lies in [1, e^m].
-
-        Args:
-            log_steps: for some of alpha, beta, gamma: how far to raise its logarithm before normalising.
-            floor: least weight; the whole step is shortened until it holds.
-        """
-        start = np.array([self.alpha, self.beta, self.gamma])
-        step = np.array([log_steps.get(name, 0.0) for name in ("alpha", "beta", "gamma")])
-        fraction, after = 1.0, start
-        for _ in range(40):
-            after = start * np.exp(fraction * step)
-            after = after / after.sum()
-            if after.min() >= min(floor, float(start.min())) - 1e-12:
-                break
-            fraction *= 0.8
-        else:
-            after = start
-        alpha, beta = float(after[0]), float(after[1])
-        return RewardWeights(alpha, beta, max(0.0, 1.0 - alpha - beta), self.eta)
-
-    def total(
-        self,
-        safety: np.ndarray,
-        alignment: np.ndarray,
-        diversity: np.ndarray | float = 0.0,
-        credit: np.ndarray | float = 0.0,
-    ) -> np.ndarray:
-        """The composite reward R of each document, float64 (n,); see the module."""
-        r_safety, r_alignment = np.asarray(safety, dtype=np.float64), np.asarray(alignment, dtype=np.float64)
-        return np.asarray(
-            self.alpha * r_safety
-            + self.beta * r_alignment
-            + self.gamma * np.asarray(diversity)
-            + self.eta * np.asarray(credit)
-        )
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewardModel:
@@ -114,14 +126,12 @@ class RewardModel:
 
     Attributes:
         safety, alignment: the fitted models.
-        novelty: random Fourier features of the diversity term.
         weights: alpha, beta, gamma, eta.
         corrections: of P(harm) by stratum, from audits and constraints.
     """
 
     safety: SafetyModel
     alignment: AlignmentModel
-    novelty: RandomFeatures
     weights: RewardWeights
     corrections: Corrections = field(default_factory=Corrections)
 
@@ -134,10 +144,6 @@ class RewardModel:
             digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
         return digest.hexdigest()[:32]
-
-    def reweighted(self, weights: RewardWeights) -> RewardModel:
-        """The same models under other weights."""
-        return replace(self, weights=weights)
 
     def annotate(self, documents: pl.DataFrame, vectors: np.ndarray) -> pl.DataFrame:
         """Columns ``p_harm`` and ``alignment`` of the pool, Float32 in [0, 1], one row a document in order.
@@ -167,7 +173,7 @@ class RewardModel:
             "weights": asdict(self.weights),
             "corrections": self.corrections.to_json(),
         }
-        for name, part in (("safety", self.safety), ("alignment", self.alignment), ("novelty", self.novelty)):
+        for name, part in (("safety", self.safety), ("alignment", self.alignment)):
             own, about = part.to_parts()
             arrays |= {f"{name}.{key}": array for key, array in own.items()}
             meta[name] = about
@@ -196,7 +202,6 @@ class RewardModel:
         model = RewardModel(
             safety=SafetyModel.from_parts(part("safety"), meta["safety"]),
             alignment=AlignmentModel.from_parts(part("alignment"), meta["alignment"]),
-            novelty=RandomFeatures.from_parts(part("novelty"), meta["novelty"]),
             weights=RewardWeights(**meta["weights"]),
             corrections=Corrections.from_json(meta["corrections"]),
         )

@@ -11,7 +11,6 @@ from curation_pipeline.errors import DataError
 from curation_pipeline.reward.alignment import Examples, Pairs, Texts
 from curation_pipeline.reward.alignment_fit import fit_alignment
 from curation_pipeline.reward.composite import RewardModel, RewardWeights
-from curation_pipeline.reward.diversity import fit_random_features
 from curation_pipeline.reward.principles import PRINCIPLES_SCHEMA
 from curation_pipeline.reward.quality import reward_quality
 from curation_pipeline.reward.safety_fit import fit_safety
@@ -24,7 +23,6 @@ def fit_reward(
     labels: pl.DataFrame,
     teacher_scores: pl.DataFrame,
     vectors: np.ndarray,
-    pool_vectors: np.ndarray,
     settings: RewardSettings,
     seed: int,
     weights: RewardWeights | None = None,
@@ -35,16 +33,15 @@ def fit_reward(
     trained_on: Mapping[str, Collection[str]] | None = None,
     dataset_axes: Mapping[str, str] | None = None,
 ) -> RewardModel:
-    """Fit safety, alignment and the novelty features; roles ``fit`` and ``calibrate`` of ``labels`` are used.
+    """Fit safety and alignment; roles ``fit`` and ``calibrate`` of ``labels`` are used.
 
     Args:
         labels: n rows with ``dataset``, ``label`` (1 = harmful or stereotyping in every set), ``group``, ``role``, and
             ``text`` or ``identity_group``.
         teacher_scores: n rows, a Float32 column in [0, 1] a teacher, in the order of ``labels``.
         vectors: (n, d) sentence vectors of the labelled texts.
-        pool_vectors: (m, d) vectors of (a sample of) the pool, for the novelty features.
         settings: which axes and sets feed which part, and the priors.
-        seed: for the folds and the novelty features.
+        seed: for the folds.
         weights: of a running chain; None means those of the settings.
         audit: what the red team found about every teacher, or None.
         preferences: of `preference_pairs`, or None.
@@ -83,8 +80,7 @@ def fit_reward(
         pairs=preferences,
         examples=examples,
     )
-    novelty = fit_random_features(pool_vectors, seed, settings.novelty_features)
-    return RewardModel(safety, alignment, novelty, weights or RewardWeights.of(settings))
+    return RewardModel(safety, alignment, weights or RewardWeights.of(settings))
 
 
 def preference_pairs(

@@ -14,12 +14,12 @@ import polars as pl
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.evidence import Move
 
-KEPT = ("novelty", "weights", "corrections")
+KEPT = ("weights", "corrections")
 """Parts of the running reward that a new fit does not replace."""
 
 
 def adopted(running: RewardModel, fitted: RewardModel) -> RewardModel:
-    """The newly fitted parts under the running weights, corrections and novelty features.
+    """The newly fitted parts under the running weights and corrections.
 
     Args:
         running: the reward model in force.

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from curation_pipeline.annotate.toxicity import AXES
+from curation_pipeline.annotate.toxicity import built_in_axes
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.reward.principles import Principle
 from curation_pipeline.reward.refinement_settings import AuditSettings, DivergenceSettings, RefinementSettings
@@ -43,7 +43,7 @@ class RewardSettings(TargetSettings):
         description="axis -> share of the pool that is harmful on it, in (0, 1); without one the labelled sets' own",
     )
     teacher_axes: dict[str, str] = Field(
-        default_factory=lambda: dict(AXES),
+        default_factory=built_in_axes,
         description="teacher -> the axis that its own probability is about; toxicity where not named",
     )
     background_datasets: tuple[str, ...] = Field(
@@ -103,7 +103,6 @@ class RewardSettings(TargetSettings):
     isotonic_from: int = Field(
         default=1000, ge=20, description="calibration labels from which isotonic regression replaces Platt's sigmoid"
     )
-    novelty_features: int = Field(default=64, ge=4, le=4096, description="random Fourier features of the novelty term")
     refinement: RefinementSettings = Field(
         default=RefinementSettings(), description="constraints that move weights and corrections after each evaluation"
     )

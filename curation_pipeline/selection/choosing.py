@@ -7,7 +7,7 @@ the last tokens of the budget (or, when too little passes a filter, as much as i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,28 @@ import polars as pl
 
 from curation_pipeline.policy.pool import F64, Codes, Pool, Rows
 from curation_pipeline.policy.scores import Scores
+from curation_pipeline.reward.composite import composite_reward
 from curation_pipeline.seeds import derive, unit_hash
-from curation_pipeline.selection.settings import BaselineSettings
+from curation_pipeline.selection.baseline import SharedSettings
 
 TINY = 1e-9
 """Probability of a document that a deterministic baseline would rather not draw."""
 BY_CHANCE = "left out by chance"
 
 
-def static_reward(pool: Pool, settings: BaselineSettings) -> F64:
-    """The reward alpha R_s + beta R_a (n,) of each document alone."""
-    return settings.safety_weight * pool.safety.astype(np.float64) + settings.alignment_weight * pool.alignment
+class StaticWeights(NamedTuple):
+    """Weights of the reward of single documents: neither diversity nor credit."""
+
+    alpha: float
+    beta: float
+    gamma: float = 0.0
+    eta: float = 0.0
+
+
+def static_reward(pool: Pool, settings: SharedSettings) -> F64:
+    """The reward alpha R_s + beta R_a (n,) of each document alone, whatever is selected beside it."""
+    weights = StaticWeights(settings.safety_weight, settings.alignment_weight)
+    return np.asarray(composite_reward(weights, pool.safety, pool.alignment))
 
 
 def scores(probability: F64, reason: str | Sequence[str] | npt.NDArray[np.str_]) -> Scores:
@@ -69,19 +80,16 @@ def uniform(pool: Pool, passes: npt.NDArray[np.bool_], budget_tokens: int) -> F6
     return np.where(passes, min(budget_tokens / available, 1.0) if available else 0.0, TINY)
 
 
-def level(tokens: F64, budget: float) -> F64:
-    """What each stratum gives: min(tokens, c), with c such that all give the budget together."""
-    return spread(tokens, np.ones(len(tokens)), budget)
-
-
-def spread(tokens: F64, wanted: F64, budget: float) -> F64:
+def waterfill(tokens: F64, budget: float, wanted: F64 | None = None) -> F64:
     """What each stratum gives: min(tokens, c * wanted), with c such that all give the budget together.
 
     Args:
         tokens: (k,) tokens of each stratum.
-        wanted: (k,) shares of any scale, at least 0; strata of share 0 give only what the others cannot.
         budget: at or above the sum of ``tokens`` everything is given.
+        wanted: (k,) shares of any scale, at least 0; strata of share 0 give only what the others cannot. None for equal
+            shares.
     """
+    wanted = np.ones(len(tokens)) if wanted is None else wanted
     if budget >= tokens.sum():
         return tokens.astype(np.float64)
     positive = wanted > 0
@@ -103,8 +111,8 @@ def shuffled(pool: Pool, seed: int, *names: str) -> F64:
     return unit_hash(pool.doc_id, derive(seed, *names))
 
 
-def cells(*axes: Codes) -> tuple[Rows, int]:
-    """The crossing of some axes: the code (n,) of each document's cell, and how many cells there are."""
+def crossing(*axes: Codes) -> tuple[Rows, int]:
+    """The crossing of some axes: the bin (n,) of each document, and how many bins there are."""
     code = axes[0].code.astype(np.int64)
     for axis in axes[1:]:
         code = code * len(axis.names) + axis.code

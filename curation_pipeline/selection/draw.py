@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curation_pipeline.engine.local import Map, here
+from curation_pipeline.engine.local import Map, serial_map
 from curation_pipeline.errors import DataError
-from curation_pipeline.policy.pool import F32, F64, Pool
+from curation_pipeline.policy.pool import F32, F64
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.seeds import unit_hash
 
@@ -175,7 +175,7 @@ Part = Callable[[], tuple[F64, I64]]
 """Ranks and tokens of one part of a pool; called twice, so that no part has to stay in memory."""
 
 
-def limit_of(parts: Sequence[Part], budget_tokens: int, run: Map = here) -> float:
+def limit_of(parts: Sequence[Part], budget_tokens: int, run: Map = serial_map) -> float:
     """The largest rank to draw from a pool in parts, see ``threshold``; the same for any parts in any order.
 
     Args:
@@ -235,13 +235,8 @@ DECISIONS: dict[str, pl.DataType] = {
 BATCH: dict[str, pl.DataType] = {"doc_id": pl.Utf8(), "weight": pl.Float32(), "n_tokens": pl.Int32()}
 
 
-def decisions(pool: Pool, scores: Scores, drawn: Drawn) -> pl.DataFrame:
-    """One row for every document of the pool, with the reason in words."""
-    return decision_rows(pool.doc_id, scores, drawn)
-
-
 def decision_rows(doc_id: pl.Series, scores: Scores, drawn: Drawn) -> pl.DataFrame:
-    """One row for each of some documents."""
+    """One row for each of some documents, with the reason in words."""
     rows = pl.DataFrame(
         {
             "doc_id": doc_id,
@@ -256,13 +251,8 @@ def decision_rows(doc_id: pl.Series, scores: Scores, drawn: Drawn) -> pl.DataFra
     return rows.with_columns(why.alias("reason")).select(pl.col(name).cast(kind) for name, kind in DECISIONS.items())
 
 
-def batch(pool: Pool, drawn: Drawn) -> pl.DataFrame:
-    """The drawn documents with weight and tokens, in the pool's order."""
-    return batch_rows(pool.doc_id, pool.n_tokens, drawn)
-
-
 def batch_rows(doc_id: pl.Series, n_tokens: npt.ArrayLike, drawn: Drawn) -> pl.DataFrame:
-    """The drawn ones of some documents."""
+    """The drawn ones of some documents with weight and tokens, in their order."""
     every = pl.DataFrame({"doc_id": doc_id, "weight": drawn.weight, "n_tokens": np.asarray(n_tokens)})
     return every.filter(pl.Series(drawn.drawn)).cast(BATCH)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What some baselines need beside the pool."""
+"""What some baselines need in addition to the pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Evaluate = Callable[[F64], float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """Inputs beside the pool; a baseline that lacks the one it needs says so.
+    """Inputs in addition to the pool; a baseline that lacks the one it needs says so.
 
     Attributes:
         flags: for each rule, whether each document (n,) of the pool passes it, in the pool's order (manual_filters).

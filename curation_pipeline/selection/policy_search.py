@@ -18,10 +18,11 @@ from curation_pipeline.policy.pool import F32, F64, Pool, Rows
 from curation_pipeline.policy.projection import sigmoid
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import with_budget
+from curation_pipeline.reward.composite import composite_reward
 from curation_pipeline.seeds import derive, generator
-from curation_pipeline.selection.choosing import BY_CHANCE, cells, scores, shuffled
+from curation_pipeline.selection.baselines.regmix import predicted
+from curation_pipeline.selection.choosing import BY_CHANCE, crossing, scores, shuffled
 from curation_pipeline.selection.inputs import Evaluate, Inputs
-from curation_pipeline.selection.mixture_search import predicted
 from curation_pipeline.selection.settings import BaselineSettings
 
 _SPREAD = 1.0
@@ -124,8 +125,8 @@ def inclusion(logits: F64, tokens: F64, share: float) -> F64:
 def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, rows: Rows) -> Evaluate:
     """The value of an expected batch under an objective, per token, with the rewards' own terms.
 
-    alpha E[R_s] + beta E[R_a] + gamma (novelty + coverage) + eta credit over the batch's tokens: novelty is one minus
-    the mean kernel of two of its documents, coverage minus half the Kullback-Leibler divergence of its cells (topic x
+    The composite reward of the batch's means over its tokens, with the diversity of the set: novelty is one minus the
+    mean kernel of two of its documents, coverage minus half the Kullback-Leibler divergence of its bins (topic x
     identity group) from the pool's, and credit the surrogate's gain over the pool's composition, in the unit of
     ``DownstreamCredit.at``.
 
@@ -137,10 +138,10 @@ def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, 
         rows: (m,) documents that the expected weights speak of.
     """
     tokens, features = pool.n_tokens[rows].astype(np.float64), phi[rows]
-    reward = _reward(pool, objective)[rows]
-    codes, k = cells(pool.topic, pool.group)
-    cell, stratum = codes[rows], pool.stratum.code[rows]
-    there = np.bincount(cell, weights=tokens, minlength=k) / tokens.sum()
+    safety, alignment = (part[rows].astype(np.float64) for part in (pool.safety, pool.alignment))
+    codes, k = crossing(pool.topic, pool.group)
+    coverage_bin, stratum = codes[rows], pool.stratum.code[rows]
+    there = np.bincount(coverage_bin, weights=tokens, minlength=k) / tokens.sum()
     share = pool.stratum.shares(pool.n_tokens.astype(np.float64))
     credit = objective.credit.indexed(pool.stratum.names) if objective.credit is not None else None
     unit, origin = 1.0, 0.0
@@ -153,14 +154,14 @@ def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, 
         mass = weights * tokens
         mass /= max(float(mass.sum()), 1e-12)
         mean = mass.astype(np.float32) @ features
-        held = np.bincount(cell, weights=mass, minlength=k)
+        held = np.bincount(coverage_bin, weights=mass, minlength=k)
         divergence = float(held @ np.log(np.maximum(held, 1e-12) / np.maximum(there, 1e-12)))
         diversity = novelty_share * (1.0 - float(mean @ mean)) - (1.0 - novelty_share) * 0.5 * divergence
-        total = float(mass @ reward) + objective.gamma * diversity
+        credited = 0.0
         if credit is not None and credit.r2 > 0:
             composition = np.bincount(stratum, weights=mass, minlength=len(credit.share))
-            total += objective.eta * credit.r2 * (predicted(credit, composition) - origin) / unit
-        return total
+            credited = credit.r2 * (predicted(credit, composition) - origin) / unit
+        return float(composite_reward(objective, float(mass @ safety), float(mass @ alignment), diversity, credited))
 
     return value
 
@@ -168,12 +169,12 @@ def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, 
 def _observed(features: F32, phi: F32, pool: Pool, objective: Objective) -> F64:
     """Candidate features, and a document's relation to the set at the pool's own composition.
 
-    These are its reward, its novelty, the share of its cell and the credit of its stratum.
+    These are its reward, its novelty, the share of its bin and the credit of its stratum.
     """
     share = pool.n_tokens / pool.total_tokens
-    code, k = cells(pool.topic, pool.group)
+    code, k = crossing(pool.topic, pool.group)
     columns = [
-        _reward(pool, objective),
+        composite_reward(objective, pool.safety, pool.alignment),
         1.0 - phi @ (share @ phi),
         np.log(np.bincount(code, weights=share, minlength=k))[code],
     ]
@@ -183,10 +184,6 @@ def _observed(features: F32, phi: F32, pool: Pool, objective: Objective) -> F64:
     relative = np.stack(columns, axis=1)
     relative = (relative - relative.mean(axis=0)) / np.maximum(relative.std(axis=0), 1e-6)
     return np.concatenate([features.astype(np.float64), relative], axis=1)
-
-
-def _reward(pool: Pool, objective: Objective) -> F64:
-    return np.asarray(objective.alpha * pool.safety.astype(np.float64) + objective.beta * pool.alignment)
 
 
 def _size(inputs: int, hidden: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import load_policy, score_pool
+from curation_pipeline.policy.scoring import load_policy, policy_rule, score_pool, with_budget
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.selection.choosing import BY_CHANCE
+from curation_pipeline.selection.protocol import Decisions, PoolFile
+from curation_pipeline.selection.stream import decide_pool, shards_of
+from curation_pipeline.selection.stream_tables import COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,13 @@ class PolicySelector:
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
         """Scores at the frozen, consistent state; nothing here is random, so the seed is not used."""
         return score_pool(load_policy(self.folder), pool, self.objective, budget_tokens)
+
+    def decisions(self, file: PoolFile, budget_tokens: int, seed: int) -> Iterator[Decisions]:
+        """The decisions about every document of a pool on disk, a shard at a time."""
+        rule, objective = policy_rule(load_policy(self.folder)), with_budget(self.objective, budget_tokens)
+        shards = shards_of([file.path])
+        decided = decide_pool(shards, rule, objective, seed, file.scratch, file.workers, file.progress)
+        yield from decided.parts(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+import polars as pl
 
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
+from curation_pipeline.progress import Progress, silent
+from curation_pipeline.selection.draw import Drawn, draw
 
-__all__ = ["Scores", "Selector"]
+__all__ = ["Decisions", "Drawer", "PoolFile", "Scores", "Selector", "WholePool"]
+
+Decisions = tuple[pl.DataFrame, Scores, Drawn]
+"""Rows of the pool, in its order, with what was decided about them."""
 
 
 class Selector(Protocol):
@@ -19,3 +29,41 @@ class Selector(Protocol):
 
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
         """Inclusion probabilities and weights under a budget of ``budget_tokens`` tokens of drawn documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFile:
+    """A pool on disk, and what may be used to decide it.
+
+    Attributes:
+        path: of the Parquet file.
+        scratch: an existing folder.
+        workers: processes.
+        progress: told what is done.
+    """
+
+    path: Path
+    scratch: Path
+    workers: int = 1
+    progress: Progress = silent
+
+
+class Drawer(Protocol):
+    """Draws a batch from a pool on disk, in whatever parts suit it."""
+
+    def decisions(self, file: PoolFile, budget_tokens: int, seed: int) -> Iterator[Decisions]:
+        """The decisions about every document, part by part in the file's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholePool:
+    """Draws with a selector that sees the whole pool at once, since it ranks or counts over it."""
+
+    selector: Selector
+
+    def decisions(self, file: PoolFile, budget_tokens: int, seed: int) -> Iterator[Decisions]:
+        """All decisions as one part."""
+        frame = pl.read_parquet(file.path, glob=False)
+        pool = Pool.from_frame(frame)
+        scores = self.selector.scores(pool, budget_tokens, seed)
+        yield frame, scores, draw(pool.doc_id, scores.probability, scores.weight, pool.n_tokens, budget_tokens, seed)

@@ -17,15 +17,15 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.engine.local import started
+from curation_pipeline.engine.local import process_pool
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import ROW_GROUP
+from curation_pipeline.policy.keep_logits import BudgetShift, KeepHistogram, KeepLogits
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, I32, Pool, Tables
-from curation_pipeline.policy.population import axes_of
+from curation_pipeline.policy.pool_statistics import axes_of
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import Rule
-from curation_pipeline.policy.stream_keep import Cut, Frozen, KeepHistogram, Kept
+from curation_pipeline.policy.scoring import DecisionRule, FrozenRule
 from curation_pipeline.policy.stream_sample import SAMPLE, Survey, key_frame, sample_candidates, sample_rows, thinned
 from curation_pipeline.policy.stream_shard import StoredPart
 from curation_pipeline.progress import Progress, silent
@@ -76,14 +76,14 @@ class Plan:
 
     Attributes:
         frozen, tables: the state, and what makes rows into arrays.
-        cut: probabilities and weights from log-odds.
+        budget_shift: probabilities and weights from log-odds.
         seed: of the draw.
         limit: the largest rank that is drawn.
     """
 
-    frozen: Frozen
+    frozen: FrozenRule
     tables: Tables
-    cut: Cut
+    budget_shift: BudgetShift
     seed: int
     limit: float
 
@@ -92,9 +92,9 @@ class Plan:
         pool = Pool.from_frame(frame, self.tables.centres.sums.shape[1], self.tables)
         return self.finish(self.frozen.keep(pool), unit_hash(pool.doc_id, self.seed))
 
-    def finish(self, kept: Kept, unit: F64) -> tuple[Scores, Drawn]:
+    def finish(self, kept: KeepLogits, unit: F64) -> tuple[Scores, Drawn]:
         """The decisions from what the second pass keeps of each document."""
-        scores = Scores(self.cut.probability(kept), self.cut.weight(kept))
+        scores = Scores(self.budget_shift.probability(kept), self.budget_shift.weight(kept))
         return scores, drawn_at(scores, ranks_of(unit, scores.probability), self.limit)
 
 
@@ -131,7 +131,7 @@ def _survey(task: _SurveyTask) -> _Surveyed:
 class _Record:
     """What the second pass keeps of the n documents of a shard."""
 
-    kept: Kept
+    kept: KeepLogits
     unit: F64
     n_tokens: I32
 
@@ -144,13 +144,13 @@ class _Record:
     @classmethod
     def load(cls, path: Path) -> _Record:
         arrays = load_file(path)
-        return cls(Kept(arrays["odds"], arrays["weight"]), arrays["unit"], arrays["n_tokens"])
+        return cls(KeepLogits(arrays["odds"], arrays["weight"]), arrays["unit"], arrays["n_tokens"])
 
 
 @dataclass(frozen=True, slots=True)
 class _ScoreTask:
     stored: StoredPart
-    frozen: Frozen
+    frozen: FrozenRule
     tables: Tables
     path: Path
 
@@ -168,11 +168,11 @@ class _RankedPart:
     """Ranks and tokens of a shard, see ``draw.Part``."""
 
     path: Path
-    cut: Cut
+    budget_shift: BudgetShift
 
     def __call__(self) -> tuple[F64, I64]:
         record = _Record.load(self.path)
-        return ranks_of(record.unit, self.cut.probability(record.kept)), record.n_tokens.astype(np.int64)
+        return ranks_of(record.unit, self.budget_shift.probability(record.kept)), record.n_tokens.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Decided:
 
 def decide_pool(
     shards: Sequence[Shard],
-    rule: Rule,
+    rule: DecisionRule,
     objective: Objective,
     seed: int,
     scratch: Path,
@@ -218,7 +218,7 @@ def decide_pool(
         raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
-    with started(min(workers, len(shards))) as run:
+    with process_pool(min(workers, len(shards))) as run:
 
         def each(
             what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]
@@ -251,6 +251,6 @@ def decide_pool(
         histogram = KeepHistogram.nothing()
         for _, found in each("decisions", 0.45, _score, tasks):
             histogram = KeepHistogram.merge((histogram, found))
-        cut = Cut.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
-        limit = limit_of([_RankedPart(path, cut) for path in paths], objective.budget_tokens, run)
-    return Decided(tuple(shards), paths, Plan(frozen, tables, cut, seed, limit))
+        budget_shift = BudgetShift.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
+        limit = limit_of([_RankedPart(path, budget_shift) for path in paths], objective.budget_tokens, run)
+    return Decided(tuple(shards), paths, Plan(frozen, tables, budget_shift, seed, limit))

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_pipeline.engine.local import ahead
+from curation_pipeline.engine.local import prefetch
 from curation_pipeline.lake.keyed import ROW_GROUP
-from curation_pipeline.policy.scores import Scores
-from curation_pipeline.selection.draw import Drawn, batch_rows, decision_rows
+from curation_pipeline.selection.draw import batch_rows, decision_rows
+from curation_pipeline.selection.protocol import Decisions
 
 _AXES = ("source", "toxicity_bin", "identity_group")
 COLUMNS = ("doc_id", "n_tokens", "p_harm", "stratum", *_AXES)
 """What of a pool's rows the tables and their figures need."""
 
 Append = Callable[[pl.DataFrame], None]
-Decisions = tuple[pl.DataFrame, Scores, Drawn]
-"""Rows of the pool, in its order, with what was decided about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class DrawTables:
             The threshold of the draw, -1 without any part.
         """
         threshold = -1.0
-        for made in ahead(map(_Made.of, ahead(iter(parts)))):
+        for made in prefetch(map(_Made.of, prefetch(iter(parts)))):
             # Small row groups, so that a lookup by doc_id reads few rows (see ``lake.keyed``).
             for start in range(0, made.decisions.height, ROW_GROUP):
                 self._decisions(made.decisions.slice(start, ROW_GROUP))
@@ -88,7 +86,7 @@ class DrawTables:
             "tokens": int(total["drawn_tokens"]),
             "token_budget": budget,
             "budget_use": round(total["drawn_tokens"] / budget, 5),
-            # Kish, see ``policy.effective_size``: of the tokens, and of documents that weigh as much as their tokens.
+            # Kish (1965): of the tokens, and of documents that weigh as much as their tokens.
             "effective_token_share": round(total["mass"] ** 2 / max(total["mass_weight"] * drawn, 1e-12), 4),
             "effective_documents": round(total["mass"] ** 2 / max(total["mass_squared"], 1e-12), 1),
             "mean_p_harm": round(total["drawn_harm"] / drawn, 4),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
+from curation_pipeline.selection.baseline import SharedSettings
 from curation_pipeline.selection.choosing import ordered, static_reward
-from curation_pipeline.selection.protocol import Selector
-from curation_pipeline.selection.settings import BaselineSettings
 
 LOW, HIGH = 0.5, 2.0
 
 
-def fractional(pool: Pool, scores: Scores, settings: BaselineSettings) -> Scores:
+def fractional(pool: Pool, scores: Scores, settings: SharedSettings) -> Scores:
     """The same probabilities with weights 2, 1 and 0.5 by rank of the reward within what is chosen.
 
     In each topic, the share ``doubled_share`` of the expected tokens whose documents have the highest reward gets 2,
@@ -40,25 +37,3 @@ def fractional(pool: Pool, scores: Scores, settings: BaselineSettings) -> Scores
     weight = np.ones(len(pool), np.float32)
     weight[order] = np.where(rank < up, HIGH, np.where(rank > 1.0 - 2.0 * up, LOW, 1.0))
     return Scores(scores.probability, weight, scores.reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Weighted:
-    """A selector whose choice is kept and weighed anew by ``fractional``.
-
-    Attributes:
-        selector: chooses.
-        settings: of the weights.
-    """
-
-    selector: Selector
-    settings: BaselineSettings
-
-    @property
-    def name(self) -> str:
-        """The name of the selector inside."""
-        return self.selector.name
-
-    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """The selector's probabilities with fractional weights."""
-        return fractional(pool, self.selector.scores(pool, budget_tokens, seed), self.settings)

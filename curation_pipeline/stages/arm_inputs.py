@@ -13,7 +13,7 @@ from curation_pipeline.errors import ConfigError, LakeError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
-from curation_pipeline.selection.baselines import BASELINES, NEEDS
+from curation_pipeline.selection.baselines import BASELINES
 from curation_pipeline.selection.inputs import PREFIX, Texts
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import Gate
@@ -38,7 +38,7 @@ def check_arms(ctx: Context, arms: Sequence[str]) -> None:
     """
     if unknown := [arm for arm in arms if arm not in BASELINES]:
         raise ConfigError(f"experiment.arms: no arm {', '.join(unknown)}; there are {', '.join(sorted(BASELINES))}")
-    if not any(NEEDS.get(arm) == "flags" for arm in arms):
+    if not any(BASELINES[arm].needs == "flags" for arm in arms):
         return
     rules = ctx.profile.baselines.manual_rules
     known = {*FAMILIES, *(rule.column for rule in RULES), WORD_LIST}
@@ -53,7 +53,7 @@ def check_arms(ctx: Context, arms: Sequence[str]) -> None:
 
 def needs_loop(arm: str) -> bool:
     """Whether an arm can start only when the loop's first probes have been run."""
-    return NEEDS.get(arm) == "credit"
+    return BASELINES[arm].needs == "credit"
 
 
 def first_probes(lake: Lake, chain: str, base: str) -> Manifest:

@@ -15,7 +15,7 @@ from curation_pipeline.reward.audit_design import draw_audit, thinned
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.pool import read_texts
+from curation_pipeline.stages.texts import read_texts
 
 TABLE, LABELS = "audits", "audit_labels"
 CODE_VERSION = "2"

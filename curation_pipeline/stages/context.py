@@ -47,9 +47,4 @@ def open_lake(profile: Profile, state: Path) -> Lake:
     """The lake that a profile names, with its work in the making under the state folder."""
     root = profile.lake.root or str(state / "lake")
     work = state / "work"
-    if not root.startswith("s3://"):
-        return Lake.open(root, work)
-    import boto3
-
-    client = boto3.client("s3", endpoint_url=profile.lake.endpoint_url)
-    return Lake(open_store(root, work / "cache", client), work)
+    return Lake(open_store(root, work / "cache", profile.lake.endpoint_url), work)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,17 +10,15 @@ import polars as pl
 from curation_pipeline.annotate.quality import FAMILIES, RULES
 from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.errors import LakeError
-from curation_pipeline.experiment.corpus_page import TABLES, CorpusProfile, histogram_rows, render_corpus
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.declared import RETIRED, declared, standing
-from curation_pipeline.stages.duplicates import duplicates_in_force
-from curation_pipeline.stages.gate import complete_corpus
+from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.parity import parity_inputs, parity_table
 from curation_pipeline.stages.removal import removed_documents
-from curation_pipeline.stages.tombstones import request_matches
+from curation_pipeline.stages.takedown import request_matches
+from curation_pipeline.steps.corpus_tables import complete_corpus
+from curation_pipeline.steps.corpus_wide.duplicates import duplicates_in_force
 
 TABLE = "corpus_profile"
 CODE_VERSION = "2"
@@ -39,7 +35,7 @@ def corpus_profile(ctx: Context) -> Manifest:
     corpus = complete_corpus(ctx, present)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: run `curate run --only-prepare` first")
-    references = {name: lake.require(name).id for name in ("tombstones", "sentence_embedding")}
+    references = {name: lake.require(name).id for name in ("takedown_requests", "sentence_embedding")}
     references["duplicates"] = duplicates_in_force(ctx, corpus, present).id
     inputs = [identity for ids in corpus.values() for identity in ids.values()]
     inputs += [*references.values(), *parity_inputs(ctx)]
@@ -65,7 +61,7 @@ def corpus_profile(ctx: Context) -> Manifest:
             "contamination": tables.contamination(),
             "pii": tables.pii(),
             "removal": tables.removal(removed),
-            "requests": request_matches(lake, corpus, lake.get(references["tombstones"])),
+            "requests": request_matches(lake, corpus, lake.get(references["takedown_requests"])),
             "distributions": tables.distributions(),
         }
         ctx.progress("removal parity", 0.6)
@@ -86,30 +82,6 @@ def corpus_profile(ctx: Context) -> Manifest:
 def requests_without_documents(lake: Lake, manifest: Manifest) -> pl.DataFrame:
     """The requests of removal that named no document of the corpus when it was profiled: line, given, request_id."""
     return lake.frame(manifest, "requests").filter(pl.col("documents") == 0).drop("documents")
-
-
-def write_page(ctx: Context, manifest: Manifest, path: Path) -> Path:
-    """Write the HTML page of a profile."""
-    lake = ctx.lake
-    partitions = lake.frame(manifest, "partitions")
-    facts = {
-        "Distinct documents": f"{manifest.summary['documents']:,}",
-        "Raw partitions": f"{partitions.height}",
-        "Text": f"{int(partitions['bytes'].sum()) / 1e6:,.1f} MB",
-        "Tokens": f"{partitions['tokens'].sum():,}",
-        "Kept out of the pool": f"{manifest.summary['removed']:,}",
-    }
-    if retired := [key for key, state in standing(ctx)[0].items() if state == RETIRED]:
-        facts["Retired, and not counted here"] = ", ".join(retired)
-    profile = CorpusProfile(
-        title=f"Corpus of profile {ctx.profile.name}",
-        created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        facts=facts,
-        tables={name: lake.frame(manifest, name) for name in TABLES},
-        distributions=lake.frame(manifest, "distributions"),
-    )
-    LocalStore(path.parent).replace(path.name, render_corpus(profile).encode())
-    return path
 
 
 def _partitions(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
@@ -239,3 +211,23 @@ class _Tables:
             values = self._with(table, [column])[column].drop_nulls().to_numpy().astype(np.float64)
             parts.append(histogram_rows(label, values, log=log))
         return pl.concat(parts)
+
+
+def histogram_rows(score: str, values: np.ndarray, bins: int = 40, log: bool = False) -> pl.DataFrame:
+    """The rows of one score in the table ``distributions``: score, low, high, documents.
+
+    Args:
+        score: its name.
+        values: finite numbers, any shape (n,).
+        bins: number of bins, of equal width on the scale.
+        log: bins of equal width in the logarithm; values below 1 fall into the first.
+    """
+    if not len(values):
+        return pl.DataFrame(schema={"score": pl.Utf8, "low": pl.Float64, "high": pl.Float64, "documents": pl.Int64})
+    scaled = np.log10(np.maximum(values, 1.0)) if log else values
+    counts, edges = np.histogram(scaled.astype(np.float64), bins=bins)
+    edges = 10**edges if log else edges
+    return pl.DataFrame(
+        {"score": score, "low": edges[:-1], "high": edges[1:], "documents": counts.astype(np.int64)},
+        schema_overrides={"low": pl.Float64, "high": pl.Float64},
+    )

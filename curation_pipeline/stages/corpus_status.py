@@ -14,7 +14,7 @@ from curation_pipeline.stages.corpus_profile import requests_without_documents
 from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.gate import gate_of
 from curation_pipeline.stages.quarantine import quarantine_line
-from curation_pipeline.stages.tombstones import read_tombstones
+from curation_pipeline.stages.takedown import read_takedown_requests
 
 
 def corpus_status(ctx: Context) -> pl.DataFrame:
@@ -63,10 +63,10 @@ def _left_alone(ctx: Context) -> Iterator[str]:
 
 def _unmatched_requests(ctx: Context) -> Iterator[str]:
     """Lines where requests of removal cannot be read, or name no document of the corpus."""
-    path = ctx.profile.removal.tombstones
+    path = ctx.profile.removal.takedown_requests
     try:
         if path is not None:
-            read_tombstones(path)
+            read_takedown_requests(path)
     except DataError as error:
         yield str(error)
     profiled = ctx.lake.head("corpus_profile")

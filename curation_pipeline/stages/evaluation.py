@@ -17,18 +17,12 @@ from curation_pipeline.annotate.topics import load_topics
 from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.annotate.vectors import load_vectors
 from curation_pipeline.bootstrap import Bootstrap
-from curation_pipeline.datasets.benchmarks import BenchmarkData
-from curation_pipeline.evaluation.composite import (
-    capability_from_bits,
-    composite,
-    metric_value,
-    safety_from_log_odds,
-)
+from curation_pipeline.evaluation.benchmarks import preferences, red_team
+from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
+from curation_pipeline.evaluation.composite import composite, metric_value
+from curation_pipeline.evaluation.items import ItemFrames
+from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import heldout_scores, summary
-from curation_pipeline.evaluation.preferences import preference_metrics
-from curation_pipeline.evaluation.red_team import BENCHMARK as RED_TEAM
-from curation_pipeline.evaluation.red_team import next_prompts
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -42,8 +36,8 @@ from curation_pipeline.stages.detectors import (
     teacher_parameters,
 )
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import Performance
+from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
 CODE_VERSION = "5"
@@ -75,16 +69,18 @@ def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
     return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"), before)
 
 
-def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> pl.DataFrame | None:
-    """New prompts made from what the model before failed on; None for the base, which has none before it."""
+def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> dict[str, pl.DataFrame]:
+    """New prompts made from what the model before failed on; none for the base, which has none before it."""
     if before is None:
-        return None
+        return {}
+    settings = ctx.profile.evaluation.of(red_team.BENCHMARK)
+    assert isinstance(settings, red_team.RedTeamSettings)
     columns = ["prompt", "text", "score"]
     failed = [ctx.lake.frame(before, "generations", columns=columns)]
     attacked = ctx.lake.frame(before, "attacks")
-    failed.append(attacked.filter(pl.col("benchmark") == RED_TEAM).select(columns))
+    failed.append(attacked.filter(pl.col("benchmark") == red_team.NAME).select(columns))
     seed = derive(ctx.profile.seed, "red team", checkpoint.partition["iteration"])
-    return next_prompts(pl.concat(failed), seed, ctx.profile.evaluation.n_red_team)
+    return {red_team.NAME: red_team.next_prompts(pl.concat(failed), seed, settings.used)}
 
 
 def _evaluate(
@@ -100,7 +96,7 @@ def _evaluate(
     inputs = [checkpoint.id, *(manifest.id for manifest in references.values())]
     inputs += list(dict.fromkeys(found.id for found in (base_metrics, before) if found is not None))
     parameters = {
-        "evaluation": settings.model_dump(mode="json", exclude={"harness"}),
+        "evaluation": settings.model_dump(mode="json", exclude={"harness", "folder"}),
         **judge_parameters(ctx.profile.annotate),
         **teacher_parameters(ctx.profile.annotate),
         "window": ctx.profile.training.sequence_length,
@@ -122,8 +118,8 @@ def _evaluate(
             return scores.to_series(0).to_numpy().astype(np.float64)
 
         found = evaluate(
-            folder, benchmarks, heldout.filter(pl.col("role") == "report"), judge, settings, seed, ctx.progress,
-            ctx.profile.annotate.judge, ctx.profile.training.sequence_length, _red_team(ctx, before, checkpoint),
+            folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
+            judge, settings, seed, ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
             lambda texts: topics.assign(vectors.transform(texts))[0],
         )  # fmt: skip
         teachers = score_teachers(quiet, found.generations["text"], references)
@@ -164,15 +160,16 @@ def _evaluate(
 
 
 def _credit_figures(
-    ctx: Context, folder: Path, heldout: pl.DataFrame, benchmarks: BenchmarkData, seed: int
+    ctx: Context, folder: Path, heldout: pl.DataFrame, benchmarks: ItemFrames, seed: int
 ) -> tuple[float, float, float]:
     """Bits per byte, toxic log-odds and preference accuracy on data of role ``credit``."""
     settings = ctx.profile.evaluation
-    pairs = benchmarks.preferences.filter(pl.col("role") == "credit").group_by("source", maintain_order=True)
+    pairs = benchmarks[preferences.NAME].filter(pl.col("role") == "credit").group_by("source", maintain_order=True)
+    pairs_of_source = settings.used(preferences.BENCHMARK)
     with torch_runtime(settings.threads):
         lm = LanguageModel.load(folder, ctx.profile.training.sequence_length)
         bits, odds = summary(heldout_scores(lm, heldout, settings.max_heldout_chars, settings.batch_tokens))
-        rows = preference_metrics(
-            lm, pairs.head(settings.n_preferences), Bootstrap(seed, 10, settings.confidence), settings.batch_tokens
+        rows = preferences.preference_metrics(
+            lm, pairs.head(pairs_of_source), Bootstrap(seed, 10, settings.confidence), settings.batch_tokens
         )
     return bits, odds, rows[0].interval.value

@@ -10,17 +10,17 @@ import polars as pl
 from curation_pipeline.annotate.pii import SCHEMA as PII_SCHEMA
 from curation_pipeline.annotate.pii import redact
 from curation_pipeline.annotate.quality import failed_rules
-from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import IN_USE, RETIRED
-from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
-from curation_pipeline.stages.gate import annotated
+from curation_pipeline.stages.document_index import Location
+from curation_pipeline.stages.lineage import find_documents, raw_row
 from curation_pipeline.stages.queries import selection_history
-from curation_pipeline.stages.references import is_held_out
 from curation_pipeline.stages.removal import removed_documents
+from curation_pipeline.stages.sampling import is_held_out
+from curation_pipeline.steps.corpus_tables import annotated
+from curation_pipeline.steps.registry import annotations
 
 SPANS = PII_SCHEMA["spans"]
 HIDDEN = ("vector", "signature", "figures", "doc_id", "spans")
@@ -34,7 +34,7 @@ class Explanation:
     Attributes:
         doc_id: the document.
         excerpt: the beginning of its text, personal data redacted.
-        copies: one row for each place where it stands: partition, file, position, url, the partition's standing and the
+        copies: one row for each place where it is: partition, file, position, url, the partition's standing and the
             documents' manifest.
         annotations: table to column to value, from the first partition that annotates it.
         failed_rules: quality rules that it does not pass.
@@ -62,22 +62,13 @@ def explain(ctx: Context, name: str) -> list[Explanation]:
     Raises:
         LakeError: no document has this id or url, or the index has not been made.
     """
-    lake = ctx.lake
-    ids = [name] if DOC_ID.match(name) else ids_of_url(lake, name)
-    found = [(doc_id, locate(lake, doc_id)) for doc_id in ids]
-    found = [(doc_id, places) for doc_id, places in found if places]
-    if not found:
-        raise LakeError(f"no document of the raw corpus has the id or url {name!r}")
-    return [_explain(ctx, doc_id, places) for doc_id, places in found]
+    return [_explain(ctx, doc_id, places) for doc_id, places in find_documents(ctx.lake, name).items()]
 
 
 def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
     lake = ctx.lake
     rows = [
-        row_at(lake.path(place.documents, "data.parquet"), place.row).with_columns(
-            pl.lit(RETIRED if _retired(ctx, place) else IN_USE).alias("standing"),
-            pl.lit(place.documents.id).alias("manifest"),
-        )
+        raw_row(lake, place).with_columns(pl.lit(RETIRED if _retired(ctx, place) else IN_USE).alias("standing"))
         for place in places
     ]
     live = [place for place in places if not _retired(ctx, place)]
@@ -110,7 +101,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
 
 def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for table in ANNOTATIONS:
+    for table in (step.table for step in annotations()):
         manifest = lake.head(table, place.documents.partition)
         if manifest is not None and place.place is not None and place.documents.id in manifest.inputs:
             row = row_at(lake.path(manifest, "data.parquet"), place.place)
@@ -132,7 +123,7 @@ def _not_in_the_corpus(doc_id: str, places: list[Location]) -> pl.DataFrame:
 def _removed(ctx: Context, doc_id: str, place: Location) -> pl.DataFrame:
     """What the profile's present settings say of the document, read from its own partition alone."""
     lake = ctx.lake
-    heads = {table: lake.head(table) for table in ("duplicates", "tombstones")}
+    heads = {table: lake.head(table) for table in ("duplicates", "takedown_requests")}
     ids = annotated(lake, place.documents)
     if ids is None or any(head is None for head in heads.values()):
         return pl.DataFrame()

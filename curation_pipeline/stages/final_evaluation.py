@@ -14,10 +14,12 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError, LakeError
+from curation_pipeline.evaluation.benchmark import FINAL
+from curation_pipeline.evaluation.benchmarks.heldout import summary
 from curation_pipeline.evaluation.composite import composite, composite_intervals, metric_value
-from curation_pipeline.evaluation.holdout import ROLE, SIZES, unseen_items
+from curation_pipeline.evaluation.items import unseen_items, with_items
+from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import heldout_scores, summary
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.experiment.front import pareto_front
 from curation_pipeline.lake.lake import Draft, Lake
@@ -27,12 +29,14 @@ from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import judge_parameters, score_judge
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS, performances
-from curation_pipeline.stages.references import read_benchmarks
 from curation_pipeline.stages.state import MAIN, State, history
+from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
 TABLE = "final_evaluation"
 CODE_VERSION = "1"
+_ALL = 2**31
+"""More items than any benchmark has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def final_evaluation(ctx: Context) -> Manifest:
     references = {table: made_from[table] for table in EVALUATION_INPUTS}
     settings = ctx.profile.evaluation
     parameters = {
-        "evaluation": settings.model_dump(mode="json", exclude={"harness"}),
+        "evaluation": settings.model_dump(mode="json", exclude={"harness", "folder"}),
         **judge_parameters(ctx.profile.annotate),
         "window": ctx.profile.training.sequence_length,
     }
@@ -132,9 +136,9 @@ def final_evaluation(ctx: Context) -> Manifest:
     before = [access for access in holdout_accesses(lake) if access.manifest_id != recipe.manifest_id]
 
     def make(draft: Draft) -> None:
-        used = settings.model_copy(update=_largest_sizes([lake.get(identity) for identity in marked["metrics"]]))
+        used = _largest_sizes([lake.get(identity) for identity in marked["metrics"]])
         seed = derive(ctx.profile.seed, "evaluation")
-        items = unseen_items(read_benchmarks(lake, references["benchmarks"]), used, seed)
+        items = unseen_items(read_benchmarks(lake, references["benchmarks"]), settings, used, seed)
         heldout = final_texts(lake.frame(references["heldout_texts"]))
         quiet = ctx.telling(lambda what, fraction: None)
 
@@ -143,7 +147,7 @@ def final_evaluation(ctx: Context) -> Manifest:
             return scores.to_series(0).to_numpy().astype(np.float64)
 
         found = evaluate(
-            lake.folder(checkpoint), items, heldout, judge, settings.model_copy(update={"roles": (ROLE,)}),
+            lake.folder(checkpoint), items, heldout, judge, settings.model_copy(update={"roles": (FINAL,)}),
             derive(ctx.profile.seed, "final evaluation"), ctx.progress, ctx.profile.annotate.judge,
             ctx.profile.training.sequence_length,
         )  # fmt: skip
@@ -183,9 +187,12 @@ def final_evaluation(ctx: Context) -> Manifest:
 
 
 def _largest_sizes(evaluations: list[Manifest]) -> dict[str, int]:
-    """The most items that any evaluation used, by setting."""
+    """The most items that any evaluation used, by benchmark; all where an evaluation does not say."""
     made_with = [manifest.parameters["evaluation"] for manifest in evaluations]
-    return {size: max(int(settings.get(size, 0)) for settings in made_with) for size in SIZES}
+    return {
+        benchmark.name: max(int(settings.get(benchmark.name, {}).get("used", _ALL)) for settings in made_with)
+        for benchmark, _ in with_items()
+    }
 
 
 def holdout_accesses(lake: Lake) -> list[HoldoutAccess]:
@@ -222,10 +229,10 @@ def final_texts(heldout: pl.DataFrame) -> pl.DataFrame:
     Raises:
         DataError: there is no clean or no toxic one.
     """
-    found = heldout.filter(pl.col("role") == ROLE).drop("role")
+    found = heldout.filter(pl.col("role") == FINAL).drop("role")
     if found["kind"].n_unique() < 2:
         raise DataError(
-            f"the held-out texts have {found.height} of role {ROLE!r}, and a final evaluation needs clean and toxic "
+            f"the held-out texts have {found.height} of role {FINAL!r}, and a final evaluation needs clean and toxic "
             "ones; raise corpus.holdout_share in the profile, and run from `heldout_texts` on"
         )
     return found

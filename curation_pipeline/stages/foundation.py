@@ -110,7 +110,7 @@ def check_foundation(ctx: Context) -> None:
         )
 
 
-def found(ctx: Context, recipe: Recipe, make: Callable[[Draft], None], *, resumes: bool = False) -> Manifest:
+def build_foundation(ctx: Context, recipe: Recipe, make: Callable[[Draft], None], *, resumes: bool = False) -> Manifest:
     """Build an artefact of `PARAMETERS` once; what an iteration has been committed on stays as it is.
 
     Raises:
@@ -120,7 +120,7 @@ def found(ctx: Context, recipe: Recipe, make: Callable[[Draft], None], *, resume
     made = ctx.lake.head(recipe.table)
     if made is not None and committed(ctx.lake, MAIN, 1) is not None:
         return made
-    return ctx.lake.build(recipe, make, founded=True, resumes=resumes)
+    return ctx.lake.build(recipe, make, pinned=True, resumes=resumes)
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -11,7 +11,7 @@ from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.keyed import row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
-from curation_pipeline.stages.document_index import DOC_ID, ids_of_url, locate
+from curation_pipeline.stages.document_index import DOC_ID, Location, ids_of_url, locate
 from curation_pipeline.stages.state import history
 
 
@@ -114,18 +114,23 @@ def checkpoint_lineage(lake: Lake, checkpoint: Manifest) -> CheckpointLineage:
     return CheckpointLineage(checkpoint, tuple(links), pl.DataFrame(rows))
 
 
-def find_documents(lake: Lake, name: str) -> pl.DataFrame:
-    """Rows of the raw corpus whose doc_id or url is ``name``, with their partition and without their text.
+def find_documents(lake: Lake, name: str) -> dict[str, list[Location]]:
+    """Where documents are, by doc_id: the one with this id, or all of the page with this url.
 
     Raises:
-        LakeError: the document index has not been made.
+        LakeError: no document has this id or url, or the document index has not been made.
     """
-    found = []
-    for doc_id in [name] if DOC_ID.match(name) else ids_of_url(lake, name):
-        for place in locate(lake, doc_id):
-            row = row_at(lake.path(place.documents, "data.parquet"), place.row).drop("text")
-            found.append(row.with_columns(pl.lit(place.documents.id).alias("manifest")))
-    return pl.concat(found) if found else pl.DataFrame()
+    ids = [name] if DOC_ID.match(name) else ids_of_url(lake, name)
+    found = {doc_id: places for doc_id in ids if (places := locate(lake, doc_id))}
+    if not found:
+        raise LakeError(f"no document of the raw corpus has the id or url {name!r}")
+    return found
+
+
+def raw_row(lake: Lake, place: Location) -> pl.DataFrame:
+    """The row of a document in the raw corpus, with the manifest of its documents."""
+    row = row_at(lake.path(place.documents, "data.parquet"), place.row)
+    return row.with_columns(pl.lit(place.documents.id).alias("manifest"))
 
 
 def document_lineage(lake: Lake, name: str) -> DocumentLineage:
@@ -134,9 +139,8 @@ def document_lineage(lake: Lake, name: str) -> DocumentLineage:
     Raises:
         LakeError: no document has this id or url.
     """
-    documents = find_documents(lake, name)
-    if documents.is_empty():
-        raise LakeError(f"no document of the raw corpus has the id or url {name!r}")
+    found = find_documents(lake, name)
+    documents = pl.concat(raw_row(lake, place).drop("text") for places in found.values() for place in places)
     ids = documents["doc_id"].unique()
     uses: list[dict[str, object]] = []
     batches: set[str] = set()

@@ -15,7 +15,7 @@ from curation_pipeline.policy.card import Origin, policy_card
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.report import control_at, overlap
-from curation_pipeline.policy.scoring import policy_state, scores_at
+from curation_pipeline.policy.scoring import frozen_on, policy_rule, scores_at
 
 if TYPE_CHECKING:
     from curation_pipeline.policy.ppo import TrainingSummary
@@ -50,12 +50,12 @@ def write_policy_report(
         The control's figures for the summary.
     """
     policy = load_policy(draft.folder)
-    state = policy_state(policy, pool, objective, objective.budget_tokens)
+    state = frozen_on(policy_rule(policy), pool, objective)
     control = control_at(state, policy, seed)
     shared = None
     if parent is not None:
-        earlier = scores_at(policy_state(load_policy(parent), pool, objective, objective.budget_tokens))
-        shared = overlap(state.prepared, scores_at(state), earlier)
+        earlier = scores_at(frozen_on(policy_rule(load_policy(parent)), pool, objective))
+        shared = overlap(state.problem.candidates, scores_at(state), earlier)
     origin = Origin(
         parent=parent_id,
         kl_to_parent=training.kl_to_parent,

@@ -38,9 +38,9 @@ from curation_pipeline.reward.traits import TraitScale
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
-from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.selection import objective_of
 from curation_pipeline.stages.state import State
+from curation_pipeline.stages.texts import read_texts
 from curation_pipeline.training.settings import TrainingSettings
 from curation_pipeline.training.tokenizer import Tokenised, tokenise
 

@@ -1,4 +1,4 @@
-"""Questions to a candidate pool: documents by id, by condition, stratified samples, and what happened to each.
+"""Questions to a candidate pool: documents by condition, stratified samples, and what happened to each.
 
 Tables of the loop are sorted by doc_id, so a lookup reads a few row groups whatever the size of the pool; conditions
 and samples are DuckDB queries over Parquet, which read the columns that they name.
@@ -41,18 +41,13 @@ class PoolQuery:
         """Documents of the pool."""
         return self.manifest.n_rows
 
-    def get(self, doc_ids: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of some documents, in order of id; documents that are not in the pool are left out."""
-        return lookup(self._path, doc_ids, columns or self.columns)
-
-    def where(self, condition: str = "true", limit: int | None = None) -> pl.DataFrame:
+    def where(self, condition: str = "true") -> pl.DataFrame:
         """Documents that meet an SQL condition over the pool's columns, in order of id.
 
         Raises:
             ConfigError: the condition is not one expression of ``FUNCTIONS``, or names a column that there is not.
         """
-        tail = "" if limit is None else f" limit {int(limit)}"
-        return self._query(condition, f" order by doc_id{tail}")
+        return self._query(condition, " order by doc_id")
 
     def sample(self, n: int, by: str = "stratum", condition: str = "true", seed: int = 0) -> pl.DataFrame:
         """A stratified random sample: up to ``n`` documents of each value of a column.

@@ -7,8 +7,8 @@ import polars as pl
 
 from curation_pipeline.credit.mixtures import composition
 from curation_pipeline.credit.tradeoff import safety_capability_tradeoff
+from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.perplexity import heldout_scores
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.constraints import source_ratios

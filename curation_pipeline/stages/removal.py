@@ -8,7 +8,7 @@ import polars as pl
 
 from curation_pipeline.config import RemovalSettings
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages.tombstones import buried
+from curation_pipeline.stages.takedown import matches
 
 SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "cause", "detail"), pl.Utf8())
 """One row for each cause that removes a document; a document may have several."""
@@ -22,7 +22,7 @@ def removed_documents(
     Args:
         lake: the lake.
         corpus: ids of each partition's documents and annotations, as a gate freezes them.
-        references: ids of the unpartitioned artefacts; ``duplicates`` and ``tombstones`` are read.
+        references: ids of the unpartitioned artefacts; ``duplicates`` and ``takedown_requests`` are read.
         settings: which causes count.
 
     Returns:
@@ -38,10 +38,10 @@ def removed_documents(
 def _of_partition(
     lake: Lake, ids: dict[str, str], references: dict[str, str], settings: RemovalSettings
 ) -> Iterator[pl.DataFrame]:
-    requests = lake.frame(lake.get(references["tombstones"]))
+    requests = lake.frame(lake.get(references["takedown_requests"]))
     if requests.height:
         documents = lake.frame(lake.get(ids["documents"]), columns=["doc_id", "url"])
-        yield _rows(buried(documents, requests), "tombstone", pl.col("detail"))
+        yield _rows(matches(documents, requests), "takedown request", pl.col("detail"))
     if settings.contamination:
         overlaps = lake.frame(lake.get(ids["contamination"])).filter(pl.col("n_overlaps") > 0)
         detail = pl.format("{} n-grams of {}", pl.col("n_overlaps"), pl.col("benchmark"))

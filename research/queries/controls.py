@@ -15,9 +15,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from curation_pipeline.policy.curated_set import Worth, clearing_price, utility
+from curation_pipeline.policy.market import clearing_price
 from curation_pipeline.policy.pool import F64, Rows
+from curation_pipeline.policy.problem import Marginal, weight_utility
 from curation_pipeline.policy.scoring import FrozenState
+from curation_pipeline.policy.selection_state import SetFeatures
 from research.queries.belief import Posterior
 
 _SETTLING = 4
@@ -26,9 +28,9 @@ _SETTLING = 4
 
 def margin(state: FrozenState) -> F64:
     """(n,) higher for documents nearer to the margin of selection at a state: minus |critical price - price|."""
-    everything = np.arange(len(state.prepared.pool))
-    critical = state.curated.critical_price(everything, state.worth)
-    nearness: F64 = -np.abs(critical - state.price) * state.prepared.length
+    everything = np.arange(len(state.problem.candidates))
+    critical = state.problem.critical_price(everything, state.marginal)
+    nearness: F64 = -np.abs(critical - state.price) * state.problem.candidates.length
     return nearness
 
 
@@ -62,19 +64,19 @@ def settled(state: FrozenState, posterior: Posterior, cost: F64, budget: float) 
         cost: (n,) of the question about each document, infinite where it cannot be asked.
         budget: query budget in units of cost.
     """
-    prepared, price = state.prepared, state.price
+    candidates, price = state.problem.candidates, state.price
     gain, penalty = _sampled(state, posterior)
     everything = np.arange(len(cost))
     for _ in range(_SETTLING):
         value = value_of_information(state, posterior, price)
         asked = choose(value / cost, cost, budget)
         rest = np.setdiff1d(everything, asked)
-        critical, length = [state.curated.critical_price(rest, _part(state.worth, rest))], [prepared.length[rest]]
+        critical, length = [state.problem.critical_price(rest, _part(state.marginal, rest))], [candidates.length[rest]]
         for g, extra in zip(gain, penalty, strict=True):
-            answered = Worth(g[asked], extra[asked], state.worth.relative[asked])
-            critical.append(state.curated.critical_price(asked, answered))
-            length.append(prepared.length[asked] / len(gain))
-        price = clearing_price(np.concatenate(critical), np.concatenate(length), prepared.budget)
+            answered = Marginal(g[asked], extra[asked], _part(state.marginal, asked).features)
+            critical.append(state.problem.critical_price(asked, answered))
+            length.append(candidates.length[asked] / len(gain))
+        price = clearing_price(np.concatenate(critical), np.concatenate(length), candidates.statistics.budget)
     return value_of_information(state, posterior, price)
 
 
@@ -106,24 +108,25 @@ def choose(score: F64, cost: F64, budget: float) -> Rows:
 def _sampled(state: FrozenState, posterior: Posterior) -> tuple[F64, F64]:
     """Gain and penalty (S, n) of each document under each sample."""
     assert posterior.samples is not None, "the value of information needs samples of the posterior"
-    pool, objective = state.prepared.pool, state.prepared.objective
+    pool, objective = state.problem.candidates.pool, state.problem.candidates.statistics.objective
     safer = pool.p_harm - posterior.samples[:, :, 0]
     better = posterior.samples[:, :, 1] - pool.alignment
-    gain: F64 = state.worth.gain + objective.alpha * safer + objective.beta * better
-    penalty: F64 = state.worth.penalty - state.duals.toxicity * safer
+    gain: F64 = state.marginal.gain + objective.alpha * safer + objective.beta * better
+    penalty: F64 = state.marginal.penalty - state.duals.toxicity * safer
     return gain, penalty
 
 
 def _best(state: FrozenState, gain: F64, penalty: F64, price: float) -> F64:
     """(n,) value of the best weight."""
-    prepared = state.prepared
-    weights = np.asarray(prepared.settings.weights)
-    cost = prepared.length * (price + penalty)
-    worthwhile = prepared.gain_scale * gain
-    values = worthwhile[:, None] * utility(prepared.settings.weights) - cost[:, None] * weights
+    candidates = state.problem.candidates
+    weights = candidates.statistics.settings.weights
+    cost = candidates.length * (price + penalty)
+    scaled = candidates.length_gain * gain
+    values = scaled[:, None] * weight_utility(weights) - cost[:, None] * np.asarray(weights)
     best: F64 = values.max(axis=1)
     return best
 
 
-def _part(worth: Worth, rows: Rows) -> Worth:
-    return Worth(worth.gain[rows], worth.penalty[rows], worth.relative[rows])
+def _part(marginal: Marginal, rows: Rows) -> Marginal:
+    features = SetFeatures(*(feature[rows] for feature in marginal.features))
+    return Marginal(marginal.gain[rows], marginal.penalty[rows], features)

@@ -25,9 +25,11 @@ from scipy.special import ndtr
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, Worth, clearing_price
-from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.environment import SelectionEnv
+from curation_pipeline.policy.market import clearing_price
 from curation_pipeline.policy.pool import F32, F64, Rows
+from curation_pipeline.policy.problem import ConstraintDuals, Marginal, SelectionProblem
+from curation_pipeline.policy.selection_state import SelectionState
 from research.queries.views import Views
 
 _SLACK = 2.0
@@ -65,7 +67,7 @@ class QueryEpisode:
     query_price: float
 
 
-class QueryLanes(CandidateLanes):
+class QueryEnv(SelectionEnv):
     """Candidate lanes with questions; only candidates that come without their scores are lanes.
 
     Args:
@@ -75,26 +77,25 @@ class QueryLanes(CandidateLanes):
     """
 
     def __init__(self, views: Views, rng: np.random.Generator, known_share: float) -> None:
-        prepared = views.prepared
-        settings = prepared.settings
-        self.views = views
-        self.prepared = prepared
+        candidates = views.problem.candidates
+        settings = candidates.statistics.settings
+        self.views, self.problem, self.candidates, self.settings = views, views.problem, candidates, settings
         self.rng = rng
-        self.duals = Duals()
+        self.duals = ConstraintDuals()
         self.finished: list[QueryEpisode] = []
         # The query budget is for the whole pool, and only candidates that come without scores are asked about.
         self._supply = views.settings.budget_share / max(1.0 - known_share, 1e-9)
         self._beside = known_share / max(1.0 - known_share, 1e-9)
         VecEnv.__init__(
             self,
-            settings.n_lanes,
-            spaces.Box(-np.inf, np.inf, (len(observed_names(prepared)),), np.float32),
+            settings.n_parallel_candidates,
+            spaces.Box(-np.inf, np.inf, (len(observed_names(views.problem)),), np.float32),
             spaces.Discrete(1 + len(views.cost)),
         )
-        self._infos = [{}] * settings.n_lanes
+        self._infos = [{}] * settings.n_parallel_candidates
         self._queue = np.empty(0, np.int64)
-        self._actions = np.zeros(settings.n_lanes, np.int64)
-        self._share = prepared.budget / float(prepared.length.sum())
+        self._actions = np.zeros(settings.n_parallel_candidates, np.int64)
+        self._share = candidates.statistics.budget / candidates.tokens
         self.query_price = views.settings.first_price
         self._demand = self._supply
         self._earned = 0.0
@@ -102,9 +103,9 @@ class QueryLanes(CandidateLanes):
         self._start_episode()
 
     def _start_episode(self) -> None:
-        lanes, candidates = self.num_envs, self.prepared.settings.episode_candidates
-        self._tokens_left = candidates * float(self.prepared.length.mean())
-        self.curated = CuratedSet(self.prepared, self._share * self._tokens_left)
+        lanes, candidates = self.num_envs, self.settings.episode_candidates
+        self._tokens_left = candidates * float(self.candidates.length.mean())
+        self.selected = SelectionState(self.candidates.statistics, self._share * self._tokens_left)
         self._documents, self._view = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
         self._lane_price = np.ones(lanes)
         self._fresh = np.ones(lanes, np.bool_)
@@ -132,34 +133,34 @@ class QueryLanes(CandidateLanes):
         self._lane_price[self._fresh] = np.exp(_JITTER * self.rng.standard_normal(fresh))
         self._new += fresh
         self._rows = self._view * self.views.documents + self._documents
-        self._worth = self.curated.worth(self._rows, self.duals)
+        self._marginal = self.problem.marginal_gain(self.selected, self._rows, self.duals)
         if fresh:
             # Candidates with an answer were counted before, and most of them lie near the margin.
-            beside = self.curated.worth(known, self.duals)
-            critical = self.curated.critical_price(self._rows, self._worth)[self._fresh]
-            length = self.prepared.length[np.concatenate([self._rows[self._fresh], known])]
-            left = (self.curated.budget - self.curated.drawn) / max(self._tokens_left, 1.0)
+            beside = self.problem.marginal_gain(self.selected, known, self.duals)
+            critical = self.problem.critical_price(self._rows, self._marginal)[self._fresh]
+            length = self.candidates.length[np.concatenate([self._rows[self._fresh], known])]
+            left = (self.selected.budget - self.selected.drawn) / max(self._tokens_left, 1.0)
             target = float(np.clip(left, self._share / _SLACK, self._share * _SLACK)) * float(length.sum())
-            critical = np.concatenate([critical, self.curated.critical_price(known, beside)])
+            critical = np.concatenate([critical, self.problem.critical_price(known, beside)])
             # The price of a full set says nothing about an empty one, so an episode starts at its own.
-            rate = self.prepared.settings.price_rate * fresh / self.num_envs if self._step else 1.0
+            rate = self.settings.price_rate * fresh / self.num_envs if self._step else 1.0
             self.price += rate * (clearing_price(critical, length, target) - self.price)
-            self._known = known, self.curated.values(known, beside, self.price).argmax(axis=1)
-        progress = min(self._decided / self.prepared.settings.episode_candidates, 1.0)
+            self._known = known, self.problem.action_rewards(known, beside, self.price).argmax(axis=1)
+        progress = min(self._decided / self.settings.episode_candidates, 1.0)
         paid, spread = self.query_price * self._lane_price, self.views.spread[self._rows]
         self._observation = observed(
-            self.curated, self._rows, self._worth, self.price, self.duals, progress, paid, spread
+            self.problem, self.selected, self._rows, self._marginal, self.price, self.duals, progress, paid, spread
         )
 
     def _take(self, rows: Rows, choice: npt.NDArray[np.int64]) -> None:
         """Add decided candidates to the set."""
-        weighted = np.asarray(self.prepared.settings.weights)[choice]
-        self.curated.add(rows, (weighted > 0).astype(np.float64), weighted)
-        self._tokens_left -= float(self.prepared.length[rows].sum())
+        weighted = np.asarray(self.settings.weights)[choice]
+        self.selected.add(self.candidates, rows, (weighted > 0).astype(np.float64), weighted)
+        self._tokens_left -= float(self.candidates.length[rows].sum())
         self._decided += len(rows)
 
     def reset(self) -> F32:
-        """Start a new episode and return the observations (n_lanes, f)."""
+        """Start a new episode and return the observations (n_parallel_candidates, f)."""
         if self._step:
             self._start_episode()
         return self._observation.copy()
@@ -170,12 +171,13 @@ class QueryLanes(CandidateLanes):
         bit = np.maximum(self._actions - 1, 0)
         # A question that was answered before tells nothing more, so it decides.
         asking = (self._actions > 0) & ((self._view >> bit & 1) == 0)
-        choice = self.curated.values(self._rows, self._worth, self.price).argmax(axis=1)
-        first = self.curated.worth(self._documents, self.duals)
-        blind = self.curated.values(self._documents, first, self.price).argmax(axis=1)
+        choice = self.problem.action_rewards(self._rows, self._marginal, self.price).argmax(axis=1)
+        first = self.problem.marginal_gain(self.selected, self._documents, self.duals)
+        blind = self.problem.action_rewards(self._documents, first, self.price).argmax(axis=1)
         true_rows = self.views.full * n + self._documents
-        true = self.curated.values(true_rows, self.curated.worth(true_rows, self.duals), self.price)
-        gain = (true[lanes, choice] - true[lanes, blind]) / self.prepared.reward_unit
+        known = self.problem.marginal_gain(self.selected, true_rows, self.duals)
+        true = self.problem.action_rewards(true_rows, known, self.price)
+        gain = (true[lanes, choice] - true[lanes, blind]) / self.problem.scale.unit
         cost = self.views.cost[bit]
         paid = np.where(asking, self.query_price * self._lane_price * cost, 0.0)
         rewards = np.where(asking, -paid, gain).astype(np.float32)
@@ -183,7 +185,7 @@ class QueryLanes(CandidateLanes):
         decided = ~asking
         self._take(self._rows[decided], choice[decided])
         self._take(*self._known)
-        self.duals = self.curated.update_duals(self.duals)
+        self.duals = self.duals.ascend(self.selected)
         earned = float(gain[decided & (self._view > 0)].sum() - paid.sum())
         self._follow(float(cost[asking].sum()), earned, int(self._fresh.sum()))
         self._gained += float(gain[decided].sum())
@@ -191,7 +193,7 @@ class QueryLanes(CandidateLanes):
         self._fresh = decided
         self._step += 1
         done = decided
-        if self._decided >= self.prepared.settings.episode_candidates:
+        if self._decided >= self.settings.episode_candidates:
             self.finished.append(self._finished_episode())
             self._start_episode()
             done = np.ones(self.num_envs, np.bool_)
@@ -213,7 +215,7 @@ class QueryLanes(CandidateLanes):
 
     def _finished_episode(self) -> QueryEpisode:
         return QueryEpisode(
-            budget_use=self.curated.drawn / self.curated.budget,
+            budget_use=self.selected.drawn / self.selected.budget,
             query_use=self._spent / (self._supply * self._new),
             gain=self._gained / max(self._decided, 1),
             price=self.price,
@@ -222,11 +224,12 @@ class QueryLanes(CandidateLanes):
 
 
 def observed(
-    curated: CuratedSet,
+    problem: SelectionProblem,
+    state: SelectionState,
     rows: Rows,
-    worth: Worth,
+    marginal: Marginal,
     price: float,
-    duals: Duals,
+    duals: ConstraintDuals,
     progress: float,
     query_price: F64 | float,
     spread: F64,
@@ -238,20 +241,20 @@ def observed(
     price of a unit of query cost; ``log_query_price`` that price.
 
     Args:
-        curated: the shared state.
-        rows: (m,) places in its pool.
-        worth: of the rows at the state.
+        problem: candidates and objective.
+        state: shared by all.
+        rows: (m,) places among the candidates.
+        marginal: of the rows at the state.
         price: of a normalised token.
         duals: multipliers of the constraints.
         progress: of the episode, in [0, 1].
         query_price: of each candidate, or of all.
         spread: (m, 2) standard deviation of the belief about P(harm) and alignment.
     """
-    prepared = curated.prepared
-    margin = (curated.critical_price(rows, worth) - price) / prepared.reward_unit
-    gain = normal_gain(curated, rows, worth, price, spread) / prepared.reward_unit
-    base = curated.observe(rows, worth, price, duals, progress)
-    kept = _digested(prepared)
+    margin = (problem.critical_price(rows, marginal) - price) / problem.scale.unit
+    gain = normal_gain(problem, rows, marginal, price, spread) / problem.scale.unit
+    base = problem.observe(state, rows, marginal, price, duals, progress)
+    kept = _digested(problem)
     seen = np.empty((len(rows), len(kept) + len(EXTRA_FEATURES)), np.float32)
     seen[:, :-3], seen[:, -3] = base[:, kept], np.clip(margin, -_CLIP, _CLIP)
     tell_price(seen, gain, query_price)
@@ -271,35 +274,35 @@ def tell_price(seen: F32, gain: F64, query_price: F64 | float) -> None:
     seen[:, -1] = log_price
 
 
-def observed_names(prepared: Prepared) -> tuple[str, ...]:
+def observed_names(problem: SelectionProblem) -> tuple[str, ...]:
     """The columns of ``observed``: the set's features but for the sentence vector, then ``EXTRA_FEATURES``.
 
     What the vector says of the hidden scores is in the belief. With the vector a policy learned by heart which of a few
     thousand known documents are worth a question.
     """
-    return (*(prepared.observation_names[i] for i in _digested(prepared)), *EXTRA_FEATURES)
+    return (*(problem.observation_names[i] for i in _digested(problem)), *EXTRA_FEATURES)
 
 
-def _digested(prepared: Prepared) -> list[int]:
-    return [i for i, name in enumerate(prepared.observation_names) if not name.startswith("vector_")]
+def _digested(problem: SelectionProblem) -> list[int]:
+    return [i for i, name in enumerate(problem.observation_names) if not name.startswith("vector_")]
 
 
-def normal_gain(curated: CuratedSet, rows: Rows, worth: Worth, price: float, spread: F64) -> F64:
+def normal_gain(problem: SelectionProblem, rows: Rows, marginal: Marginal, price: float, spread: F64) -> F64:
     """Value of information (m,) of choosing between weight 0 and 1, were the belief normal: s (f(z) - |z| F(-|z|)).
 
     With f and F the normal density and distribution, s the standard deviation of the value of weight 1 and z its mean
     over s (the expected improvement of Mockus, 1975). A hint to the policy: beliefs are not normal.
 
     Args:
-        curated: the shared state.
-        rows: (m,) places in its pool.
-        worth: of the rows at the state.
+        problem: candidates and objective.
+        rows: (m,) places among the candidates.
+        marginal: of the rows at the state.
         price: of a normalised token.
         spread: (m, 2) standard deviation of the belief about P(harm) and alignment.
     """
-    prepared, objective = curated.prepared, curated.prepared.objective
-    mean = prepared.gain_scale[rows] * worth.gain - prepared.length[rows] * (price + worth.penalty)
-    deviation = prepared.gain_scale[rows] * np.linalg.norm(spread * (objective.alpha, objective.beta), axis=1)
+    candidates, objective = problem.candidates, problem.candidates.statistics.objective
+    mean = candidates.length_gain[rows] * marginal.gain - candidates.length[rows] * (price + marginal.penalty)
+    deviation = candidates.length_gain[rows] * np.linalg.norm(spread * (objective.alpha, objective.beta), axis=1)
     z = np.abs(mean) / np.maximum(deviation, 1e-12)
     gain: F64 = deviation * (np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi) - z * ndtr(-z))
     return np.where(deviation > 0.0, np.maximum(gain, 0.0), 0.0)

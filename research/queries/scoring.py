@@ -14,12 +14,12 @@ import polars as pl
 
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.closed_form import BestResponse
-from curation_pipeline.policy.curated_set import Duals, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool, Rows
+from curation_pipeline.policy.problem import ConstraintDuals, prepare
 from curation_pipeline.policy.projection import sigmoid
-from curation_pipeline.policy.scoring import FrozenState, frozen_state
+from curation_pipeline.policy.scoring import DecisionRule, FrozenState, frozen_state
 from curation_pipeline.policy.settings import PolicySettings
 from research.queries.belief import Belief, Posterior
 from research.queries.controls import choose, margin, settled, value_of_information
@@ -56,7 +56,7 @@ class Knowledge:
 
 Answer = Callable[[Rows, int], pl.DataFrame]
 """The columns that question k reveals, one row for each of the documents (m,) asked about."""
-Rule = Callable[[Knowledge], F64]
+QuestionRule = Callable[[Knowledge], F64]
 """Scores (n, K): the higher, the sooner question k about a document is asked."""
 
 
@@ -84,7 +84,7 @@ def know(frame: pl.DataFrame, view: Rows, belief: Belief, task: Task, samples: b
     return Knowledge(frame, view, posterior, pool)
 
 
-def spend(start: Knowledge, rule: Rule, answer: Answer, belief: Belief, task: Task) -> Knowledge:
+def spend(start: Knowledge, rule: QuestionRule, answer: Answer, belief: Belief, task: Task) -> Knowledge:
     """Ask until the query budget is spent.
 
     Args:
@@ -131,9 +131,12 @@ def _with_answers(frame: pl.DataFrame, rows: Rows, answers: pl.DataFrame) -> pl.
 
 def closed_form_at(knowledge: Knowledge, task: Task) -> FrozenState:
     """The best response to what is believed: gains are linear in the scores, so their means are enough."""
-    prepared = prepare(knowledge.pool, task.objective, task.normaliser, task.settings)
+    problem = prepare(knowledge.pool, task.objective, task.normaliser, task.settings)
     decide = BestResponse(task.settings.closed_form_temperature)
-    return frozen_state(prepared, decide, Duals(), _CLOSED_FORM_SPEED, _CLOSED_FORM_ROUNDS)
+    rule = DecisionRule(
+        decide, task.normaliser, task.settings, ConstraintDuals(), _CLOSED_FORM_SPEED, _CLOSED_FORM_ROUNDS
+    )
+    return frozen_state(problem, rule)
 
 
 def asking_odds(policy: ScoringPolicy, knowledge: Knowledge, state: FrozenState, task: Task, budget: float) -> F64:
@@ -154,8 +157,9 @@ def asking_odds(policy: ScoringPolicy, knowledge: Knowledge, state: FrozenState,
     open_cost = np.where((knowledge.view[:, None] >> np.arange(len(cost))) & 1, 0.0, cost)
     low, high = np.log(trained) - _PRICE_SEARCH, np.log(trained) + _PRICE_SEARCH
     odds = np.zeros(open_cost.shape)
-    seen = observed(state.curated, everything, state.worth, state.price, state.duals, _HALFWAY, trained, spread)
-    gain = normal_gain(state.curated, everything, state.worth, state.price, spread) / state.prepared.reward_unit
+    problem, marginal, price = state.problem, state.marginal, state.price
+    seen = observed(problem, state.state, everything, marginal, price, state.duals, _HALFWAY, trained, spread)
+    gain = normal_gain(problem, everything, marginal, price, spread) / problem.scale.unit
     for _ in range(_PRICE_STEPS):
         tell_price(seen, gain, float(np.exp(0.5 * (low + high))))
         logits = policy.logits(seen).astype(np.float64)
@@ -167,7 +171,7 @@ def asking_odds(policy: ScoringPolicy, knowledge: Knowledge, state: FrozenState,
     return odds
 
 
-def asked_by_policy(policy: ScoringPolicy, task: Task) -> Rule:
+def asked_by_policy(policy: ScoringPolicy, task: Task) -> QuestionRule:
     """Ask where the policy would, in the order of its log-odds."""
     budget = task.queries.budget_share / task.queries.rounds
 
@@ -178,12 +182,12 @@ def asked_by_policy(policy: ScoringPolicy, task: Task) -> Rule:
     return rule
 
 
-def asked_at_random(rng: np.random.Generator, task: Task) -> Rule:
+def asked_at_random(rng: np.random.Generator, task: Task) -> QuestionRule:
     """Ask about any document."""
     return lambda knowledge: rng.random((len(knowledge.pool), len(task.queries.questions)))
 
 
-def asked_where_unsure(task: Task) -> Rule:
+def asked_where_unsure(task: Task) -> QuestionRule:
     """Ask where the belief about a document's contribution to the reward has the largest standard deviation."""
 
     def rule(knowledge: Knowledge) -> F64:
@@ -193,12 +197,12 @@ def asked_where_unsure(task: Task) -> Rule:
     return rule
 
 
-def asked_near_the_margin(task: Task) -> Rule:
+def asked_near_the_margin(task: Task) -> QuestionRule:
     """Ask where the closed form is nearest to changing its mind."""
     return lambda knowledge: _each(margin(closed_form_at(knowledge, task)), task)
 
 
-def asked_for_value(task: Task, after_answers: bool = False) -> Rule:
+def asked_for_value(task: Task, after_answers: bool = False) -> QuestionRule:
     """Ask where an answer is worth most to the closed form.
 
     Args:

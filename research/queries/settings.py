@@ -51,8 +51,8 @@ class QuerySettings(Settings):
         default=0.005,
         gt=0,
         description=(
-            "Price of a unit of cost at the start of training, in units of reward_unit, and the least: no more than "
-            "what a question at random earns."
+            "Price of a unit of cost at the start of training, in the unit of the reward, and the least: no more "
+            "than what a question at random earns."
         ),
     )
     price_rate: float = Field(

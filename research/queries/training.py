@@ -17,7 +17,7 @@ from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.ppo import own_surroundings
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.seeds import derive, generator
-from research.queries.environment import QueryEpisode, QueryLanes, observed_names
+from research.queries.environment import QueryEnv, QueryEpisode, observed_names
 from research.queries.settings import QuerySettings
 from research.queries.views import training_views
 
@@ -74,7 +74,7 @@ def train_query_policy(
     if known.height < _LEAST_KNOWN:
         raise DataError(f"{known.height} documents with known scores; at least {_LEAST_KNOWN} are needed to learn from")
     views = training_views(known, objective, pool_tokens, settings, queries, derive(seed, "views"))
-    lanes = QueryLanes(views, generator(seed, "lanes"), known.height / documents)
+    lanes = QueryEnv(views, generator(seed, "lanes"), known.height / documents)
     units = list(queries.net_arch)
     with own_surroundings():
         model = PPO(
@@ -82,7 +82,7 @@ def train_query_policy(
             lanes,
             learning_rate=settings.learning_rate,
             n_steps=queries.rollout_steps,
-            batch_size=min(queries.batch_size, queries.rollout_steps * settings.n_lanes),
+            batch_size=min(queries.batch_size, queries.rollout_steps * settings.n_parallel_candidates),
             n_epochs=settings.n_epochs,
             gamma=1.0,
             gae_lambda=settings.gae_lambda,
@@ -105,7 +105,7 @@ def train_query_policy(
         network,
         views.normaliser,
         settings.model_copy(update={"net_arch": queries.net_arch}),
-        observed_names(views.prepared),
+        observed_names(views.problem),
         lanes.price,
         lanes.duals,
         {

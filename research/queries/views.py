@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from curation_pipeline.policy.curated_set import Prepared, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, Pool, Rows
+from curation_pipeline.policy.problem import SelectionProblem, prepare
 from curation_pipeline.policy.settings import PolicySettings
 from research.queries.belief import TARGETS, Posterior, cross_fitted
 from research.queries.settings import QuerySettings
@@ -28,7 +28,7 @@ class Views:
     """Known documents in every view, as one pool of 2**K * n rows: row ``view * n + document``.
 
     Attributes:
-        prepared: the pool of all rows; its budget is the same share of tokens as that of the objective.
+        problem: the pool of all rows; its budget is the same share of tokens as that of the objective.
         normaliser: the feature constants behind it.
         documents: n.
         spread: (2**K * n, 2) standard deviation of the belief about P(harm) and alignment.
@@ -36,7 +36,7 @@ class Views:
         settings: of the questions.
     """
 
-    prepared: Prepared
+    problem: SelectionProblem
     normaliser: Normaliser
     documents: int
     spread: F64

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation_pipeline.annotate.cascade_settings import CascadeSettings
 from curation_pipeline.annotate.detectors import linear
 from curation_pipeline.annotate.detectors.cascade import (
     STEPS,
     Cascade,
     CascadeDetector,
+    CascadeSettings,
     _limits,
     fit_cascade,
     load_cascade,

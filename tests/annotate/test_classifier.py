@@ -11,10 +11,11 @@ import pytest
 import torch
 import transformers
 
-from curation_pipeline.annotate.detectors.factory import load_detector, own_weights
+from curation_pipeline.annotate.detectors.registry import find_detector, load_detector
 from curation_pipeline.annotate.settings import AnnotateSettings, ClassifierSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
 
+SPEC = find_detector("classifier")
 HARMFUL = ["you idiot", "what an idiot you are", "idiot go away", "such a fool you are", "fool"]
 BENIGN = ["good morning friend", "have a nice day", "what a day", "you are a friend", "the river is long", "go on"]
 WORDS = sorted({word for text in HARMFUL + BENIGN for word in text.split()})
@@ -96,11 +97,11 @@ def test_harm_anywhere_in_a_long_text_counts(folder: Path, tmp_path: Path) -> No
 def test_other_weights_are_another_fingerprint(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    assert own_weights("classifier", settings(other)) == own_weights("classifier", settings(folder))
+    assert SPEC.weights(settings(other)) == SPEC.weights(settings(folder))
     raw = bytearray((other / "model.safetensors").read_bytes())
     raw[-1] ^= 1
     (other / "model.safetensors").write_bytes(raw)
-    assert own_weights("classifier", settings(other)) != own_weights("classifier", settings(folder))
+    assert SPEC.weights(settings(other)) != SPEC.weights(settings(folder))
 
 
 def test_wrong_settings_are_one_clear_message(folder: Path, tmp_path: Path) -> None:
@@ -164,4 +165,4 @@ def test_a_folder_without_a_head_or_with_damaged_weights_is_no_classifier(folder
 
 @pytest.mark.parametrize("changes", [{"harmful_labels": ["harmless"]}, {"window": 16}, {"stride": 1}])
 def test_other_settings_are_another_version(folder: Path, changes: dict[str, Any]) -> None:
-    assert own_weights("classifier", settings(folder, **changes)) != own_weights("classifier", settings(folder))
+    assert SPEC.weights(settings(folder, **changes)) != SPEC.weights(settings(folder))

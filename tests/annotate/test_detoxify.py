@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curation_pipeline.annotate.detectors.factory import load_detector, own_weights
+from curation_pipeline.annotate.detectors.registry import find_detector, load_detector
 from curation_pipeline.annotate.settings import AnnotateSettings, DetoxifySettings
 from curation_pipeline.errors import ConfigError, IntegrityError, MissingModelError
 
@@ -143,7 +143,7 @@ def test_checkpoint_that_runs_code_is_refused(
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingModelError, match="huggingface_config_path"):
         load_detector("detoxify", AnnotateSettings(), tmp_path)
-    with pytest.raises(MissingModelError, match="convert"):
+    with pytest.raises(MissingModelError, match="alt_profanity"):
         load_detector("alt_profanity", AnnotateSettings(), tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_published_weights_are_downloaded_once_and_checked(
     cache = tmp_path / "cache"
     detector = load_detector("detoxify", settings, tmp_path, cache)
     assert detector.score(TEXTS).equals(load_detector("detoxify", _settings(checkpoint, folder), tmp_path).score(TEXTS))
-    assert own_weights("detoxify", settings) == f"published tiny-{digits}.ckpt"
+    assert find_detector("detoxify").weights(settings) == f"published tiny-{digits}.ckpt"
     good.unlink()
     load_detector("detoxify", settings, tmp_path, cache)
     with pytest.raises(MissingModelError, match="local copies instead"):

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
 
+from curation_pipeline.annotate.detectors.head import HeadSettings
 from curation_pipeline.annotate.detectors.preflight import preflight
 from curation_pipeline.annotate.encoder import SentenceEncoder, encoder_version, load_encoder
-from curation_pipeline.annotate.head_settings import HeadSettings
+from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -99,7 +100,7 @@ def test_a_network_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     listed = json.loads((folder / "modules.json").read_text())
     listed[0]["path"] = "0_Transformer"
     (folder / "modules.json").write_text(json.dumps(listed))
-    preflight(["harm_head"], heads=HeadSettings(encoder=str(folder)))
+    preflight(["harm_head"], AnnotateSettings(heads=HeadSettings(encoder=str(folder))))
     np.testing.assert_allclose(load(folder).encode(TEXTS), expected, atol=1e-5)
 
 

@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 
 from curation_pipeline.annotate.cached_detector import CachedDetector
-from curation_pipeline.annotate.detectors.hosted import load_hosted
+from curation_pipeline.annotate.detectors.openai_chat import ChatSettings, OpenAIChat
 from curation_pipeline.annotate.expert import ask_expert
 from curation_pipeline.annotate.expert_people import export_for_people, read_people
-from curation_pipeline.annotate.hosted_settings import HostedSettings
 from curation_pipeline.annotate.score_cache import ScoreCache
 from curation_pipeline.errors import DataError, DetectorError
 from tests.hosted_server import KEY, Reply, Server, chat, verdict
@@ -25,8 +24,7 @@ def ids(n: int) -> list[str]:
 
 def judge(server: Server, folder: Path) -> CachedDetector:
     own = {"base_url": server.url, "requests_per_minute": 1e6, "backoff_seconds": 0.01, "concurrency": 1}
-    settings = HostedSettings.model_validate({"openai_chat": own})
-    one = load_hosted("openai_chat", settings, environ={"OPENAI_API_KEY": KEY})
+    one = OpenAIChat(ChatSettings.model_validate(own), {"OPENAI_API_KEY": KEY})
     return CachedDetector(one, ScoreCache(folder, one))
 
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate import augment
-from curation_pipeline.annotate.detectors.head import HeadDetector, fit_head, head_rows, load_head
+from curation_pipeline.annotate.detectors.head import HeadDetector, HeadSettings, fit_head, head_rows, load_head
 from curation_pipeline.annotate.encoder import load_encoder
-from curation_pipeline.annotate.head_settings import HeadSettings
 from curation_pipeline.annotate.sparse_logistic import Rows, balanced, fit_logistic
 from curation_pipeline.errors import ConfigError, DataError, MissingModelError
 from curation_pipeline.progress import Progress

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation_pipeline.annotate.cached_detector import CachedDetector, cached
+from curation_pipeline.annotate.cached_detector import CachedDetector
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.score_cache import ScoreCache, text_key
 from curation_pipeline.errors import DataError, DetectorError
@@ -134,9 +134,3 @@ def test_processes_share_a_file_even_across_a_fork(tmp_path: Path) -> None:
     assert with_cache(tmp_path, behind).score(texts).equals(Counting().score(texts))
     assert not behind.asked
     assert len(cache) == 500
-
-
-def test_cheap_detectors_bypass_the_cache(tmp_path: Path) -> None:
-    cheap = Counting("alt_profanity")
-    assert cached(cheap, tmp_path) is cheap
-    assert isinstance(cached(Counting(), tmp_path), CachedDetector)

@@ -10,6 +10,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -17,13 +18,22 @@ import pyarrow.parquet as pq
 import zstandard
 from fastwarc.warc import ArchiveIterator
 
+from curation_pipeline.corpus.ingest import Counts, ingest_into
 from curation_pipeline.corpus.readers import reader_for
-from curation_pipeline.corpus.rows import Batch, ReadOptions
+from curation_pipeline.corpus.rows import Batch
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
+from curation_pipeline.corpus.source import SourceSettings
+from curation_pipeline.corpus.sources.folder import FolderSource
 
 TEXTS = [
     f"{start} {'lorem ipsum dolor ' * (i % 4)}caf\u00e9 {i * 7919}"
     for i, start in enumerate(["plain", 'quote " and,', "tab\tand", "a; b", "\u4e2d\u6587", "\U0001f600"] * 4)
 ]
+
+
+def settings(**values: object) -> FolderSource:
+    """Of a source whose files are read here; limits may be smaller than a profile allows."""
+    return FolderSource(name="s", path="").model_copy(update=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +55,36 @@ class Sample:
     raw: bytes
     rows: list[str]
     spans: list[list[tuple[int, int]]]
-    options: ReadOptions = field(default_factory=ReadOptions)
+    options: FolderSource = field(default_factory=settings)
     moves: bool = False
     quoted: bool = False
 
 
-def read(name: str, raw: bytes, options: ReadOptions | None = None) -> Batch:
+def read(name: str, raw: bytes, options: FolderSource | None = None) -> Batch:
     """All rows and failures of a file in memory."""
-    options = options or ReadOptions()
-    reader = reader_for(name, options.text_split)
+    reader = reader_for(name)
     assert reader is not None
-    batches = list(reader(io.BytesIO(raw), name, options))
-    empty = ReadOptions()
+    batches = list(reader.batches(io.BytesIO(raw), name, options or settings()))
     if not batches:
-        return next(iter(reader_for("a.jsonl")(io.BytesIO(b"\n\x00"), "a.jsonl", empty)))  # type: ignore[misc]
+        return next(iter(reader_for("a.jsonl").batches(io.BytesIO(b"\n\x00"), "a.jsonl", settings())))
     return Batch(pl.concat([b.rows for b in batches]), pl.concat([b.failures for b in batches]))
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """One partition: ``DOCUMENTS_SCHEMA`` and ``QUARANTINE_SCHEMA`` rows in reading order, and the counts."""
+
+    documents: pl.DataFrame
+    quarantine: pl.DataFrame
+    counts: Counts
+
+
+def ingest(source: SourceSettings, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
+    """Reads one partition into memory."""
+    documents: list[pl.DataFrame] = [pl.DataFrame(schema=DOCUMENTS_SCHEMA)]
+    quarantine: list[pl.DataFrame] = [pl.DataFrame(schema=QUARANTINE_SCHEMA)]
+    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append)
+    return Ingested(pl.concat(documents), pl.concat(quarantine), counts)
 
 
 def by_lines(rows: list[bytes], before: bytes = b"") -> tuple[bytes, list[list[tuple[int, int]]]]:
@@ -212,15 +237,15 @@ def samples() -> dict[str, Sample]:
     add("json", "a.json", json_array(TEXTS))
     add("csv", "a.csv", by_lines(csv_rows(TEXTS), b"text,label\r\n"), quoted=True)
     add("tsv", "a.tsv", by_lines(csv_rows(TEXTS, "excel-tab"), b"text\tlabel\r\n"), quoted=True)
-    add("text lines", "a.txt", by_lines([f"{t}\n".encode() for t in TEXTS]), options=ReadOptions(text_split="lines"))
+    add("text lines", "a.txt", by_lines([f"{t}\n".encode() for t in TEXTS]), options=settings(text_split="lines"))
     paragraphs = b"".join(f"{t}\n\n".encode() for t in TEXTS)
     spans, at = [], 0
     for text in TEXTS:
         end = at + len(text.encode()) + 2
         spans.append([(max(0, at - 2), end)])
         at = end
-    add("text paragraphs", "a.txt", (paragraphs, spans), options=ReadOptions(text_split="paragraphs"))
-    regex = ReadOptions(text_split="regex", text_separator=r"\n---\n")
+    add("text paragraphs", "a.txt", (paragraphs, spans), options=settings(text_split="paragraphs"))
+    regex = settings(text_split="regex", text_separator=r"\n---\n")
     pieces = b"".join(f"{t}\n---\n".encode() for t in TEXTS)
     spans, at = [], 0
     for text in TEXTS:

@@ -12,8 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from curation_pipeline.corpus.ingest import Ingested, everything, ingest
+from curation_pipeline.corpus.ingest import everything
 from curation_pipeline.corpus.settings import FolderSource
+from tests.corpus.formats import Ingested, ingest
 
 
 def lines(*texts: str) -> bytes:

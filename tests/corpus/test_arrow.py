@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.corpus.readers import reader_for
-from curation_pipeline.corpus.rows import ReadOptions
+from tests.corpus.formats import settings as options
 
 ROWS = [f"batch {i // 3} row {i}" for i in range(9)]
 
@@ -32,7 +32,7 @@ def outcome(raw: bytes) -> tuple[list[str], list[str]]:
     """Texts and reasons; the rows that the file says it has are all accounted for."""
     reader = reader_for("a.arrow")
     assert reader is not None
-    batches = list(reader(io.BytesIO(raw), "a.arrow", ReadOptions()))
+    batches = list(reader.batches(io.BytesIO(raw), "a.arrow", options()))
     assert sum(batch.declared for batch in batches) == sum(batch.accounted for batch in batches)
     return (
         [text for batch in batches for text in batch.rows["text"]],

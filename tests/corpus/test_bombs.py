@@ -127,7 +127,7 @@ READ = """
 import json, sys, pyarrow.parquet, pyarrow.compute
 from pathlib import Path
 from curation_pipeline.corpus.readers import reader_for
-from curation_pipeline.corpus.rows import ReadOptions
+from curation_pipeline.corpus.sources.folder import FolderSource
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
@@ -135,7 +135,7 @@ def peak():
 before = peak()
 for name in sys.argv[1:]:
     with open(name, "rb") as stream:
-        batches = list(reader_for(name)(stream, name, ReadOptions()))
+        batches = list(reader_for(name).batches(stream, name, FolderSource(name="s", path="")))
     reasons = [reason for batch in batches for reason in batch.failures["reason"]]
     counts = [sum(getattr(batch, field) for batch in batches) for field in ("declared", "accounted")]
     print(json.dumps([Path(name).name, reasons[:1] + reasons[-1:], counts, peak() - before]))

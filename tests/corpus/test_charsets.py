@@ -9,8 +9,7 @@ import codecs
 import pytest
 
 from curation_pipeline.corpus.charsets import UnreadableError, decode_page
-from curation_pipeline.corpus.rows import ReadOptions
-from tests.corpus.formats import read
+from tests.corpus.formats import read, settings
 
 PAGE = "<html><head>{}</head><body><p>{}</p></body></html>"
 
@@ -152,15 +151,15 @@ def test_files_of_text_may_be_utf_16_where_their_mark_says_so(codec: str) -> Non
         ("a.csv", 'text,n\n"první",1\n二,2\n'),
         ("a.txt", "první\n二\n"),
     ):
-        found = read(name, text.encode(codec), ReadOptions(text_split="lines"))
+        found = read(name, text.encode(codec), settings(text_split="lines"))
         assert found.rows["text"].to_list() == ["první", "二"]
         assert found.failures.is_empty()
-    cut = read("a.txt", "první\ndruhý\n".encode(codec)[:-1], ReadOptions(text_split="lines"))
+    cut = read("a.txt", "první\ndruhý\n".encode(codec)[:-1], settings(text_split="lines"))
     assert cut.rows["text"].to_list()[0] == "první"
     assert cut.failures.height == (codec != "utf-8-sig")
 
 
 def test_utf_16_without_a_mark_is_no_text() -> None:
-    found = read("a.txt", "a line\nand one more\n".encode("utf-16-le"), ReadOptions(text_split="lines"))
+    found = read("a.txt", "a line\nand one more\n".encode("utf-16-le"), settings(text_split="lines"))
     assert found.rows.is_empty()
     assert set(found.failures["reason"]) == {"zero bytes: binary, or UTF-16 without its mark"}

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation_pipeline.corpus import columnar
-from curation_pipeline.corpus.rows import Batch, ReadOptions
-from tests.corpus.formats import read
+from curation_pipeline.corpus.rows import Batch
+from tests.corpus.formats import read, settings
 
-DATED = ReadOptions(created_at_column="when")
+DATED = settings(created_at_column="when")
 
 
 def write(columns: dict[str, pa.Array], suffix: str = ".arrow") -> bytes:
@@ -106,7 +106,7 @@ def test_windows_of_rows_do_not_show(suffix: str, monkeypatch: pytest.MonkeyPatc
         "n": pa.array(np.arange(500) / 7, mask=np.arange(500) % 5 == 0),
     }
     raw = write(columns, suffix)
-    options = ReadOptions(max_document_bytes=2_500)
+    options = settings(max_document_bytes=2_500)
     whole = read(f"a{suffix}", raw, options)
     assert 0 < whole.failures.height < 500
     assert whole.failures["reason"].str.contains("a row of .* bytes; max_document_bytes is 2500").all()

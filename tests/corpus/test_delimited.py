@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curation_pipeline.corpus.rows import ReadOptions
 from curation_pipeline.datasets.dialect import CsvDialect
-from tests.corpus.formats import read
+from tests.corpus.formats import read, settings
 
 ESCAPED = r"""text,id
 "She asked \"why\" twice",1
@@ -27,7 +26,7 @@ def test_quotes_behind_a_backslash_are_read_as_written() -> None:
 
 
 def test_without_an_escape_no_part_of_a_field_is_taken_for_a_record() -> None:
-    batch = read("a.csv", ESCAPED.encode(), ReadOptions(csv=CsvDialect(escape="")))
+    batch = read("a.csv", ESCAPED.encode(), settings(csv=CsvDialect(escape="")))
     assert batch.rows["text"].to_list() == [r"D:\\data", r"as it is: \n"]
     assert batch.failures.height == 5  # lines of which nobody can say where their records end
     assert sum(len(line) for line in batch.failures["excerpt"]) == len(ESCAPED[8:]) - len(
@@ -73,7 +72,7 @@ def test_a_quoted_word_at_the_start_of_a_field_is_not_guessed() -> None:
     found = read("a.tsv", raw)
     assert found.rows["text"].to_list() == ["x"]
     assert 'quote = ""' in found.failures["reason"][0]
-    assert read("a.tsv", raw, ReadOptions(csv=CsvDialect(quote=""))).rows["text"].to_list() == ['"Yes" is a band', "x"]
+    assert read("a.tsv", raw, settings(csv=CsvDialect(quote=""))).rows["text"].to_list() == ['"Yes" is a band', "x"]
 
 
 def test_a_header_that_names_the_text_twice_gives_no_text() -> None:

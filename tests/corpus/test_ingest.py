@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from curation_pipeline.config import load_profile
-from curation_pipeline.corpus.ingest import fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import fingerprint, partitions
 from curation_pipeline.corpus.packaged import PACKAGED
-from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA, document_ids
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.settings import FolderSource, HubSource, PackageSource, Source
 from curation_pipeline.corpus.splitting import split_text
-from curation_pipeline.datasets.text import normalise_key
+from curation_pipeline.datasets.text import normalise_key, text_ids
 from curation_pipeline.errors import ConfigError, DataError
+from tests.corpus.formats import ingest
 
 DEMO_SOURCES = load_profile("demo").corpus.sources
 
@@ -50,7 +51,7 @@ def test_documents_carry_their_origin_and_duplicates_are_marked(folder: Path) ->
     assert dict(done.documents.schema) == DOCUMENTS_SCHEMA
     assert dict(done.quarantine.schema) == QUARANTINE_SCHEMA
     assert done.documents["duplicate"].to_list() == [False, False, True]
-    assert done.documents["doc_id"].equals(document_ids(done.documents["text"]))
+    assert done.documents["doc_id"].equals(text_ids(done.documents["text"]))
     row = done.documents.row(1, named=True)
     wanted = {"source": "own", "snapshot": "2024-01", "file": "2024-01/deep/part.jsonl", "position": 1, "n_bytes": 12}
     wanted |= {"url": "page/1", "domain": "news", "language": "en", "created_at": None, "metadata": '{"n":1}'}

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.corpus import streams
-from curation_pipeline.corpus.json_values import read_json
-from curation_pipeline.corpus.rows import ReadOptions
-from tests.corpus.formats import read
+from curation_pipeline.corpus.readers.json import read_json
+from tests.corpus.formats import read, settings
 
 RECORDS: list[dict[str, Any]] = [
     {"text": f'{i} }},{{ \\ "q" caf\u00e9 {{"text": 1}}\n[', "more": [{"text": "inner"}], "n": i} for i in range(20)
@@ -50,7 +49,7 @@ def test_a_single_object_is_a_document_and_other_values_are_failures() -> None:
     assert found.failures["position"].to_list() == [0, 1, 3, 4, 5]
     assert found.failures["reason"][1] == "a JSON str, not an object"
     assert "no text in column 'text' (columns: x)" in found.failures["reason"][4]
-    assert list(read_json([b"[", b"]\n"], ReadOptions())) == []
+    assert list(read_json([b"[", b"]\n"], settings())) == []
 
 
 @pytest.mark.parametrize("layout", ["indented", "a line each", "carriage returns", "one line"])
@@ -84,7 +83,7 @@ def test_a_value_too_long_to_hold_costs_itself(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(streams, "CHUNK_BYTES", chunk)
     for indent in (None, 1):
         raw = json.dumps([{"text": "before"}, {"text": "x" * 50_000}, {"text": "after"}], indent=indent).encode()
-        found = read("a.json", raw, ReadOptions(max_document_bytes=1_000))
+        found = read("a.json", raw, settings(max_document_bytes=1_000))
         assert found.rows["text"].to_list() == ["before", "after"]
         assert found.failures["reason"].str.contains("max_document_bytes (=|is) 1000").to_list() == [True]
 

@@ -13,10 +13,10 @@ import zstandard
 
 from curation_pipeline.corpus import files
 from curation_pipeline.corpus.files import opened
-from curation_pipeline.corpus.ingest import everything, fingerprint, ingest, partitions
+from curation_pipeline.corpus.ingest import everything, fingerprint, partitions
 from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.errors import DataError
-from tests.corpus.formats import warc_rows
+from tests.corpus.formats import ingest, warc_rows
 
 
 def put(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from curation_pipeline.corpus.pages import main_text
+from curation_pipeline.corpus.payload import main_text
 
 SENTENCE = "The harbour was built in 1821 and rebuilt after the flood, as the archive of the town records in detail. "
 PAGE = f"""<html><head><title>Harbour</title><script>track()</script></head><body>

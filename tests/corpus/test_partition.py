@@ -15,31 +15,22 @@ import pytest
 
 from curation_pipeline.config import Profile, load_profile
 from curation_pipeline.corpus.rows import RowBuilder
-from curation_pipeline.lake.lake import Draft, Lake
-from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.stages import corpus
+from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.corpus_status import corpus_notes
 from curation_pipeline.stages.declared import partition_sources
+from curation_pipeline.steps.corpus import documents
+from curation_pipeline.steps.step import of_corpus
 
 
 @pytest.fixture
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_ins(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels and benchmarks without their archives; one text is reserved."""
-
-    def reference(table: str) -> Any:
-        def write(draft: Draft) -> None:
-            draft.frame(pl.DataFrame({"x": [1]}))
-
-        def make(ctx: Context) -> Manifest:
-            return ctx.lake.build(Recipe(table, {}, (), {}), write)
-
-        return make
-
-    monkeypatch.setattr(corpus, "labels", reference("labels"))
-    monkeypatch.setattr(corpus, "benchmarks", reference("benchmarks"))
-    monkeypatch.setattr(corpus, "read_benchmarks", lambda lake, manifest: None)
-    monkeypatch.setattr(corpus, "contamination_keys", lambda items, frame: pl.Series(["areservedtextofabenchmark"]))
+    for table in ("labels", "benchmarks"):
+        lake.build(Recipe(table, {}), lambda draft: draft.frame(pl.DataFrame({"x": [1]})))
+    monkeypatch.setattr(documents, "read_benchmarks", lambda lake, manifest: None)
+    monkeypatch.setattr(documents, "contamination_keys", lambda items, frame: pl.Series(["areservedtextofabenchmark"]))
 
 
 def context(lake: Lake, folder: Path, cache: Path) -> Context:
@@ -58,7 +49,7 @@ def test_a_delivery_is_made_once_for_its_content(lake: Lake, tmp_path: Path) -> 
     texts = ["one text", "another text", "one text", "A reserved text of a benchmark, and more."]
     deliver(tmp_path / "in" / "a", texts)
     ctx = context(lake, tmp_path / "in", tmp_path)
-    first = corpus.ingest_partition(ctx, "own|a")
+    first = documents.STEP.make(ctx, of_corpus("own|a"))
     figures = {name: first.summary[name] for name in ("read", "kept", "duplicates", "quarantined")}
     assert figures == {"read": 5, "kept": 2, "duplicates": 1, "quarantined": 1}
     assert first.summary["excluded_labelled_or_benchmark"] == 1
@@ -67,29 +58,28 @@ def test_a_delivery_is_made_once_for_its_content(lake: Lake, tmp_path: Path) -> 
     # The same content, delivered again and elsewhere, is found and not made again.
     deliver(tmp_path / "in" / "a", texts)
     deliver(tmp_path / "moved" / "a", texts)
-    assert corpus.ingest_partition(ctx, "own|a").id == first.id
-    assert corpus.ingest_partition(context(lake, tmp_path / "moved", tmp_path), "own|a").id == first.id
+    assert documents.STEP.make(ctx, of_corpus("own|a")).id == first.id
+    assert documents.STEP.make(context(lake, tmp_path / "moved", tmp_path), of_corpus("own|a")).id == first.id
     # Other content is a new artefact, and leaves the other snapshot's alone.
     deliver(tmp_path / "in" / "b", ["a third text"])
-    other = corpus.ingest_partition(ctx, "own|b")
+    other = documents.STEP.make(ctx, of_corpus("own|b"))
     deliver(tmp_path / "in" / "a", [*texts, "a late text"])
-    second = corpus.ingest_partition(ctx, "own|a")
+    second = documents.STEP.make(ctx, of_corpus("own|a"))
     assert second.id != first.id
-    assert corpus.ingest_partition(ctx, "own|b").id == other.id
+    assert documents.STEP.make(ctx, of_corpus("own|b")).id == other.id
     assert second.summary["kept"] == 3
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: Lake, tmp_path: Path) -> None:
     import dagster as dg
-
     from assets.corpus import documents
 
     deliver(tmp_path / "in" / ("\u6570\u636e" * 15), ["one text"])
     (tmp_path / "in" / "notes|1.docx").write_text("x")
     ctx = context(lake, tmp_path / "in", tmp_path)
     (key,) = partition_sources(ctx)
-    manifest = corpus.ingest_partition(ctx, key)
+    manifest = documents.STEP.make(ctx, of_corpus(key))
     assert [manifest.summary[name] for name in ("files_seen", "files_read", "files_left_alone")] == [2, 1, 1]
     assert lake.require("documents", manifest.partition).id == manifest.id
     assert "source own: 1 left alone (nothing reads .docx): notes|1.docx" in corpus_notes(ctx)
@@ -113,13 +103,13 @@ def test_rows_that_a_file_declares_are_counted_apart_from_those_that_were_met(
     folder.mkdir(parents=True)
     (folder / "part.parquet").write_bytes(raw)
     ctx = context(lake, tmp_path / "in", tmp_path)
-    figures = corpus.ingest_partition(ctx, "own|a").summary
+    figures = documents.STEP.make(ctx, of_corpus("own|a")).summary
     assert (figures["kept"], figures["quarantined"]) == (20, 1)
     assert (figures["declared_by_files"], figures["accounted_for"]) == (30, 30)
-    assert corpus.adds_up(figures)
+    assert documents.adds_up(figures)
     # A reader that passes over a row group and says nothing.
     monkeypatch.setattr(RowBuilder, "fail", lambda self, *args, **more: None)
     folder.rename(tmp_path / "in" / "b")
-    figures = corpus.ingest_partition(ctx, "own|b").summary
+    figures = documents.STEP.make(ctx, of_corpus("own|b")).summary
     assert figures["read"] == figures["kept"] == 20
-    assert not corpus.adds_up(figures)
+    assert not documents.adds_up(figures)

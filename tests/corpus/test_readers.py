@@ -21,14 +21,13 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from curation_pipeline.corpus import delimited, jsonl, plain, streams
-from curation_pipeline.corpus.ingest import Ingested, ingest
+from curation_pipeline.corpus import streams
 from curation_pipeline.corpus.lines import Block
-from curation_pipeline.corpus.readers import reader_for
-from curation_pipeline.corpus.rows import ReadOptions, RowBuilder
+from curation_pipeline.corpus.readers import delimited, jsonl, plain, reader_for
+from curation_pipeline.corpus.rows import RowBuilder
 from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.errors import DataError
-from tests.corpus.formats import read
+from tests.corpus.formats import Ingested, ingest, read, settings
 
 TEXTS = ["plain words", 'quotes " and, commas', "two\nlines", "caf\u00e9 \u4e2d\u6587", "x" * 5000, "\U0001f600"]
 
@@ -205,7 +204,7 @@ def test_a_record_of_brackets_is_not_taken_apart(tmp_path: Path) -> None:
 
 def test_a_named_field_that_nests_too_deep_costs_its_row() -> None:
     raw = [b'{"text": "deep", "url": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", b'{"text": "flat", "url": ["a"]}']
-    found = read("a.jsonl", b"\n".join(raw), ReadOptions(url_column="url"))
+    found = read("a.jsonl", b"\n".join(raw), settings(url_column="url"))
     assert found.rows.select("text", "url").rows() == [("flat", "['a']")]
     assert found.failures["reason"].str.contains("'url'.* nests too deep").to_list() == [True]
 
@@ -227,7 +226,7 @@ JSON_VALUES = st.recursive(
 @example(['{"text":"0","url":[-9223372036854775809]}'])
 def test_the_fast_parser_and_the_strict_one_agree(rows: list[str]) -> None:
     raw = [row.encode("utf-8", "surrogatepass") for row in rows]
-    fast, slow = RowBuilder(ReadOptions(url_column="url")), RowBuilder(ReadOptions(url_column="url"))
+    fast, slow = RowBuilder(settings(url_column="url")), RowBuilder(settings(url_column="url"))
     jsonl._read_block(Block(0, 0, raw), fast)
     for index, line in enumerate(raw):
         jsonl._read_line(line, Block(0, 0, raw), index, slow)
@@ -354,7 +353,7 @@ def test_one_long_value_many_times_is_not_unpacked_whole(tmp_path: Path) -> None
 def test_overlong_line_costs_only_itself(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(streams, "CHUNK_BYTES", chunk)
     raw = lines(records(["before", "z" * 5_000, "after", "y" * 990]))
-    found = read("a.jsonl", raw, ReadOptions(max_document_bytes=1_000))
+    found = read("a.jsonl", raw, settings(max_document_bytes=1_000))
     assert found.rows["text"].to_list() == ["before", "after"]
     assert found.rows["position"].to_list() == [0, 2]
     assert found.failures["position"].to_list() == [1, 3]
@@ -427,7 +426,7 @@ def test_an_xz_stream_that_needs_more_memory_than_there_may_be_is_left(tmp_path:
 )
 def test_pieces_of_a_text_do_not_depend_on_the_size_of_reads(parts: list[str], chunk: int, most: int) -> None:
     raw = "==\n".join(parts).encode()
-    options = ReadOptions(text_split="regex", text_separator="==\n", max_document_bytes=most)
+    options = settings(text_split="regex", text_separator="==\n", max_document_bytes=most)
     found = read("a.txt", raw, options)
     wanted = [part.strip() for part in parts if part.strip() and len(part.strip().encode()) <= most]
     short = [text for text in found.rows["text"].to_list() if len(text.encode()) <= most]
@@ -445,5 +444,4 @@ def test_reader_is_chosen_by_name() -> None:
     assert reader_for("a.tsv/b.json.Bz2") is reader_for("c.json") is not None
     assert reader_for("x.warc.ZST") is reader_for("x.wet.xz") is reader_for("x.warc")
     assert reader_for("a.jsonl.gz.gz") is reader_for("jsonl") is reader_for("a.jsonl/b") is None
-    assert reader_for("notes.txt") is None
-    assert reader_for("notes.txt.gz", "lines") is not None
+    assert reader_for("notes.txt.gz") is not None

@@ -7,23 +7,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.digests import DigestSet
-from curation_pipeline.corpus.ingest import everything, fingerprint, ingest, partitions
-from curation_pipeline.corpus.pages import MAX_DEPTH, nesting
-from curation_pipeline.corpus.rows import ReadOptions
-from curation_pipeline.corpus.schema import document_ids
+from curation_pipeline.corpus.ingest import everything, fingerprint, partitions
+from curation_pipeline.corpus.payload import MAX_DEPTH, nesting
 from curation_pipeline.corpus.settings import FolderSource, HubSource
+from curation_pipeline.corpus.sources import hub
+from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.seeds import unit_hash
-from tests.corpus.formats import read
+from tests.corpus.formats import ingest, read, settings
 from tests.corpus.test_archives import archive
 
 SHARED = Path(__file__).parents[2] / "../shared/data/corpus"
@@ -79,7 +77,7 @@ def test_every_record_of_a_crawl_is_accounted_for(packed: bool) -> None:
         page("<div>" * (MAX_DEPTH + 4_000) + "deep"),
     ]
     name = "a.warc.gz" if packed else "a.warc"
-    found = read(name, warc(records, packed), ReadOptions(max_document_bytes=40_000))
+    found = read(name, warc(records, packed), settings(max_document_bytes=40_000))
     texts = dict(found.rows.select("position", "text").iter_rows())
     assert texts[2] == "The main text of page 2."
     assert texts[6].split() == ["in", "chunks"]
@@ -200,21 +198,6 @@ def test_a_hub_that_cannot_be_reached_is_named() -> None:
         subprocess.run([sys.executable, "-c", code, call], env=environment, check=True)
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on a server of this machine; its address."""
-    from moto.server import ThreadedMotoServer
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 def test_files_of_a_bucket_are_read_like_files_of_a_folder(bucket: str, tmp_path: Path) -> None:
     import boto3
 
@@ -257,7 +240,7 @@ def test_a_limit_is_the_sample_of_the_smallest_hashes(tmp_path: Path) -> None:
         rows = [json.dumps({"text": text}) for text in texts[part::2]]
         (tmp_path / f"{part}.jsonl").write_text("\n".join(rows))
     done = ingest(FolderSource(name="s", path=tmp_path, limit=100), "all", tmp_path)
-    ids = document_ids(pl.Series(sorted(set(texts))))
+    ids = text_ids(pl.Series(sorted(set(texts))))
     units = pl.DataFrame({"doc_id": ids, "unit": unit_hash(ids, 11)})
     wanted = set(units.sort("unit").head(100)["doc_id"].to_list())
     kept = done.documents.filter(~pl.col("duplicate"))

@@ -13,11 +13,13 @@ from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import fit_credit, moved
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.policy.candidates import EVERY
 from curation_pipeline.policy.closed_form import closed_form_rule
-from curation_pipeline.policy.curated_set import EVERY, STATE_FEATURES, CuratedSet, Duals, Worth, prepare
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
+from curation_pipeline.policy.problem import ConstraintDuals, Marginal, prepare
 from curation_pipeline.policy.scoring import scores_by
+from curation_pipeline.policy.selection_state import SelectionState
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.traits import trait_credit, trait_frame, trait_scale, traits_of
 from curation_pipeline.reward.credit import CLIP, DownstreamCredit
@@ -93,16 +95,17 @@ def test_reward_takes_up_what_traits_are_credited_with(pool: SyntheticPool) -> N
     settings = PolicySettings()
     normaliser = Normaliser.fit(pool.pool, settings.random_features, settings.novelty_bandwidth, 0)
 
-    def worth(credit: DownstreamCredit) -> Worth:
-        prepared = prepare(pool.pool, replace(objective, credit=credit), normaliser, settings)
-        worth = CuratedSet(prepared, prepared.budget).worth(EVERY, Duals())
-        return replace(worth, gain=worth.gain + prepared.reference)
+    def marginal(credit: DownstreamCredit) -> Marginal:
+        problem = prepare(pool.pool, replace(objective, credit=credit), normaliser, settings)
+        statistics = problem.candidates.statistics
+        found = problem.marginal_gain(SelectionState(statistics, statistics.budget), EVERY, ConstraintDuals())
+        return replace(found, gain=found.gain + problem.scale.reference)
 
-    with_traits, without = worth(credit), worth(replace(credit, traits=TraitScale(), slope=np.empty(0)))
+    with_traits, without = marginal(credit), marginal(replace(credit, traits=TraitScale(), slope=np.empty(0)))
     own = credit.documents(traits_of(pool.pool))
     np.testing.assert_allclose(with_traits.gain - without.gain, 0.15 * own, atol=1e-9)
-    seen = STATE_FEATURES.index("stratum_credit")
-    np.testing.assert_allclose(with_traits.relative[:, seen] - without.relative[:, seen], own, atol=1e-9)
+    seen = with_traits.features.stratum_credit - without.features.stratum_credit
+    np.testing.assert_allclose(seen, own, atol=1e-9)
 
 
 def test_a_part_of_a_pool_is_credited_as_in_the_whole(pool: SyntheticPool) -> None:

@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 from curation_pipeline.datasets import parquet
 from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.datasets.parquet import ParquetFile
-from curation_pipeline.datasets.parquet_pages import VALUE_BYTES, Page, read_footer, read_pages, widest_window
-from curation_pipeline.datasets.thrift import read_struct
+from curation_pipeline.datasets.parquet_pages import (
+    VALUE_BYTES,
+    Page,
+    read_footer,
+    read_pages,
+    read_struct,
+    widest_window,
+)
 
 TEXTS = st.lists(st.none() | st.text(max_size=30) | st.just("prefix " * 20), min_size=1, max_size=300)
 

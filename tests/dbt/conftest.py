@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.reward.parity import selection_parity
-from resources.warehouse import SOURCE_SCHEMAS, Warehouse
+from resources.warehouse import SOURCE_SCHEMAS, WarehouseResource
 
 BUDGET = 6_000
 CHAINS = ("main", "random", "threshold")
@@ -143,11 +143,11 @@ def lake() -> Tables:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[[Tables], Warehouse]:
+def serve(tmp_path: Path) -> Callable[[Tables], WarehouseResource]:
     """Write tables to a fresh serving folder as the lake does: plain Parquet, here two files a table."""
 
-    def write(tables: Tables) -> Warehouse:
-        warehouse = Warehouse(tmp_path / "it's [a] ware*house")
+    def write(tables: Tables) -> WarehouseResource:
+        warehouse = WarehouseResource(folder=str(tmp_path / "it's [a] ware*house"))
         warehouse.prepare()
         for name, frame in tables.items():
             assert name in SOURCE_SCHEMAS

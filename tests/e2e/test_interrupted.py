@@ -15,7 +15,7 @@ import pytest
 
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.state import MAIN, committed, history
-from resources.tracker import Tracker
+from resources.tracking import TrackingResource
 from tests.e2e.conftest import TINY, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -87,4 +87,6 @@ def test_a_second_run_waits_for_nobody_and_a_killed_one_is_taken_up(finished: Pr
     (more.state / "mlflow.db").rmdir()
     (tmp_path / "kept.db").rename(more.state / "mlflow.db")
     assert f"MLflow now has {states[3].own['policies']}, {states[3].own['checkpoints']}" in more.curate("run").stdout
-    assert {states[3].own["policies"], states[3].own["checkpoints"]} <= Tracker(more.state).finished()
+    assert {states[3].own["policies"], states[3].own["checkpoints"]} <= TrackingResource(
+        folder=str(more.state)
+    ).finished()

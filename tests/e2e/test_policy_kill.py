@@ -24,7 +24,7 @@ from research.synthetic_pool import synthetic_pool
 pytestmark = [pytest.mark.slow]
 
 SETTINGS = PolicySettings(
-    n_lanes=64,
+    n_parallel_candidates=64,
     episode_candidates=512,
     cold_start_candidates=6_144,
     warm_start_candidates=3_072,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from curation_pipeline.experiment.report_text import count, number
+from curation_pipeline.report.numbers import count, number
 from tests.browser import (
     PHONE,
     WIDE,

@@ -17,8 +17,8 @@ import pytest
 from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages import final_evaluation
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.state import MAIN, history
+from curation_pipeline.steps.registry import annotations
 from tests.e2e.conftest import TINY, Project
 
 pytestmark = [pytest.mark.network]
@@ -158,13 +158,19 @@ def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Proj
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
-    from resources.tracker import Tracker
+    from resources.tracking import TrackingResource
 
-    tracker = Tracker(finished.state)
-    models = tracker.models_trained_on("reddit|race")
+    tracking = TrackingResource(folder=str(finished.state))
+    client = tracking.client()
+    found = [tracking.experiment_id(client)]
     trained = {state.own["checkpoints"] for state in history(finished_lake, MAIN)[1:]}
-    assert {model.manifest_id for model in models} == trained
-    assert tracker.runs_that_read("reddit|race")
+    models = [
+        model.tags["curation.manifest_id"]
+        for model in client.search_logged_models(found)
+        if any(metric.dataset_name == "reddit|race" for metric in model.metrics or ())
+    ]
+    assert set(models) == trained
+    assert client.search_runs(found, "dataset.name = 'reddit|race'")
 
 
 def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None:
@@ -200,7 +206,8 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
     project = Project(tmp_path / "state", profile)
     shutil.copytree(finished.state, project.state)
     lake = Lake.open(project.state / "lake")
-    before = {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")}
+    prepared = {"documents", "base_checkpoint", *(step.table for step in annotations())}
+    before = {m.id for m in lake.manifests() if m.table in prepared}
     said = project.curate("run", "--no-arms").stdout
     assert "Retired: wiki|gender" in said
     states = history(lake, MAIN)
@@ -212,7 +219,7 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
     }
     assert set(drawn[2]["source"]) == {"reddit", "wiki"}
     assert set(drawn[3]["source"]) == {"reddit"}
-    assert {m.id for m in lake.manifests() if m.table in ("documents", *ANNOTATIONS, "base_checkpoint")} == before
+    assert {m.id for m in lake.manifests() if m.table in prepared} == before
     assert "retired" in project.curate("status").stdout
     with duckdb.connect(str(project.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
         assert connection.execute("select distinct source from corpus_composition").fetchall() == [("reddit",)]

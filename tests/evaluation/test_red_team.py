@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from curation_pipeline.datasets.benchmarks import PROMPTS_SCHEMA
+from curation_pipeline.evaluation.red_team import MAKERS, next_prompts, red_team_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
-from curation_pipeline.datasets.benchmarks import PROMPTS_SCHEMA
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.red_team import MAKERS, next_prompts, red_team_metrics
 
 
 def _generations() -> pl.DataFrame:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from curation_pipeline.evaluation.attacks import judge_by_refusal, judge_replies, refuses, reply_metrics, write_replies
+from curation_pipeline.evaluation.refusal import ASSENTS, REFUSALS, compliance, likelihood_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.attacks import judge_by_refusal, judge_replies, refuses, reply_metrics, write_replies
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
-from curation_pipeline.evaluation.refusal import ASSENTS, REFUSALS, compliance, likelihood_metrics
 from tests.training.tiny_model import build
 
 BOOTSTRAP = Bootstrap(seed=1, resamples=300, confidence=0.95)

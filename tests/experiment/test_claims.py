@@ -12,7 +12,7 @@ from curation_pipeline.bootstrap import Bootstrap, Part, paired_draws, resampled
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.rows import Metric, items_frame, metrics_frame
 from curation_pipeline.experiment.claims import AT_CHANCE, OPEN, SHOWN, compare
-from curation_pipeline.experiment.evidence import Evidence
+from curation_pipeline.experiment.model_evaluation import ModelEvaluation
 
 BOOTSTRAP = Bootstrap(1, 400, 0.95)
 N = 300
@@ -20,7 +20,7 @@ N = 300
 
 def evidence(
     rng: np.random.Generator, hard: np.ndarray, harm: float = 0.5, bits: float = 2.4, *, items: bool = True
-) -> Evidence:
+) -> ModelEvaluation:
     """A model on the same items: each item's difficulty is shared, and the model's level is added to it."""
     size = np.full(N, 100.0)
     bpb = bits + 0.4 * hard + 0.02 * rng.standard_normal(N)
@@ -38,7 +38,7 @@ def evidence(
         Metric("quiz", "chance", BOOTSTRAP.mean(np.full(N, 0.25), "c"), "capability", True),
     ]
     kept = items_frame([row for row in rows if row.metric != "toxic_log_odds"]) if items else None
-    return Evidence(metrics_frame(rows, 1), kept, None, "same")
+    return ModelEvaluation(metrics_frame(rows, 1), kept, None, "same")
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def hard() -> np.ndarray:
     return np.random.default_rng(5).standard_normal(N)
 
 
-def compared(ours: list[Evidence], theirs: dict[str, list[Evidence]], resamples: int = 4_000) -> pl.DataFrame:
+def compared(
+    ours: list[ModelEvaluation], theirs: dict[str, list[ModelEvaluation]], resamples: int = 4_000
+) -> pl.DataFrame:
     return compare("main", ours, theirs, np.random.default_rng(0), resamples)
 
 
@@ -59,7 +61,7 @@ def test_pairing_over_items_sees_what_independent_intervals_do_not(hard: np.ndar
     assert paired["margin"] == pytest.approx(0.05 * 2.4, rel=0.02)
     # The items' common difficulty (.4) cancels: what is left is .02 * sqrt(2 / 300).
     assert (paired["ci_high"] - paired["ci_low"]) / 3.92 == pytest.approx(0.02 * math.sqrt(2 / N), rel=0.1)
-    bare = [Evidence(found.metrics, None, None, "same") for found in (ours, theirs)]
+    bare = [ModelEvaluation(found.metrics, None, None, "same") for found in (ours, theirs)]
     apart = compared([bare[0]], {"random": [bare[1]]}).filter(pl.col("metric") == "bits_per_byte").row(0, named=True)
     assert not apart["paired"]
     assert apart["ci_high"] - apart["ci_low"] == pytest.approx(2 * 1.96 * 0.4 * math.sqrt(2 / N), rel=0.15)

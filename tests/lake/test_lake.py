@@ -268,9 +268,9 @@ def test_what_a_killed_writer_left_under_a_temporary_name_is_passed_over(lake: L
     assert collect(lake, find_garbage(lake, 0)) == 2
 
 
-def test_what_is_founded_is_found_again_when_a_setting_goes_back(lake: Lake) -> None:
+def test_what_is_pinned_is_found_again_when_a_setting_goes_back(lake: Lake) -> None:
     def found(inputs: tuple[str, ...], size: int) -> str:
-        return lake.build(Recipe("tokenizer", {}, inputs, {"size": size}), write(size), founded=True).id
+        return lake.build(Recipe("tokenizer", {}, inputs, {"size": size}), write(size), pinned=True).id
 
     first = found(("documents-1",), 3)
     assert found(("documents-1", "documents-2"), 3) == first

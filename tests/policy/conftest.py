@@ -11,7 +11,7 @@ from curation_pipeline.policy.settings import PolicySettings
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 SMALL = PolicySettings(
-    n_lanes=64,
+    n_parallel_candidates=64,
     episode_candidates=512,
     cold_start_candidates=1_024,
     warm_start_candidates=512,

@@ -10,14 +10,14 @@ import pytest
 
 from curation_pipeline.policy.artefact import ScoringPolicy
 from curation_pipeline.policy.card import Origin, policy_card
-from curation_pipeline.policy.closed_form import closed_form_state
-from curation_pipeline.policy.curated_set import GLOBAL_FEATURES, STATE_FEATURES, Duals, Prepared, prepare
+from curation_pipeline.policy.closed_form import closed_form_rule
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.pool import F32
+from curation_pipeline.policy.problem import ConstraintDuals, SelectionProblem, observation_names, prepare
 from curation_pipeline.policy.report import compare, control_at, identity_parity
 from curation_pipeline.policy.report_value import MEASURES, block_sums, measures
 from curation_pipeline.policy.scores import Scores
-from curation_pipeline.policy.scoring import policy_state, scores_at
+from curation_pipeline.policy.scoring import frozen_on, policy_rule, scores_at
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import generator
@@ -35,15 +35,15 @@ def pool() -> SyntheticPool:
 
 
 @pytest.fixture(scope="module")
-def decided(pool: SyntheticPool) -> tuple[Prepared, Scores]:
+def decided(pool: SyntheticPool) -> tuple[SelectionProblem, Scores]:
     """The pool under an objective with credit, and the closed form's scores."""
     strata = tuple(sorted(set(pool.frame["stratum"])))
     k = len(strata)
     share = generator(0, "share").standard_normal(k)
     credit = DownstreamCredit(strata, share, np.full(k, 0.01), np.full(k, 1.0 / k), r2=0.5)
     goal = replace(objective(pool.budget_tokens), eta=0.1, credit=credit)
-    state = closed_form_state(pool.pool, goal, SETTINGS, pool.budget_tokens, 0)
-    return state.prepared, scores_at(state)
+    state = frozen_on(closed_form_rule(pool.pool, SETTINGS, 0), pool.pool, goal)
+    return state.problem, scores_at(state)
 
 
 def random_scores(pool: SyntheticPool) -> Scores:
@@ -54,7 +54,7 @@ def random_scores(pool: SyntheticPool) -> Scores:
 def linear_policy(pool: SyntheticPool, wishes: Mapping[str, float]) -> ScoringPolicy:
     """A policy whose log-odds of keeping are a known sum of features, whatever else it sees."""
     normaliser = Normaliser.fit(pool.pool, SETTINGS.random_features, SETTINGS.novelty_bandwidth, 0)
-    names = (*normaliser.names, *STATE_FEATURES, *GLOBAL_FEATURES)
+    names = observation_names(normaliser.names)
     first: F32 = np.zeros((8, len(names)), np.float32)
     second: F32 = np.zeros((4, 8), np.float32)
     for unit, (name, slope) in enumerate(wishes.items()):
@@ -67,7 +67,7 @@ def linear_policy(pool: SyntheticPool, wishes: Mapping[str, float]) -> ScoringPo
         "action_net.weight": second,
         "action_net.bias": np.zeros(4, np.float32),
     }
-    return ScoringPolicy(network, normaliser, SETTINGS, names, 0.0, Duals(), {})
+    return ScoringPolicy(network, normaliser, SETTINGS, names, 0.0, ConstraintDuals(), {})
 
 
 def test_effects_have_the_sign_and_the_place_of_what_the_policy_wants(pool: SyntheticPool) -> None:
@@ -92,13 +92,16 @@ def test_effects_have_the_sign_and_the_place_of_what_the_policy_wants(pool: Synt
         assert (rates["tokens"] * rates["selected"]).sum() == pytest.approx(pool.budget_tokens, rel=1e-3)
 
 
-def test_the_value_of_a_set_by_blocks_is_its_value(decided: tuple[Prepared, Scores], pool: SyntheticPool) -> None:
-    prepared, scores = decided
-    phi_pool = (prepared.length / prepared.length.sum()) @ prepared.phi
+def test_the_value_of_a_set_by_blocks_is_its_value(
+    decided: tuple[SelectionProblem, Scores], pool: SyntheticPool
+) -> None:
+    problem, scores = decided
+    candidates = problem.candidates
+    phi_pool = (candidates.length / candidates.tokens) @ candidates.phi
     for arm in (scores, random_scores(pool)):
-        sums = block_sums(prepared, arm, np.arange(len(pool.pool)) % 7, 7)
-        found = dict(zip(MEASURES, measures(prepared, phi_pool, sums.resampled(np.ones(7))), strict=True))
-        whole = set_value(prepared, arm.probability, arm.weight.astype(np.float64))
+        sums = block_sums(candidates, arm, np.arange(len(pool.pool)) % 7, 7)
+        found = dict(zip(MEASURES, measures(problem, phi_pool, sums.resampled(np.ones(7))), strict=True))
+        whole = set_value(problem, arm.probability, arm.weight.astype(np.float64))
         # The yardstick counts pseudo-tokens for the budget, the blocks for what was drawn: a few parts in 10,000.
         assert found["value"] == pytest.approx(whole.value, abs=2e-4)
         assert found["mean_harm"] == pytest.approx(whole.mean_harm, abs=1e-6)
@@ -107,36 +110,36 @@ def test_the_value_of_a_set_by_blocks_is_its_value(decided: tuple[Prepared, Scor
 
 
 def test_a_policy_like_the_closed_form_ties_and_a_random_one_trails(
-    decided: tuple[Prepared, Scores], pool: SyntheticPool
+    decided: tuple[SelectionProblem, Scores], pool: SyntheticPool
 ) -> None:
-    prepared, scores = decided
-    same = compare(prepared, scores, scores, generator(0))
+    problem, scores = decided
+    same = compare(problem, scores, scores, generator(0))
     assert same.verdict == "ties with"
     assert "ties with the closed form" in same.sentence
     assert same.overlap == pytest.approx(1)
     assert same.correlation == pytest.approx(1)
     assert same.share_of_gain == pytest.approx(1)
-    chance = compare(prepared, random_scores(pool), scores, generator(0))
+    chance = compare(problem, random_scores(pool), scores, generator(0))
     assert chance.verdict == "trails"
     assert "trails the closed form" in chance.sentence
     assert chance.row("difference", "value")["high"] < 0
     assert chance.overlap == pytest.approx(chance.chance, abs=1e-3)
     assert chance.correlation is None
-    better = compare(prepared, scores, random_scores(pool), generator(0))
+    better = compare(problem, scores, random_scores(pool), generator(0))
     assert better.verdict == "is ahead of"
-    assert compare(prepared, scores, scores, generator(0)).table.equals(same.table), "same seed, same figures"
+    assert compare(problem, scores, scores, generator(0)).table.equals(same.table), "same seed, same figures"
 
 
 def test_the_interval_of_a_difference_covers_it_on_other_documents(pool: SyntheticPool) -> None:
     """Two fixed rules, compared on small pools, against their difference on a large one."""
 
-    def rules(of: SyntheticPool) -> tuple[Prepared, Scores, Scores]:
+    def rules(of: SyntheticPool) -> tuple[SelectionProblem, Scores, Scores]:
         normaliser = Normaliser.fit(of.pool, SETTINGS.random_features, SETTINGS.novelty_bandwidth, 0)
-        prepared = prepare(of.pool, objective(of.budget_tokens), normaliser, SETTINGS)
+        problem = prepare(of.pool, objective(of.budget_tokens), normaliser, SETTINGS)
         ones = np.ones(len(of.pool), np.float32)
         one = Scores(np.clip(0.4 - 0.5 * of.pool.p_harm.astype(np.float64), 0, 1), ones)
         other = Scores(np.clip(0.3 * of.pool.alignment.astype(np.float64), 0, 1), ones)
-        return prepared, one, other
+        return problem, one, other
 
     truth = compare(*rules(synthetic_pool(50, 16_000)), generator(0)).figure("difference", "safety")
     small = [
@@ -159,7 +162,7 @@ def test_parity_is_the_rate_of_clean_text_that_names_a_group_over_that_of_text_t
 def test_the_card_tells_origin_and_control(pool: SyntheticPool) -> None:
     policy = linear_policy(pool, {"p_harm": -1.5, "alignment": 0.8})
     goal = objective(pool.budget_tokens)
-    control = control_at(policy_state(policy, pool.pool, goal, pool.budget_tokens), policy, 0)
+    control = control_at(frozen_on(policy_rule(policy), pool.pool, goal), policy, 0)
     origin = Origin("policies-parent", 0.02, 0.9, 65_536, True, 1.01)
     words = policy_card(policy, pool.pool, goal, pool.budget_tokens, control=control, origin=origin).markdown
     assert "It started from policies-parent" in words

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from curation_pipeline.policy.closed_form import closed_form_scores
-from curation_pipeline.policy.curated_set import prepare
-from curation_pipeline.policy.effective_size import effective_share, hold_effective_share
-from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.environment import SelectionEnv
 from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.keep_logits import shrink_weights
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.ppo import TrainingSummary, train_policy
+from curation_pipeline.policy.problem import prepare
 from curation_pipeline.policy.projection import project, sigmoid
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import load_policy, score_pool
@@ -32,7 +32,7 @@ SETTINGS = PolicySettings()
 FREE = PolicySettings(group_floor=0.0)
 """Without floors, so that they do not do the work of what is tested."""
 SHORT = PolicySettings(
-    n_lanes=128, episode_candidates=2_048, rollout_steps=4, batch_size=256, cold_start_candidates=32_768
+    n_parallel_candidates=128, episode_candidates=2_048, rollout_steps=4, batch_size=256, cold_start_candidates=32_768
 )
 """A training of a few seconds."""
 TRAININGS = (0, 1)
@@ -118,13 +118,13 @@ def closed(pool: SyntheticPool, objective: Objective, settings: PolicySettings =
     return look(pool, closed_form_scores(pool.pool, objective, settings, pool.budget_tokens, 0))
 
 
-def best_responses(pool: SyntheticPool, objective: Objective, settings: PolicySettings) -> CandidateLanes:
-    """The environment after ten episodes in which every lane took its best action."""
+def best_responses(pool: SyntheticPool, objective: Objective, settings: PolicySettings) -> SelectionEnv:
+    """The environment after ten episodes in which every candidate got its best weight."""
     normaliser = Normaliser.fit(pool.pool, settings.random_features, settings.novelty_bandwidth, 0)
-    lanes = CandidateLanes(prepare(pool.pool, objective, normaliser, settings), np.random.default_rng(0))
-    while len(lanes.episodes) < 10:
-        lanes.step(lanes.curated.values(lanes._rows, lanes._worth, lanes.price).argmax(axis=1))
-    return lanes
+    env = SelectionEnv(prepare(pool.pool, objective, normaliser, settings), np.random.default_rng(0))
+    while len(env.episodes) < 10:
+        env.step(env.problem.action_rewards(env._rows, env._marginal, env.market.price).argmax(axis=1))
+    return env
 
 
 def trained(
@@ -142,7 +142,7 @@ def trained(
 
 def last_budget_use(summary: TrainingSummary, settings: PolicySettings) -> float:
     """Mean over the last episodes."""
-    rollouts = settings.episode_candidates // (settings.n_lanes * settings.rollout_steps)
+    rollouts = settings.episode_candidates // (settings.n_parallel_candidates * settings.rollout_steps)
     uses = [record.budget_use for record in summary.curve][::-rollouts][:LAST]
     return float(np.mean([use for use in uses if use is not None]))
 
@@ -165,7 +165,7 @@ def test_the_toxicity_dual_works_in_training(pool: SyntheticPool) -> None:
     held = best_responses(liked, goal(pool, 0.0, 0.5), SHORT)
     assert np.mean([episode.mean_harm for episode in without.episodes[-LAST:]]) > 0.3
     assert np.mean([episode.mean_harm for episode in held.episodes[-LAST:]]) < 0.075
-    assert 0.1 < held.duals.toxicity < SHORT.dual_max
+    assert 0.1 < held.market.duals.toxicity < SHORT.dual_max
 
 
 def test_the_draw_meets_the_ceiling(pool: SyntheticPool) -> None:
@@ -253,22 +253,11 @@ def test_extreme_weights_make_a_batch_of_a_few_documents(pool: SyntheticPool) ->
     """Three documents in a hundred weigh a hundred times the others, as actions of 0, .1 and 10 allow."""
     arrays = pool.pool
     liked = arrays.alignment > np.quantile(arrays.alignment, 0.97)
-    even = np.full(len(arrays), 0.2)
-    extreme = np.where(liked, 10.0, 0.1)
-    held = hold_effective_share(even, extreme, arrays.n_tokens, 0.5)
-    assert effective_share(extreme, arrays.n_tokens, even) < 0.1
-    assert effective_share(held, arrays.n_tokens, even) == pytest.approx(0.5, rel=1e-3)
+    even, extreme = np.full(len(arrays), 0.2), np.where(liked, 10.0, 0.1)
+    sums = [float((even * arrays.n_tokens) @ part) for part in (np.ones(len(arrays)), extreme, extreme**2)]
+    assert sums[1] ** 2 / sums[2] / sums[0] < 0.1, "Kish's effective share"
+    held = 1.0 + shrink_weights(*sums, 0.5) * (extreme * sums[0] / sums[1] - 1.0)
     assert pool.truth(even * held)[1] > pool.truth(even * extreme)[1] + 0.08
-
-
-def test_actions_that_are_far_apart_cost_effective_tokens(pool: SyntheticPool, healthy: Scores) -> None:
-    tokens = pool.pool.n_tokens
-    far = SETTINGS.model_copy(update={"weights": (0.0, 0.1, 1.0, 10.0)})
-    scores = closed_form_scores(pool.pool, goal(pool), far, pool.budget_tokens, 0)
-    held = hold_effective_share(scores.probability, scores.weight, tokens, 0.8)
-    assert effective_share(scores.weight, tokens, scores.probability) < 0.75
-    assert effective_share(held, tokens, scores.probability) == pytest.approx(0.8, rel=1e-3)
-    assert effective_share(healthy.weight, tokens, healthy.probability) > 0.82
 
 
 def test_without_a_reference_every_weight_is_the_smallest(pool: SyntheticPool, healthy: Scores) -> None:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation_pipeline.policy.curated_set import CuratedSet, Duals, Prepared, clearing_price, prepare
-from curation_pipeline.policy.environment import CandidateLanes
+from curation_pipeline.policy.candidates import EVERY
+from curation_pipeline.policy.environment import SelectionEnv
 from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.market import clearing_price
+from curation_pipeline.policy.problem import ConstraintDuals, SelectionProblem, prepare
+from curation_pipeline.policy.selection_state import SelectionState
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.credit import DownstreamCredit
 from research.synthetic_pool import SyntheticPool, synthetic_pool
@@ -17,13 +20,13 @@ from research.synthetic_pool import SyntheticPool, synthetic_pool
 from .conftest import SMALL, objective
 
 
-def prepared(pool: SyntheticPool, settings: PolicySettings = SMALL, **goal: object) -> Prepared:
+def prepared(pool: SyntheticPool, settings: PolicySettings = SMALL, **goal: object) -> SelectionProblem:
     normaliser = Normaliser.fit(pool.pool, settings.random_features, settings.novelty_bandwidth, 0)
     return prepare(pool.pool, dataclasses.replace(objective(pool.budget_tokens), **goal), normaliser, settings)  # type: ignore[arg-type]
 
 
-def environment(ready: Prepared) -> CandidateLanes:
-    return CandidateLanes(ready, np.random.default_rng(0))
+def environment(ready: SelectionProblem) -> SelectionEnv:
+    return SelectionEnv(ready, np.random.default_rng(0))
 
 
 def test_reward_is_the_formula(small: SyntheticPool) -> None:
@@ -34,14 +37,15 @@ def test_reward_is_the_formula(small: SyntheticPool) -> None:
     k = len(strata)
     credit = DownstreamCredit(strata, rng.standard_normal(k), np.zeros(k), np.full(k, 1 / k), r2=0.5)
     ready = prepared(small, settings, eta=0.3, credit=credit)
-    curated = CuratedSet(ready, 200.0)
+    state = SelectionState(ready.candidates.statistics, 200.0)
     rows = np.arange(100)
     weights = np.where(rows % 3 == 0, 2.0, 0.0)
-    curated.add(rows, (weights > 0).astype(float), weights)
-    duals = Duals(0.7, {"identity_group:dialect": 0.4})
+    state.add(ready.candidates, rows, (weights > 0).astype(float), weights)
+    duals = ConstraintDuals(0.7, {"identity_group:dialect": 0.4})
     row = 111
-    worth = curated.worth(np.array([row]), duals)
-    got = curated.values(np.array([row]), worth, 0.6)[0]
+    marginal = ready.marginal_gain(state, np.array([row]), duals)
+    got = ready.action_rewards(np.array([row]), marginal, 0.6)[0]
+    phi = ready.candidates.phi
 
     frame = small.frame
     tokens = frame["n_tokens"].to_numpy() / frame["n_tokens"].mean()
@@ -52,12 +56,12 @@ def test_reward_is_the_formula(small: SyntheticPool) -> None:
         pool_share = tokens[member].sum() / tokens.sum()
         return (mass[member].sum() + prior * pool_share) / (mass.sum() + prior), pool_share
 
-    cell = (
+    same_bin = (
         (frame["topic"] == frame["topic"][row]) & (frame["identity_group"] == frame["identity_group"][row])
     ).to_numpy()
-    q, p = share(cell)
-    mean_phi = (mass @ ready.phi + prior * (tokens @ ready.phi) / tokens.sum()) / (mass.sum() + prior)
-    diversity = 0.5 * (1 - ready.phi[row] @ mean_phi) + 0.5 * np.clip(-0.5 * np.log(q / p), -1, 1)
+    q, p = share(same_bin)
+    mean_phi = (mass @ phi + prior * (tokens @ phi) / tokens.sum()) / (mass.sum() + prior)
+    diversity = 0.5 * (1 - phi[row] @ mean_phi) + 0.5 * np.clip(-0.5 * np.log(q / p), -1, 1)
     composition = np.array([share((frame["stratum"] == name).to_numpy())[0] for name in strata])
     c = credit.at(composition)[strata.index(frame["stratum"][row])]
     harm = frame["p_harm"][row]
@@ -77,27 +81,25 @@ def test_more_harm_is_never_worth_more(small: SyntheticPool) -> None:
     harm = small.frame["p_harm"].to_numpy()
     worse = dataclasses.replace(small.pool, safety=(1 - np.minimum(harm + 0.1, 1)).astype(np.float32))
     ready = prepared(small, SMALL.model_copy(update={"gain_reference": None}))
-    other = dataclasses.replace(ready, pool=worse, static_gain=0.4 * worse.safety + 0.1 * worse.alignment)
-    rows = np.arange(len(harm))
-    values = [CuratedSet(x, 10.0) for x in (ready, other)]
-    rewards = [s.values(rows, s.worth(rows, Duals(0.5)), 0.5) for s in values]
+    other = dataclasses.replace(ready, candidates=dataclasses.replace(ready.candidates, pool=worse))
+    state = SelectionState(ready.candidates.statistics, 10.0)
+    marginals = [x.marginal_gain(state, EVERY, ConstraintDuals(0.5)) for x in (ready, other)]
+    rewards = [x.action_rewards(EVERY, m, 0.5) for x, m in zip((ready, other), marginals, strict=True)]
     moved = harm <= 0.9
     assert (rewards[1][moved, 1:] < rewards[0][moved, 1:]).all()
 
 
-def test_repeats_lose_worth(small: SyntheticPool) -> None:
+def test_repeats_lose_gain(small: SyntheticPool) -> None:
     again = dataclasses.replace(small.pool, n_drawn=np.full(len(small.pool), 2, np.int32))
     normaliser = Normaliser.fit(small.pool, 8, 0.5, 0)
-    fresh, stale = (prepare(p, objective(small.budget_tokens), normaliser, SMALL) for p in (small.pool, again))
-    lost = 1 - SMALL.repeat_decay**2
-    np.testing.assert_allclose(stale.static_gain, fresh.static_gain - lost * fresh.reward_unit)
-    # Whatever the sign of the gain, the same document is worth less, and leaves at a lower price.
-    sets = [CuratedSet(x, 10.0) for x in (stale, fresh)]
-    rows = np.arange(len(small.pool))
-    worth = [s.worth(rows, Duals()) for s in sets]
-    assert (worth[1].gain < 0).any()
-    assert (sets[0].values(rows, worth[0], 0.1)[:, 1:] < sets[1].values(rows, worth[1], 0.1)[:, 1:]).all()
-    assert (sets[0].critical_price(rows, worth[0]) < sets[1].critical_price(rows, worth[1])).all()
+    stale, fresh = (prepare(p, objective(small.budget_tokens), normaliser, SMALL) for p in (again, small.pool))
+    # Whatever the sign of the gain, the same document gains less, and leaves at a lower price.
+    state = SelectionState(fresh.candidates.statistics, 10.0)
+    old, new = (x.marginal_gain(state, EVERY, ConstraintDuals()) for x in (stale, fresh))
+    np.testing.assert_allclose(old.gain, new.gain - (1 - SMALL.repeat_decay**2) * fresh.scale.unit)
+    assert (new.gain < 0).any()
+    assert (stale.action_rewards(EVERY, old, 0.1)[:, 1:] < fresh.action_rewards(EVERY, new, 0.1)[:, 1:]).all()
+    assert (stale.critical_price(EVERY, old) < fresh.critical_price(EVERY, new)).all()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -108,28 +110,29 @@ def test_gains_that_do_not_count_tokens_prefer_short_text_whatever_their_sign(
     normaliser = Normaliser.fit(small.pool, 8, 0.5, 0)
     ready = prepare(small.pool, objective(small.budget_tokens), normaliser, settings)
     gain = np.full(len(small.pool), sign * 0.3)
-    per_token = ready.scale_of(slice(None), gain) * gain / ready.length
-    assert (np.diff(per_token[np.argsort(ready.length)]) <= 1e-12).all()
+    length = ready.candidates.length
+    per_token = ready.candidates.gain_scale(EVERY, gain) * gain / length
+    assert (np.diff(per_token[np.argsort(length)]) <= 1e-12).all()
 
 
 def test_state_round_trip(small: SyntheticPool) -> None:
     ready = prepared(small)
     first = environment(ready)
     rng = np.random.default_rng(3)
-    actions = rng.integers(0, 4, size=(30, SMALL.n_lanes))
+    actions = rng.integers(0, 4, size=(30, SMALL.n_parallel_candidates))
     first.reset()
     for step in range(5):
         first.step(actions[step])
     state = first.get_state()
-    second = CandidateLanes(ready, np.random.default_rng(99))
+    second = SelectionEnv(ready, np.random.default_rng(99))
     second.set_state({name: value.copy() for name, value in state.items()})
     for step in range(5, 30):  # over three ends of an episode
         a, b = first.step(actions[step]), second.step(actions[step])
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[1], b[1])
         assert (a[2] == b[2]).all()
-    assert first.price == second.price
-    assert first.duals == second.duals
+    assert first.market.price == second.market.price
+    assert first.market.duals == second.market.duals
 
 
 def test_what_is_seen_and_paid_has_one_unit(small: SyntheticPool) -> None:
@@ -145,35 +148,35 @@ def test_what_is_seen_and_paid_has_one_unit(small: SyntheticPool) -> None:
     )
     rng = np.random.default_rng(3)
     for _ in range(12):
-        actions = rng.integers(0, 4, SMALL.n_lanes)
+        actions = rng.integers(0, 4, SMALL.n_parallel_candidates)
         (seen, paid, *_), (seen_more, paid_more, *_) = once.step(actions), more.step(actions)
         np.testing.assert_allclose(seen, seen_more, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(paid, paid_more, rtol=1e-5, atol=1e-6)
-    assert more.price == pytest.approx(4.0 * once.price)
+    assert more.market.price == pytest.approx(4.0 * once.market.price)
 
 
 def test_the_market_waits_for_a_policy_that_loses(small: SyntheticPool) -> None:
     """It tightens with what the policy gains, and asks for no more than nine tenths of a row."""
-    losing, gaining = (CandidateLanes(prepared(small), np.random.default_rng(0), keep=0.7) for _ in range(2))
-    begun = losing.aim
+    losing, gaining = (SelectionEnv(prepared(small), np.random.default_rng(0), initial_keep_rate=0.7) for _ in range(2))
+    begun = losing.market.target_ratio
     for env, best in ((losing, False), (gaining, True)):
-        for _ in range(2 * SMALL.episode_candidates // SMALL.n_lanes):
-            values = env.curated.values(env._rows, env._worth, env.price)
+        for _ in range(2 * SMALL.episode_candidates // SMALL.n_parallel_candidates):
+            values = env.problem.action_rewards(env._rows, env._marginal, env.market.price)
             # The worst way to keep, or the best response.
             env.step(values.argmax(axis=1) if best else values[:, 1:].argmin(axis=1) + 1)
-            sold = env.curated.critical_price(env._rows, env._worth) > env.price
-            length = env.prepared.length[env._rows]
+            sold = env.problem.critical_price(env._rows, env._marginal) > env.market.price
+            length = env.problem.candidates.length[env._rows]
             assert length[sold].sum() <= 0.9 * length.sum()
-    assert begun == losing.aim > 3.0
-    assert gaining.aim < 0.5 * begun
+    assert begun == losing.market.target_ratio > 3.0
+    assert gaining.market.target_ratio < 0.5 * begun
 
 
 def test_an_episode_sees_every_candidate_once(small: SyntheticPool) -> None:
     env = environment(prepared(small))
     seen = []
-    for _ in range(SMALL.episode_candidates // SMALL.n_lanes):
+    for _ in range(SMALL.episode_candidates // SMALL.n_parallel_candidates):
         seen.append(env._rows)
-        *_, done, _ = env.step(np.zeros(SMALL.n_lanes, int))
+        *_, done, _ = env.step(np.zeros(SMALL.n_parallel_candidates, int))
     assert done.all()
     assert len(np.unique(np.concatenate(seen))) == SMALL.episode_candidates
     assert env.episodes[0].budget_use == 0
@@ -192,15 +195,15 @@ def test_clearing_price_meets_the_target_within_a_document(rows: list[tuple[floa
     assert length[critical >= price].sum() >= target - 1e-9
 
 
-def best_responses(env: CandidateLanes, episodes: int) -> list[float]:
+def best_responses(env: SelectionEnv, episodes: int) -> list[float]:
     while len(env.episodes) < episodes:
-        env.step(env.curated.values(env._rows, env._worth, env.price).argmax(axis=1))
+        env.step(env.problem.action_rewards(env._rows, env._marginal, env.market.price).argmax(axis=1))
     return [episode.budget_use for episode in env.episodes]
 
 
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.97])
 def test_the_market_clears(share: float) -> None:
-    """With the demo's lanes, best responses use the budget within 5%."""
+    """With the demo's parallel candidates, best responses use the budget within 5%."""
     pool = synthetic_pool(5, 6_000)
     ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
     assert np.mean(best_responses(environment(ready), 6)[-4:]) == pytest.approx(1, abs=0.05)
@@ -211,13 +214,16 @@ def test_a_policy_that_hardly_follows_the_price_still_meets_the_budget(share: fl
     """It sees the price through a lag and takes more than the best response would, as networks do."""
     pool = synthetic_pool(5, 6_000)
     ready = prepared(pool, PolicySettings(), budget_tokens=int(share * pool.pool.total_tokens))
-    env = CandidateLanes(ready, np.random.default_rng(0), keep=0.7)
+    env = SelectionEnv(ready, np.random.default_rng(0), initial_keep_rate=0.7)
     rng = np.random.default_rng(1)
-    seen = env.price
+    seen = env.market.price
     while len(env.episodes) < 12:
-        seen += 0.5 * (env.price - seen)
-        noise = 0.1 * ready.reward_unit * rng.standard_normal((env.num_envs, len(env.weights)))
-        values = env.curated.values(env._rows, env._worth, seen) / ready.length[env._rows, None] + noise
+        seen += 0.5 * (env.market.price - seen)
+        noise = 0.1 * ready.scale.unit * rng.standard_normal((env.num_envs, len(env.weights)))
+        values = (
+            env.problem.action_rewards(env._rows, env._marginal, seen) / ready.candidates.length[env._rows, None]
+            + noise
+        )
         env.step(values.argmax(axis=1))
     uses = [episode.budget_use for episode in env.episodes]
     assert uses[0] > 1.2, "the market starts where an untrained policy is"
@@ -239,13 +245,14 @@ def test_without_clearing_the_budget_is_missed(small: SyntheticPool) -> None:
 
 def test_duals_rise_when_constraints_are_broken(small: SyntheticPool) -> None:
     ready = prepared(small)
-    curated = CuratedSet(ready, 100.0)
-    harmful = np.flatnonzero((small.frame["p_harm"] > 0.5).to_numpy())
-    curated.add(harmful, np.ones(len(harmful)), np.ones(len(harmful)))
-    duals = curated.update_duals(Duals())
+
+    def filled(rows: np.ndarray) -> SelectionState:
+        state = SelectionState(ready.candidates.statistics, 100.0)
+        state.add(ready.candidates, rows, np.ones(len(rows)), np.ones(len(rows)))
+        return state
+
+    duals = ConstraintDuals().ascend(filled(np.flatnonzero((small.frame["p_harm"] > 0.5).to_numpy())))
     assert duals.toxicity > 0
     assert duals.groups["domain:encyclopaedia"] > 0
-    safe = np.flatnonzero((small.frame["p_harm"] < 0.02).to_numpy())
-    curated.clear()
-    curated.add(safe, np.ones(len(safe)), np.ones(len(safe)))
-    assert curated.update_duals(duals).toxicity < duals.toxicity
+    safe = filled(np.flatnonzero((small.frame["p_harm"] < 0.02).to_numpy()))
+    assert duals.ascend(safe).toxicity < duals.toxicity

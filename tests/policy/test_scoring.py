@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from curation_pipeline.policy.closed_form import closed_form_scores
+from curation_pipeline.policy.keep_logits import keep_and_weight, probabilities
 from curation_pipeline.policy.projection import project
-from curation_pipeline.policy.scoring import keep_and_weight, load_policy, probabilities, score_pool
+from curation_pipeline.policy.scoring import load_policy, score_pool
 from curation_pipeline.reward.credit import DownstreamCredit
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 

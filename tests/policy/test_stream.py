@@ -19,13 +19,12 @@ from curation_pipeline.lake.keyed import write_keyed
 from curation_pipeline.policy import stream_sample
 from curation_pipeline.policy.artefact import ScoringPolicy, load_policy, save_policy
 from curation_pipeline.policy.closed_form import closed_form_rule
-from curation_pipeline.policy.curated_set import GLOBAL_FEATURES, STATE_FEATURES, Duals, prepare
-from curation_pipeline.policy.effective_size import effective_documents, effective_share
 from curation_pipeline.policy.features import Normaliser
+from curation_pipeline.policy.keep_logits import BudgetShift, KeepHistogram, KeepLogits
 from curation_pipeline.policy.pool import Pool
-from curation_pipeline.policy.population import composition_of, merged
-from curation_pipeline.policy.scoring import Rule, frozen_state, policy_rule, score_pool, scores_at, scores_by
-from curation_pipeline.policy.stream_keep import Cut, KeepHistogram, Kept
+from curation_pipeline.policy.pool_statistics import composition_of, merged
+from curation_pipeline.policy.problem import ConstraintDuals, observation_names
+from curation_pipeline.policy.scoring import DecisionRule, frozen_on, policy_rule, score_pool, scores_at, scores_by
 from curation_pipeline.selection.draw import decision_rows, draw
 from curation_pipeline.selection.stream import Decided, Shard, decide_pool, shards_of
 from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
@@ -34,10 +33,16 @@ from research.synthetic_pool import SyntheticPool, synthetic_pool
 from .conftest import SMALL, objective
 
 
+def effective_share(weight: np.ndarray, tokens: np.ndarray, probability: np.ndarray | float = 1.0) -> float:
+    """Kish's effective tokens over the tokens: (sum w t)^2 / (sum w^2 t sum t)."""
+    mass = probability * tokens
+    return float(mass @ weight) ** 2 / float(mass @ weight.astype(np.float64) ** 2) / float(mass.sum())
+
+
 def untrained(pool: Pool) -> ScoringPolicy:
     """A network of random weights: it decides differently on every document, which is all that is asked of it here."""
     normaliser = Normaliser.fit(pool, SMALL.random_features, 0.5, 0)
-    names = (*normaliser.names, *STATE_FEATURES, *GLOBAL_FEATURES)
+    names = observation_names(normaliser.names)
     rng = np.random.default_rng(0)
     network: dict[str, np.ndarray] = {}
     for layer, (inputs, units) in enumerate(zip((len(names), *SMALL.net_arch), SMALL.net_arch, strict=False)):
@@ -46,7 +51,7 @@ def untrained(pool: Pool) -> ScoringPolicy:
     network["action_net.weight"] = rng.standard_normal((len(SMALL.weights), SMALL.net_arch[-1]))
     network["action_net.bias"] = np.zeros(len(SMALL.weights))
     network = {name: value.astype(np.float32) for name, value in network.items()}
-    return ScoringPolicy(network, normaliser, SMALL, names, 1.0, Duals(0.1), {})
+    return ScoringPolicy(network, normaliser, SMALL, names, 1.0, ConstraintDuals(0.1), {})
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +137,10 @@ def test_the_state_of_a_sample_decides_like_that_of_the_whole_pool(
 ) -> None:
     pool = synthetic_pool(31, 6_000).pool
     goal = objective(pool.total_tokens // 5)
-    rule: Rule = closed_form_rule(pool, SMALL, 0, policy) if control else policy_rule(policy)
+    rule: DecisionRule = closed_form_rule(pool, SMALL, 0, policy) if control else policy_rule(policy)
     whole = scores_by(rule, pool, goal)
-    prepared = prepare(pool, goal, rule.normaliser, SMALL)
-    state = frozen_state(prepared, rule.decide, rule.duals)
+    state = frozen_on(rule, pool, goal)
+    candidates = state.problem.candidates
     np.testing.assert_allclose(scores_at(state).probability, whole.probability, atol=2e-3)
     monkeypatch.setattr(stream_sample, "SAMPLE", 2_000)
     part = scores_by(rule, pool, goal)
@@ -145,7 +150,7 @@ def test_the_state_of_a_sample_decides_like_that_of_the_whole_pool(
     # Multipliers of the floors are found on the sample: in the pool they hold up to its error, here of a few dozen
     # documents of a group.
     mass = part.probability * pool.n_tokens / goal.budget_tokens
-    assert (mass @ prepared.benign > 0.75 * prepared.floor).all()
+    assert (mass @ candidates.floor_counts > 0.75 * candidates.statistics.least).all()
     assert mass @ pool.p_harm < 1.03 * SMALL.toxicity_ceiling
 
 
@@ -170,21 +175,21 @@ def test_the_sample_stands_for_the_pool_exactly(made: SyntheticPool, monkeypatch
 
 def test_histograms_of_parts_cut_like_the_whole() -> None:
     rng = np.random.default_rng(0)
-    kept = Kept.of(rng.normal(0, 6, 5_000), rng.uniform(0.5, 2, 5_000))
+    kept = KeepLogits.of(rng.normal(0, 6, 5_000), rng.uniform(0.5, 2, 5_000))
     tokens = rng.integers(1, 900, 5_000)
-    parts = [Kept(kept.odds[i::3], kept.weight[i::3]).histogram(tokens[i::3]) for i in (2, 0, 1)]
+    parts = [KeepLogits(kept.odds[i::3], kept.weight[i::3]).histogram(tokens[i::3]) for i in (2, 0, 1)]
     merged_parts = KeepHistogram.merge(parts)
     budget = int(tokens.sum() // 7)
-    cut = Cut.of(merged_parts, budget)
-    assert cut == Cut.of(kept.histogram(tokens), budget)
-    probability = cut.probability(kept)
+    shift = BudgetShift.of(merged_parts, budget)
+    assert shift == BudgetShift.of(kept.histogram(tokens), budget)
+    probability = shift.probability(kept)
     assert probability @ tokens == pytest.approx(budget, rel=1e-9)
-    assert (probability * cut.weight(kept)) @ tokens == pytest.approx(budget, rel=1e-6)
-    assert (Cut.of(merged_parts, 2 * int(tokens.sum())).probability(kept) == 1).all()
+    assert (probability * shift.weight(kept)) @ tokens == pytest.approx(budget, rel=1e-6)
+    assert (BudgetShift.of(merged_parts, 2 * int(tokens.sum())).probability(kept) == 1).all()
     # Weights from .5 to 2 are left alone at the default; a higher floor pulls them just far enough.
-    assert Cut.of(merged_parts, budget, 0.5) == cut
-    held = Cut.of(merged_parts, budget, 0.95)
-    assert effective_share(cut.weight(kept), tokens, probability) < 0.94
+    assert BudgetShift.of(merged_parts, budget, 0.5) == shift
+    held = BudgetShift.of(merged_parts, budget, 0.95)
+    assert effective_share(shift.weight(kept), tokens, probability) < 0.94
     assert effective_share(held.weight(kept), tokens, probability) == pytest.approx(0.95, rel=1e-4)
     assert (probability * held.weight(kept)) @ tokens == pytest.approx(budget, rel=1e-6)
 
@@ -192,9 +197,9 @@ def test_histograms_of_parts_cut_like_the_whole() -> None:
 def test_log_odds_of_a_sure_policy_are_not_cut() -> None:
     """All at -200 or below but for a few steps: the shift of the budget tells them apart nevertheless."""
     odds = np.linspace(-230, -200, 1_000)
-    kept = Kept.of(odds, np.ones(1_000))
+    kept = KeepLogits.of(odds, np.ones(1_000))
     tokens = np.ones(1_000, np.int64)
-    probability = Cut.of(kept.histogram(tokens), 100).probability(kept)
+    probability = BudgetShift.of(kept.histogram(tokens), 100).probability(kept)
     assert probability.sum() == pytest.approx(100, rel=1e-9)
     assert probability[:800].sum() < 5
 
@@ -229,7 +234,7 @@ def test_figures_of_a_batch_follow_from_its_tables(
     weight = chosen["weight"].to_numpy().astype(np.float64)
     size = chosen["n_tokens"].to_numpy()
     assert found["effective_token_share"] == pytest.approx(effective_share(weight, size), abs=1e-4)
-    assert found["effective_documents"] == pytest.approx(effective_documents(weight, size), abs=0.1)
+    assert found["effective_documents"] == pytest.approx((weight @ size) ** 2 / ((weight * size) ** 2).sum(), abs=0.1)
     harm = np.average(chosen["p_harm"].to_numpy(), weights=chosen["n_tokens"].to_numpy())
     assert found["mean_p_harm"] == pytest.approx(harm, abs=1e-4)
     tokens = chosen["n_tokens"].to_numpy()

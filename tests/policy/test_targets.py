@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.policy.closed_form import closed_form_state
-from curation_pipeline.policy.curated_set import CuratedSet, Duals, prepare
+from curation_pipeline.policy.closed_form import closed_form_rule
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Codes
-from curation_pipeline.policy.scoring import scores_at
+from curation_pipeline.policy.problem import ConstraintDuals, prepare
+from curation_pipeline.policy.scoring import frozen_on, scores_at, with_budget
+from curation_pipeline.policy.selection_state import SelectionState
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.targets import divergence
 from research.synthetic_pool import SyntheticPool
@@ -22,7 +23,8 @@ GOAL = Objective(0.3, 0.1, 0.6, 0.0, None, 1)
 
 def shares(codes: Codes, small: SyntheticPool, goal: Objective) -> dict[str, float]:
     """Expected share of the drawn tokens of each value under the closed form."""
-    state = closed_form_state(small.pool, goal, SETTINGS, small.budget_tokens, 0)
+    rule = closed_form_rule(small.pool, SETTINGS, 0)
+    state = frozen_on(rule, small.pool, with_budget(goal, small.budget_tokens))
     drawn = scores_at(state).probability * small.pool.n_tokens
     return dict(zip(codes.names, codes.shares(drawn), strict=True))
 
@@ -54,22 +56,21 @@ def test_gains_are_the_steps_of_the_value_of_coverage(small: SyntheticPool) -> N
     name = small.pool.topic.names[0]
     goal = Objective(0.0, 0.0, 1.0, 0.0, None, small.budget_tokens, targets={"topic": {name: 0.2}})
     normaliser = Normaliser.fit(small.pool, settings.random_features, settings.novelty_bandwidth, 0)
-    prepared = prepare(small.pool, goal, normaliser, settings)
-    assert prepared.cell_target is not None
-    curated = CuratedSet(prepared, prepared.budget)
+    problem = prepare(small.pool, goal, normaliser, settings)
+    candidates, bins = problem.candidates, problem.candidates.statistics.coverage
+    assert bins.target is not None
+    state = SelectionState(candidates.statistics, candidates.statistics.budget)
     some = np.arange(0, len(small.pool), 9)
-    curated.add(some, np.ones(len(some)), np.ones(len(some)))
+    state.add(candidates, some, np.ones(len(some)), np.ones(len(some)))
     rows = np.arange(40)
-    gain = curated.worth(rows, Duals()).gain
-    present = curated.cell + curated.prior * prepared.cell_share
+    gain = problem.marginal_gain(state, rows, ConstraintDuals()).gain
+    present = state.coverage + state.prior * bins.share
     for row in rows:
         more = present.copy()
-        more[prepared.cell[row]] += prepared.length[row]
-        step = 0.5 * (divergence(prepared.cell_target, present) - divergence(prepared.cell_target, more))
-        exact = step * present.sum() / prepared.length[row]
+        more[candidates.coverage_bin[row]] += candidates.length[row]
+        step = 0.5 * (divergence(bins.target, present) - divergence(bins.target, more))
+        exact = step * present.sum() / candidates.length[row]
         assert gain[row] == pytest.approx(np.clip(exact, -1.0, 1.0), abs=1e-9)
-    assert prepared.coverage(prepared.cell_target) == pytest.approx(0.0, abs=1e-9)
-    assert prepared.coverage(present) < -1e-3
 
 
 def test_a_register_enters_where_the_pool_has_it(small: SyntheticPool) -> None:

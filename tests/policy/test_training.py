@@ -13,11 +13,18 @@ import torch
 from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
 from curation_pipeline.policy.card import policy_card
 from curation_pipeline.policy.closed_form import closed_form_scores
-from curation_pipeline.policy.curated_set import Duals, prepare
-from curation_pipeline.policy.environment import CandidateLanes, Episode
+from curation_pipeline.policy.environment import Episode, SelectionEnv
 from curation_pipeline.policy.ppo import TrainingSummary, _load, _model, train_policy
+from curation_pipeline.policy.problem import ConstraintDuals, prepare
 from curation_pipeline.policy.recorder import settled
-from curation_pipeline.policy.scoring import load_policy, policy_state, score_pool, state_observations
+from curation_pipeline.policy.scoring import (
+    frozen_on,
+    load_policy,
+    policy_rule,
+    score_pool,
+    state_observations,
+    with_budget,
+)
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.draw import draw
@@ -125,10 +132,10 @@ def test_a_small_budget_does_not_end_in_selecting_nothing(tmp_path: Path) -> Non
 def test_numpy_gives_the_logits_of_stable_baselines(trained: Trained) -> None:
     pool = synthetic_pool(2, 3_000)
     policy = load_policy(trained.summary.folder)
-    state = policy_state(policy, pool.pool, trained.objective, pool.budget_tokens)
+    state = frozen_on(policy_rule(policy), pool.pool, with_budget(trained.objective, pool.budget_tokens))
     observations = state_observations(state)
     ready = prepare(pool.pool, trained.objective, policy.normaliser, trained.settings)
-    model = _model(CandidateLanes(ready, np.random.default_rng(0)), trained.settings, 0)
+    model = _model(SelectionEnv(ready, np.random.default_rng(0)), trained.settings, 0)
     _load(model, policy.network)
     with torch.no_grad():
         distribution = model.policy.get_distribution(torch.from_numpy(observations)).distribution
@@ -197,7 +204,7 @@ def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) 
 )
 def test_training_stops_when_gains_stop_at_a_met_budget(gains: tuple[float, ...], use: float, stops: bool) -> None:
     settings = PolicySettings(converged_episodes=2, converged_gain=0.002)
-    episodes = [Episode(use, 0.0, 0.0, Duals(), 0.0, (1.0,), gain) for gain in gains]
+    episodes = [Episode(use, 0.0, 0.0, ConstraintDuals(), 0.0, (1.0,), gain) for gain in gains]
     assert settled(episodes, settings) is stops
 
 

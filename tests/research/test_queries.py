@@ -17,10 +17,10 @@ from curation_pipeline.policy.artefact import ScoringPolicy, load_policy
 from curation_pipeline.policy.features import Normaliser
 from research.queries.belief import Belief, Posterior
 from research.queries.controls import choose, value_of_information
-from research.queries.environment import QueryLanes, normal_gain
+from research.queries.environment import QueryEnv, normal_gain
 from research.queries.scoring import (
     Knowledge,
-    Rule,
+    QuestionRule,
     Task,
     asked_at_random,
     asked_by_policy,
@@ -37,7 +37,7 @@ from research.queries.views import Views, training_views
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 from tests.policy.conftest import SMALL, objective
 
-SETTINGS = SMALL.model_copy(update={"weights": (0.0, 1.0), "n_lanes": 64, "episode_candidates": 1_024})
+SETTINGS = SMALL.model_copy(update={"weights": (0.0, 1.0), "n_parallel_candidates": 64, "episode_candidates": 1_024})
 QUERIES = QuerySettings(trees=8, candidates=4_096, batch_size=128, budget_share=0.1)
 DIMS, OWN = 16, 11
 """Dimensions of the vector, which a policy that asks does not see, and a candidate's other features."""
@@ -90,7 +90,7 @@ def test_nothing_hidden_is_seen_before_it_is_asked_for(world: World) -> None:
         pl.when(unknown).then(pl.Series(rng.random(1_500).astype(np.float32))).otherwise(pl.col(c)).alias(c)
         for c in COSTLY
     ).with_columns(toxicity_bin=pl.lit(0, pl.Int8), stratum=pl.lit("leak"))
-    rules: list[Rule] = [
+    rules: list[QuestionRule] = [
         asked_by_policy(world.policy, world.task), asked_for_value(world.task), asked_near_the_margin(world.task),
         asked_where_unsure(world.task),
     ]  # fmt: skip
@@ -103,17 +103,17 @@ def test_nothing_hidden_is_seen_before_it_is_asked_for(world: World) -> None:
 def test_in_training_too_an_observation_holds_what_is_believed(world: World) -> None:
     """The first observations do not change with the scores of documents that the belief's fold has not seen."""
     ready = views(world)
-    prepared = ready.prepared
+    candidates = ready.problem.candidates
     n = ready.documents
-    blind, full = prepared.features[:n], prepared.features[n:]
+    blind, full = candidates.features[:n], candidates.features[n:]
     names = ready.normaliser.names
     neural = names.index("detector_neural")
     assert len(np.unique(blind[:, neural])) == 1 < len(np.unique(full[:, neural]))
     assert len(np.unique(blind[:, names.index("detector_known_judge")])) == 1
-    truth = prepared.pool.p_harm[n:]
-    believed = prepared.pool.p_harm[:n]
+    truth = candidates.pool.p_harm[n:]
+    believed = candidates.pool.p_harm[:n]
     assert 0.3 < np.corrcoef(truth, believed)[0, 1] < 0.999, "imputed by a belief that did not see the document"
-    lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
+    lanes = QueryEnv(ready, np.random.default_rng(0), 0.3)
     assert (lanes._view == 0).all()
     seen = lanes.reset()
     np.testing.assert_array_equal(seen[:, :OWN], blind[lanes._documents][:, DIMS:])
@@ -148,7 +148,7 @@ def test_the_query_budget_is_met_exactly_and_only_hidden_documents_are_asked(wor
             np.testing.assert_allclose(after.pool.p_harm[asked], truth[asked], atol=1e-6)
 
 
-def run(lanes: QueryLanes, ask: float, steps: int = 40) -> None:
+def run(lanes: QueryEnv, ask: float, steps: int = 40) -> None:
     rng = np.random.default_rng(1)
     for _ in range(steps):
         lanes.step_async((rng.random(lanes.num_envs) < ask).astype(np.int64))
@@ -160,7 +160,7 @@ def test_the_price_rises_while_too_much_is_asked_and_falls_while_too_little_is(w
     moved = {}
     for ask in (0.0, 0.14, 0.8):
         for begun in (QUERIES.first_price, 10.0 * QUERIES.first_price, 60.0 * QUERIES.first_price):
-            lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
+            lanes = QueryEnv(ready, np.random.default_rng(0), 0.3)
             lanes.query_price = begun
             run(lanes, ask)
             moved[ask, round(begun / QUERIES.first_price)] = lanes.query_price / begun
@@ -173,7 +173,7 @@ def test_the_price_rises_while_too_much_is_asked_and_falls_while_too_little_is(w
 
 def test_a_question_is_paid_when_it_is_asked_and_pays_when_it_changes_the_decision(world: World) -> None:
     ready = views(world)
-    lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
+    lanes = QueryEnv(ready, np.random.default_rng(0), 0.3)
     n = ready.documents
     documents, paid = lanes._documents.copy(), lanes.query_price * lanes._lane_price
     lanes.step_async(np.ones(lanes.num_envs))
@@ -182,7 +182,7 @@ def test_a_question_is_paid_when_it_is_asked_and_pays_when_it_changes_the_decisi
     assert not done.any()
     np.testing.assert_allclose(reward, -paid, rtol=1e-5)
     np.testing.assert_array_equal(documents, lanes._documents)
-    np.testing.assert_array_equal(seen[:, :OWN], ready.prepared.features[n + documents][:, DIMS:])
+    np.testing.assert_array_equal(seen[:, :OWN], ready.problem.candidates.features[n + documents][:, DIMS:])
     # With the answer the decision is the best one, so it cannot lose against the one that was blind.
     lanes.step_async(np.ones(lanes.num_envs))
     _, reward, done, _ = lanes.step_wait()
@@ -212,16 +212,16 @@ def test_the_value_of_information_by_hand(world: World) -> None:
     """Two equally likely values: half of the gap when they lie on either side of zero, nothing when on one side."""
     knowledge = world.ignorant()
     state = closed_form_at(knowledge, world.task)
-    n, prepared = len(knowledge.pool), state.prepared
+    n, candidates = len(knowledge.pool), state.problem.candidates
     wide = np.tile(knowledge.posterior.mean, (2, 1, 1))
     wide[0, :, 0] += 0.2
     wide[1, :, 0] -= 0.2
     got = value_of_information(state, Posterior(knowledge.posterior.mean, knowledge.posterior.spread, wide))
-    length = prepared.length
-    mean = prepared.gain_scale * state.worth.gain - length * (state.price + state.worth.penalty)
-    step = 0.2 * (prepared.gain_scale * world.task.objective.alpha + length * state.duals.toxicity)
+    length = candidates.length
+    mean = candidates.length_gain * state.marginal.gain - length * (state.price + state.marginal.penalty)
+    step = 0.2 * (candidates.length_gain * world.task.objective.alpha + length * state.duals.toxicity)
     np.testing.assert_allclose(got, np.maximum(step - np.abs(mean), 0) / 2, atol=1e-6)
-    assert (normal_gain(state.curated, np.arange(n), state.worth, state.price, np.zeros((n, 2))) == 0).all()
+    assert (normal_gain(state.problem, np.arange(n), state.marginal, state.price, np.zeros((n, 2))) == 0).all()
     assert (value_of_information(state, knowledge.posterior)[world.known] < 1e-9).all()
 
 
@@ -247,7 +247,7 @@ def test_two_questions_of_different_cost(world: World) -> None:
     queries = QUERIES.model_copy(update={"questions": questions})
     known = world.pool.frame.filter(pl.Series(world.known))
     ready = views(world, queries)
-    lanes = QueryLanes(ready, np.random.default_rng(0), 0.3)
+    lanes = QueryEnv(ready, np.random.default_rng(0), 0.3)
     lanes.step_async(np.full(lanes.num_envs, 1))
     _, reward, _, _ = lanes.step_wait()
     assert reward.mean() == pytest.approx(-0.25 * queries.first_price, rel=0.5)

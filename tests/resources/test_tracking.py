@@ -12,19 +12,40 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from curation_pipeline.lake.manifest import Manifest
-from resources.tracked_run import RawPartition
-from resources.tracker import Tracker
 from resources.tracking import TrackingResource
 
-FORUM = RawPartition("forum", "2026-01", "a" * 64, manifest_id="m-forum", n_documents=10, n_bytes=99, n_tokens=600)
-BOOKS = RawPartition("books", "v1", "b" * 64, manifest_id="m-books", n_documents=5, n_bytes=50, n_tokens=400)
-NEWER = RawPartition("forum", "2026-01", "c" * 64, manifest_id="m-forum-2", n_tokens=1)
+
+def partition(name: str, content: str, tokens: int) -> dict[str, Any]:
+    return {
+        "partition": name,
+        "documents_manifest": f"documents-{content}",
+        "content_hash": content * 64,
+        "rows": 10,
+        "tokens_used": tokens,
+    }
+
+
+FORUM, BOOKS = partition("forum|2026-01", "a", 600), partition("books|v1", "b", 400)
+NEWER = partition("forum|2026-01", "c", 1)
+
+
+def models_trained_on(tracking: TrackingResource, name: str, digest: str | None = None) -> list[Any]:
+    """Models of MLflow that a raw partition is tied to; a server finds none by a data set's name alone."""
+    client = tracking.client()
+    return [
+        model
+        for model in client.search_logged_models([tracking.experiment_id(client)])
+        if any(
+            metric.dataset_name == name and digest in (None, metric.dataset_digest) for metric in model.metrics or ()
+        )
+    ]
 
 
 @pytest.fixture
@@ -63,17 +84,17 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
-    states = [TrackingResource(folder=str(tmp_path / name)).tracker for name in ("mine", "yours")]
+    states = [TrackingResource(folder=str(tmp_path / name)) for name in ("mine", "yours")]
     runs = []
     for tracker in states:
         with tracker.run("checkpoint", "2026-01-01") as run:
-            run.log_checkpoint("main/1", "manifest-1", step=1, partitions=[FORUM])
+            run.log_model("main/1", "manifest-1", step=1, partitions=[FORUM])
             run.log_files({"card.md": b"a card"})
         runs.append(run.run_id)
     assert len(set(runs)) == 2  # each state has a run of its own, and finds it again
     with states[0].run("checkpoint", "2026-01-01") as run:
         assert run.run_id == runs[0]
-    assert states[0].models_trained_on("forum|2026-01")
+    assert models_trained_on(states[0], "forum|2026-01")
     assert list((tmp_path / "kept").rglob("card.md"))
     assert not list(tmp_path.glob("*/mlflow.db"))
     assert not list(tmp_path.glob("*/mlflow-artifacts"))
@@ -81,15 +102,15 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
 
 @pytest.mark.slow
 def test_from_data_to_models_and_back(tmp_path: Path) -> None:
-    tracker = Tracker(tmp_path)
+    tracker = TrackingResource(folder=str(tmp_path))
     environment = os.environ.copy()
 
-    def train(ordinal: int, partitions: list[RawPartition]) -> tuple[str, str]:
+    def train(ordinal: int, partitions: list[dict[str, Any]]) -> tuple[str, str]:
         with tracker.run("checkpoint", f"2026-01-0{ordinal}", dagster_run_id=f"dagster-{ordinal}") as run:
             run.log_params({"learning_rate": 1e-3 * ordinal, "chain": "main"})
-            model = run.log_checkpoint(f"main/{ordinal}", f"manifest-{ordinal}", step=ordinal, partitions=partitions)
+            model = run.log_model(f"main/{ordinal}", f"manifest-{ordinal}", step=ordinal, partitions=partitions)
             run.log_metrics({"P": 0.5 + ordinal / 10, "absent": None, "bad|name": 1.0}, ordinal, model_id=model)
-            run.set_manifest(f"manifest-{ordinal}")
+            run.set_tags({"curation.manifest_id": f"manifest-{ordinal}"})
         return run.run_id, model
 
     first_run, first_model = train(1, [FORUM, BOOKS])
@@ -98,19 +119,21 @@ def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     _, newer_model = train(3, [NEWER])
 
     def models(name: str, digest: str | None = None) -> set[str]:
-        return {model.model_id for model in tracker.models_trained_on(name, digest)}
+        return {model.model_id for model in models_trained_on(tracker, name, digest)}
 
-    assert models("forum|2026-01", FORUM.digest) == {first_model, second_model}
+    assert models("forum|2026-01", "a" * 16) == {first_model, second_model}
     assert models("forum|2026-01") == {first_model, second_model, newer_model}
     assert models("books|v1") == {first_model}
-    assert set(tracker.runs_that_read("books|v1")) == {first_run}
-    (model,) = tracker.models_trained_on("books|v1")
-    assert (model.manifest_id, model.source_run_id, model.name) == ("manifest-1", first_run, "main-1")
+    client = tracker.client()
+    readers = client.search_runs([tracker.experiment_id(client)], "dataset.name = 'books|v1'")
+    assert [run.info.run_id for run in readers] == [first_run]
+    (model,) = models_trained_on(tracker, "books|v1")
+    assert model.tags["curation.manifest_id"] == "manifest-1"
+    assert (model.source_run_id, model.name) == (first_run, "main-1")
 
     # A retry finds the run and the model again, and adds nothing to them.
     assert train(2, [FORUM]) == (second_run, second_model)
-    assert models("forum|2026-01", FORUM.digest) == {first_model, second_model}
-    client = tracker.client()
+    assert models("forum|2026-01", "a" * 16) == {first_model, second_model}
     data = client.get_run(second_run)
     assert data.info.status == "FINISHED"
     assert data.inputs is not None
@@ -177,7 +200,7 @@ def test_a_policys_training_is_logged_once_under_the_papers_names(tmp_path: Path
 
     run_id = log()
     assert log() == run_id, "a retry finds its run"
-    client = resource.tracker.client()
+    client = resource.client()
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     tags = run.data.tags
@@ -202,7 +225,7 @@ def test_a_policys_training_is_logged_once_under_the_papers_names(tmp_path: Path
 def test_the_resource_is_configured_by_a_folder(tmp_path: Path) -> None:
     @dg.asset
     def reads(tracking: TrackingResource) -> str:
-        return tracking.tracker.uri
+        return tracking.uri
 
     result = dg.materialize([reads], resources={"tracking": TrackingResource(folder=str(tmp_path))})
     assert result.output_for_node("reads") == f"sqlite:///{tmp_path.resolve()}/mlflow.db"
@@ -233,15 +256,7 @@ def test_an_evaluated_checkpoint_is_logged_from_the_lakes_records(tmp_path: Path
             "judge": ["one", "two", None, None],
         }
     )
-    partitions = pl.DataFrame(
-        {
-            "partition": ["forum|2026-01"],
-            "documents_manifest": ["documents-1"],
-            "content_hash": ["a" * 64],
-            "rows": [10],
-            "tokens_used": [123],
-        }
-    )
+    partitions = pl.DataFrame([partition("forum|2026-01", "a", 123)])
     resource = TrackingResource(folder=str(tmp_path))
     model = resource.log_checkpoint(
         partition="2026-01-02",
@@ -251,9 +266,10 @@ def test_an_evaluated_checkpoint_is_logged_from_the_lakes_records(tmp_path: Path
         ordinal=1,
         partitions=partitions,
     )
-    (found,) = resource.tracker.models_trained_on("forum|2026-01", "a" * 16)
-    assert (found.model_id, found.name, found.manifest_id) == (model, "main-0001", "checkpoints-0123")
-    client = resource.tracker.client()
+    (found,) = models_trained_on(resource, "forum|2026-01", "a" * 16)
+    assert (found.model_id, found.name) == (model, "main-0001")
+    assert found.tags["curation.manifest_id"] == "checkpoints-0123"
+    client = resource.client()
     logged = {metric.key: metric.value for metric in client.get_logged_model(model).metrics or []}
     assert logged == pytest.approx(
         {"training_tokens": 123, "prompts/safe/one": 0.9, "prompts/safe/two": 0.8, "suite/accuracy": 0.5}

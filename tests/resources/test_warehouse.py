@@ -11,19 +11,19 @@ import polars as pl
 import pytest
 
 from curation_pipeline.errors import DataError
-from resources.warehouse import SOURCE_SCHEMAS, Warehouse
+from resources.warehouse import SOURCE_SCHEMAS, WarehouseResource
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
 
 
-def build(warehouse: Warehouse, value: int) -> None:
-    with duckdb.connect(str(warehouse.folder / "build.duckdb")) as connection:
+def build(warehouse: WarehouseResource, value: int) -> None:
+    with duckdb.connect(str(warehouse.path / "build.duckdb")) as connection:
         connection.execute(f"create table mart as select {value} as value")
         connection.execute("create view over_mart as select * from main.mart")
 
 
 def test_readers_keep_what_they_opened_and_newcomers_see_the_new(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path)
+    warehouse = WarehouseResource(folder=str(tmp_path))
     warehouse.prepare()
     build(warehouse, 1)
     serving = warehouse.publish()
@@ -54,7 +54,7 @@ def test_readers_keep_what_they_opened_and_newcomers_see_the_new(tmp_path: Path)
 
 
 def test_raw_views_show_every_source_and_unlisted_columns(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path / "with 'quote [1] *")
+    warehouse = WarehouseResource(folder=str(tmp_path / "with 'quote [1] *"))
     warehouse.prepare()
     frame = pl.DataFrame({"doc_id": ["x"], "alt_profanity": [0.5]})
     frame.write_parquet(warehouse.source_folder("toxicity_teacher") / "a.parquet")
@@ -67,7 +67,7 @@ def test_raw_views_show_every_source_and_unlisted_columns(tmp_path: Path) -> Non
 
 
 def test_what_does_not_resolve_is_not_published(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path)
+    warehouse = WarehouseResource(folder=str(tmp_path))
     with pytest.raises(DataError, match="nothing to publish"):
         warehouse.publish()
     warehouse.prepare()
@@ -85,7 +85,7 @@ def test_what_does_not_resolve_is_not_published(tmp_path: Path) -> None:
 
 
 def test_a_build_in_use_is_left_alone(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path)
+    warehouse = WarehouseResource(folder=str(tmp_path))
     warehouse.prepare()
     build_file = tmp_path / "build.duckdb"
     holder = subprocess.Popen(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curation_pipeline.errors import ConfigError, DataError
-from curation_pipeline.reward.composite import RewardModel, RewardWeights
+from curation_pipeline.reward.composite import RewardModel, RewardWeights, composite_reward
 from curation_pipeline.reward.corrections import Corrections
 from curation_pipeline.reward.fitting import fit_reward, preference_pairs, principle_examples
 from curation_pipeline.reward.principles import Principle, examples_of
@@ -30,13 +30,12 @@ SETTINGS = RewardSettings()
 
 def test_signs_of_the_composite() -> None:
     weights = RewardWeights()
-    base = weights.total(np.array([0.5]), np.array([0.5]), np.array([0.5]), np.array([0.0]))[0]
+    base = composite_reward(weights, *(np.array([x]) for x in (0.5, 0.5, 0.5, 0.0)))[0]
     assert base == pytest.approx(0.5)
     for i in range(4):
         raised = [np.array([0.5]), np.array([0.5]), np.array([0.5]), np.array([0.0])]
         raised[i] = raised[i] + 0.1
-        assert weights.total(*raised)[0] > base
-    assert weights.stepped("safety").alpha > weights.alpha
+        assert composite_reward(weights, *raised)[0] > base
     with pytest.raises(DataError, match="sum to 1"):
         RewardWeights(0.5, 0.5, 0.5)
     with pytest.raises((ConfigError, ValidationError), match="must be 1"):
@@ -71,7 +70,7 @@ def _labelled(n: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, np.ndarray
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
     labels, scores, vectors = _labelled(900, seed=0)
-    model = fit_reward(labels, scores, vectors, vectors, SETTINGS, seed=4, audit=AUDIT, dataset_axes=AXES)
+    model = fit_reward(labels, scores, vectors, SETTINGS, seed=4, audit=AUDIT, dataset_axes=AXES)
     return model, labels, scores, vectors
 
 
@@ -110,9 +109,7 @@ def test_more_toxic_is_never_better(
     if reverse:
         labels = labels.with_columns(1.0 - pl.col("label"))
     settings = RewardSettings.model_validate(chosen)
-    model = fit_reward(
-        labels, scores, vectors, vectors, settings, 0, audit=AUDIT if audited else None, dataset_axes=AXES
-    )
+    model = fit_reward(labels, scores, vectors, settings, 0, audit=AUDIT if audited else None, dataset_axes=AXES)
     model = replace(model, corrections=Corrections(shifts))
     grid = np.linspace(0.0, 1.0, 21, dtype=np.float32)
     random = np.random.default_rng(seed)
@@ -121,7 +118,7 @@ def test_more_toxic_is_never_better(
         identity_group=pl.lit("religion"), obfuscation=pl.lit(random.random()), source=pl.lit(source, dtype=pl.Utf8)
     )
     found = model.annotate(documents, np.repeat(vectors[:1], 21, axis=0))
-    total = RewardWeights().total(1.0 - found["p_harm"].to_numpy(), found["alignment"].to_numpy())
+    total = composite_reward(RewardWeights(), 1.0 - found["p_harm"].to_numpy(), found["alignment"].to_numpy())
     assert np.diff(total).max() <= 1e-6
     p = found["p_harm"].to_numpy()
     assert np.diff(p).min() >= -1e-6
@@ -141,8 +138,7 @@ def test_reward_model_reloads_unchanged(fitted: Fitted, tmp_path: Path) -> None:
     again = RewardModel.load(tmp_path)
     assert again.identity == corrected.identity
     assert again.annotate(web, vectors).equals(corrected.annotate(web, vectors))
-    assert corrected.reweighted(RewardWeights(0.6, 0.2, 0.2)).corrections == corrected.corrections
-    assert model.reweighted(RewardWeights(0.6, 0.2, 0.2)).identity != model.identity
+    assert replace(model, weights=RewardWeights(0.6, 0.2, 0.2)).identity != model.identity
     meta = json.loads((tmp_path / "meta.json").read_text())
     meta["safety"]["background"] += 0.1
     (tmp_path / "meta.json").write_text(json.dumps(meta))
@@ -159,7 +155,7 @@ def test_a_changed_principle_or_anchor_changes_alignment_alone(fitted: Fitted) -
         own = np.zeros((2, 8), dtype=np.float32)
         own[:, place] = [1.0, -1.0]
         again = fit_reward(
-            labels, scores, vectors, vectors, SETTINGS, seed=4, audit=AUDIT, dataset_axes=AXES,
+            labels, scores, vectors, SETTINGS, seed=4, audit=AUDIT, dataset_axes=AXES,
             examples=principle_examples(examples_of((written,)), own),
         )  # fmt: skip
         assert again.annotate(scores, vectors)["p_harm"].equals(model.annotate(scores, vectors)["p_harm"])

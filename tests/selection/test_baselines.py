@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.selection.baselines import BASELINES, NEEDS, baseline
-from curation_pipeline.selection.draw import decisions, draw
+from curation_pipeline.selection.baselines import BASELINES, baseline
+from curation_pipeline.selection.draw import decision_rows, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.settings import BaselineSettings
 from research.synthetic_pool import SyntheticPool, synthetic_pool
@@ -54,7 +54,7 @@ def test_every_baseline_meets_the_budget_and_gives_reasons(
     drawn = draw(tiny.pool.doc_id, scores.probability, scores.weight, tiny.pool.n_tokens, budget, seed)
     used = int(tiny.pool.n_tokens[drawn.drawn].sum())
     assert budget - int(tiny.pool.n_tokens.max()) < used <= budget
-    refused = decisions(tiny.pool, scores, drawn).filter(~drawn.drawn)["reason"]
+    refused = decision_rows(tiny.pool.doc_id, scores, drawn).filter(~drawn.drawn)["reason"]
     assert not set(refused) & {"", "not drawn"}
     if fractional and name != "closed_form":
         assert set(np.unique(scores.weight)) <= {0.5, 1.0, 2.0}
@@ -128,7 +128,7 @@ def test_manual_filters_name_the_first_rule_that_fails(tiny: SyntheticPool) -> N
 def test_what_is_missing_is_said(tiny: SyntheticPool) -> None:
     with pytest.raises(ConfigError, match="no baseline 'best'"):
         baseline("best")
-    for name in NEEDS:
+    for name in (name for name, entry in BASELINES.items() if entry.needs):
         with pytest.raises(DataError, match="pass_gopher_quality" if name == "manual_filters" else "none was given"):
             baseline(name).scores(tiny.pool, tiny.budget_tokens, 0)
     with pytest.raises(DataError, match="no document of the domains opera"):

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.draw import (
     apply,
-    batch,
+    batch_rows,
     boundary,
     boundary_rows,
-    decisions,
+    decision_rows,
     draw,
     merge,
     rank_histogram,
@@ -105,11 +105,11 @@ def test_tables() -> None:
     p[:3] = 0.0
     scores = Scores(p, np.full(300, 1.5, np.float32), ["duplicate", "", *[""] * 298])
     drawn = draw(pool.doc_id, p, scores.weight, pool.n_tokens, 5_000, 0)
-    table = decisions(pool, scores, drawn)
+    table = decision_rows(pool.doc_id, scores, drawn)
     assert table.columns == ["doc_id", "probability", "drawn", "weight", "reason"]
     assert table["reason"][:2].to_list() == ["duplicate", "not drawn: probability 0"]
     assert set(table.filter("drawn")["reason"]) == {"drawn"}
     assert set(table.filter("drawn")["weight"]) == {1.5}
-    chosen = batch(pool, drawn)
+    chosen = batch_rows(pool.doc_id, pool.n_tokens, drawn)
     assert chosen["doc_id"].to_list() == table.filter("drawn")["doc_id"].to_list()
     assert 4_000 < chosen["n_tokens"].sum() <= 5_000

@@ -15,16 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.policy.pool import Pool
+from curation_pipeline.selection.bad_words import word_list_hits
 from curation_pipeline.selection.baselines import baseline
-from curation_pipeline.selection.choosing import TINY, spread
-from curation_pipeline.selection.dsir import hashed_ngrams, text_log_weights
-from curation_pipeline.selection.facility_location import coverage, lazy_greedy
+from curation_pipeline.selection.baselines.dsir import hashed_ngrams, text_log_weights
+from curation_pipeline.selection.baselines.facility_location import coverage, lazy_greedy, leaves, neighbours
+from curation_pipeline.selection.baselines.regmix import factor_levels
+from curation_pipeline.selection.choosing import TINY, waterfill
 from curation_pipeline.selection.inputs import Inputs
-from curation_pipeline.selection.mixture_search import factor_levels
-from curation_pipeline.selection.neighbours import leaves, neighbours
 from curation_pipeline.selection.policy_search import inclusion
 from curation_pipeline.selection.settings import BaselineSettings
-from curation_pipeline.selection.word_list import word_list_hits
 from research.synthetic_pool import synthetic_pool
 
 from .arms import QUICK, credit_of
@@ -196,7 +195,7 @@ def test_inclusion_meets_the_share(rows: list[tuple[float, int]], share: float) 
 def test_spread_is_proportional_where_nothing_is_exhausted(rows: list[tuple[int, float]], share: float) -> None:
     tokens, wanted = np.array([float(row[0]) for row in rows]), np.array([row[1] for row in rows])
     budget = share * tokens.sum()
-    given_out = spread(tokens, wanted, budget)
+    given_out = waterfill(tokens, budget, wanted)
     assert given_out.sum() == pytest.approx(min(budget, tokens.sum()), rel=1e-9)
     assert (given_out <= tokens * (1 + 1e-12)).all()
     open_ = (given_out < tokens * (1 - 1e-9)) & (wanted > 0)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from curation_pipeline.config import Profile, load_profile
 from curation_pipeline.corpus.settings import FolderSource
+from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.declared import partition_sources
+from curation_pipeline.steps.registry import annotations, frozen, phases, step_of
+from curation_pipeline.steps.step import Partitioning, Place, Step, of_corpus, of_iteration
 
 
 def deliver(root: Path, source: str, snapshot: str, texts: Sequence[str] = ("a text",)) -> Path:
@@ -24,3 +30,33 @@ def declaring(root: Path, *sources: str, profile: str | Profile = "demo") -> Pro
     found = load_profile(profile) if isinstance(profile, str) else profile
     folders = tuple(FolderSource(name=name, path=root / name, url_column="url") for name in sources)
     return found.model_copy(update={"corpus": found.corpus.model_copy(update={"sources": folders})})
+
+
+ANNOTATIONS = tuple(step.table for step in annotations())
+REFERENCES = tuple(step.table for step in frozen() if step.name != "cold_start")
+"""What a gate freezes besides the corpus."""
+
+
+def make(ctx: Context, name: str, key: str | None = None, documents: Sequence[Manifest] | None = None) -> Manifest:
+    """The artefact of a step: of the whole project, or of a raw partition."""
+    place = Place() if key is None else of_corpus(key)
+    return step_of(name).make(ctx, replace(place, documents=documents))
+
+
+def make_all(ctx: Context, chosen: Iterable[Step]) -> None:
+    """Steps up to the corpus, in the order of a run."""
+    keys = sorted(partition_sources(ctx))
+    for phase in phases(chosen):
+        for key in keys if phase[0].partitioning is Partitioning.CORPUS else [None]:
+            for step in phase:
+                make(ctx, step.name, key)
+
+
+def open_gate(ctx: Context, chain: str, ordinal: int) -> Manifest:
+    """The gate of an iteration."""
+    return step_of("iteration_gate").make(ctx, of_iteration(chain, ordinal))
+
+
+def build_pool(ctx: Context, chain: str, ordinal: int) -> Manifest:
+    """The pool of an iteration."""
+    return step_of("candidate_pool").make(ctx, of_iteration(chain, ordinal))

@@ -11,9 +11,10 @@ from curation_pipeline.config import load_profile
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Recipe
-from curation_pipeline.stages import annotations
 from curation_pipeline.stages.context import Context
+from curation_pipeline.steps import annotator
 from tests.e2e.conftest import TINY
+from tests.stages.sources import make
 
 SENTENCES = [
     "The harbour was rebuilt in 1821.",
@@ -37,23 +38,23 @@ def context(folder: Path, rows: int) -> Context:
     documents = frame.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items())
     lake = Lake.open(folder)
 
-    def make(draft: Draft) -> None:
+    def write_documents(draft: Draft) -> None:
         with draft.writer(DOCUMENTS_SCHEMA) as write:
             for start in range(0, rows, 40):
                 write(documents[start : start + 40])
 
-    lake.build(Recipe("documents", {"source": "s", "snapshot": "a"}, (), {}, 0, "1"), make)
+    lake.build(Recipe("documents", {"source": "s", "snapshot": "a"}, (), {}, 0, "1"), write_documents)
     return Context(lake, load_profile(str(TINY)), folder)
 
 
 @pytest.mark.parametrize("table", ["text_statistics", "quality_rules", "language", "pii", "minhash"])
 def test_chunks_do_not_change_an_annotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     whole = context(tmp_path / "whole", 100)
-    expected = whole.lake.frame(annotations.annotate_partition(whole, table, "s", "a"))
+    expected = whole.lake.frame(make(whole, table, "s|a"))
     assert expected.height == 100 - 14  # repeated documents are annotated once
-    monkeypatch.setattr(annotations, "CHUNK", 13)
+    monkeypatch.setattr(annotator, "CHUNK", 13)
     pieces = context(tmp_path / "pieces", 100)
-    manifest = annotations.annotate_partition(pieces, table, "s", "a")
+    manifest = make(pieces, table, "s|a")
     assert pieces.lake.frame(manifest).equals(expected)
     means = {name.removeprefix("mean_"): value for name, value in manifest.summary.items()}
     numbers = expected.select(pl.selectors.numeric(), pl.selectors.boolean()).columns
@@ -63,5 +64,5 @@ def test_chunks_do_not_change_an_annotation(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("table", ["text_statistics", "quality_rules", "language", "pii", "minhash"])
 def test_an_empty_partition_has_every_column(tmp_path: Path, table: str) -> None:
     full, empty = context(tmp_path / "full", 8), context(tmp_path / "empty", 0)
-    schemas = [c.lake.frame(annotations.annotate_partition(c, table, "s", "a")).schema for c in (full, empty)]
+    schemas = [c.lake.frame(make(c, table, "s|a")).schema for c in (full, empty)]
     assert schemas[0] == schemas[1]

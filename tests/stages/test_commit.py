@@ -10,13 +10,13 @@ import pytest
 from curation_pipeline.errors import GateClosedError, LakeError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.stages.annotations import ANNOTATIONS
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.gate import REFERENCES, complete_corpus, open_gate, read_gate
+from curation_pipeline.stages.gate import read_gate
 from curation_pipeline.stages.state import history, read_state, state_partition
+from curation_pipeline.steps.corpus_tables import complete_corpus
 
-from .sources import declaring, deliver
+from .sources import ANNOTATIONS, REFERENCES, declaring, deliver, open_gate
 
 
 def make(lake: Lake, table: str, partition: dict[str, str], inputs: tuple[str, ...] = (), p: float = 0.5) -> Manifest:

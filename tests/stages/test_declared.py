@@ -15,30 +15,26 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from curation_pipeline.corpus import hub
 from curation_pipeline.corpus.settings import HubSource
+from curation_pipeline.corpus.sources import hub
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.stages import corpus as ingest
-from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_partition
 from curation_pipeline.stages.corpus_status import corpus_notes, corpus_status, retired_since
 from curation_pipeline.stages.declared import IN_USE, RETIRED, UNKNOWN, UNREAD, partition_sources, standing
-from curation_pipeline.stages.document_index import document_index
-from curation_pipeline.stages.duplicates import duplicates
 from curation_pipeline.stages.explain import explain
-from curation_pipeline.stages.gate import REFERENCES, open_gate, read_gate
+from curation_pipeline.stages.gate import read_gate
 from curation_pipeline.stages.lineage import document_lineage
-from curation_pipeline.stages.pool import candidate_pool
 from curation_pipeline.stages.sampling import corpus_documents
 from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.serving import export_sources
 from curation_pipeline.stages.state import state_partition
+from curation_pipeline.steps.corpus import documents as ingest
+from curation_pipeline.steps.registry import annotations, read_by
 
-from .sources import declaring, deliver
+from .sources import REFERENCES, build_pool, declaring, deliver, make, open_gate
 from .test_pool import small_reward
 
 CHAIN = "random/demo-0"
@@ -91,21 +87,22 @@ def stand_in(table: str, own: pl.DataFrame) -> pl.DataFrame:
 def read(ctx: Context) -> None:
     """Ingest and annotate everything that is declared, as a run does."""
     for key in partition_sources(ctx):
-        documents = ingest_partition(ctx, key)
+        documents = make(ctx, "documents", key)
         own = ctx.lake.frame(documents).filter(~pl.col("duplicate")).select("doc_id")
-        for table, annotator in ANNOTATORS.items():
-            if annotator.references:
+        for step in annotations():
+            table = step.table
+            if any(read.name != "documents" for read in read_by(step)):
                 write(ctx.lake, table, documents.partition, stand_in(table, own), documents.id)
             else:
-                annotate_partition(ctx, table, *key.split("|"))
-    duplicates(ctx)
-    document_index(ctx)
+                make(ctx, table, key)
+    make(ctx, "duplicates")
+    make(ctx, "document_index")
 
 
 def iterate(ctx: Context, ordinal: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pool and batch of an iteration, which is committed with stand-ins for what is trained."""
     gate = open_gate(ctx, CHAIN, ordinal)
-    pool = candidate_pool(ctx, CHAIN, ordinal)
+    pool = build_pool(ctx, CHAIN, ordinal)
     batch = draw_baseline_batch(ctx, CHAIN, ordinal, "random", 0)
     for table in ("checkpoints", "metrics"):
         write(ctx.lake, table, state_partition(CHAIN, ordinal), pl.DataFrame({"doc_id": ["0" * 32]}), gate.id, batch.id)
@@ -118,8 +115,6 @@ def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Two sources; `gone` has two deliveries, and the first of them holds what a document of `live` is a copy of."""
     lake = Lake.open(tmp_path / "state" / "lake")
     one = pl.DataFrame({"doc_id": ["0" * 32]})
-    for table in ("labels", "benchmarks"):
-        monkeypatch.setattr(ingest, table, lambda ctx, table=table: write(ctx.lake, table, {}, one))
     monkeypatch.setattr(ingest, "read_benchmarks", lambda lake, manifest: None)
     monkeypatch.setattr(ingest, "contamination_keys", lambda items, frame: pl.Series([], dtype=pl.Utf8))
     for table in {*REFERENCES, "base_metrics"} - {"initial_reward", "duplicates"}:
@@ -256,7 +251,7 @@ def test_lineage_answers_for_what_was_given_up(ctx: Context, tmp_path: Path) -> 
             retired_since(later, pool)
             == f"{pool.partition_text} was drawn from gone|2026-01, gone|2026-02 too, retired since"
         )
-        document_index(later)
+        make(later, "document_index")
     index = ctx.lake.require("document_index")
     assert set(ctx.lake.frame(index)["source"]) == {"live"}
     assert set(ctx.lake.frame(index, "retired")["source"]) == {"gone"}
@@ -294,7 +289,7 @@ def test_what_could_not_be_read_is_told_and_a_source_of_nothing_else_is_an_error
     later = replace(ctx, profile=other)
     assert standing(later)[0]["broken|s"] == UNREAD
     for key in ("live|2026-02", "broken|s"):
-        ingest_partition(later, key)
+        make(later, "documents", key)
     with pytest.raises(DataError, match=r"'broken': nothing of it could be read.*all 3 rows.*quarantine\.parquet"):
         corpus_documents(later)
     status = corpus_status(later)

@@ -12,20 +12,17 @@ from curation_pipeline.annotate.expert import ask_expert
 from curation_pipeline.config import validate_profile
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages import references
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_partition
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.stages.detectors import (
     check_detectors,
-    make_cascade,
-    make_detectors,
     models_in_force,
     open_detector,
     open_expert,
     score_teachers,
 )
 from tests.hosted_server import Reply, Server, verdict
+from tests.stages.sources import make
 
 pytestmark = pytest.mark.network
 RUDE = ["what an idiot you are", "stupid fool, go away", "you moron, nobody likes you", "shut up you clown"]
@@ -62,20 +59,20 @@ def context(root: Path, cache: Path, **annotate: Any) -> Context:
 def test_only_labels_that_a_head_learns_from_make_new_detectors(tmp_path: Path, package_cache: Path) -> None:
     write(tmp_path / "insults.csv", 60), write(tmp_path / "beside.csv", 20)
     ctx = context(tmp_path, package_cache)
-    references.labels(ctx)
-    first = make_detectors(ctx)
-    make_cascade(ctx)
+    make(ctx, "labels")
+    first = make(ctx, "detectors")
+    make(ctx, "cascade")
     scores = score_teachers(ctx, pl.Series(["you idiot, number 3", "a quiet lake"]), models_in_force(ctx))
     assert scores.columns[:2] == ["alt_profanity", "alt_profanity_mean"]
     assert {"harm_head", "harm_head_mean", "obfuscation"} <= set(scores.columns)
     assert scores["harm_head"][0] > 0.5 > scores["harm_head"][1]
     # Another set's labels change: labels are another artefact, the detectors are not.
     write(tmp_path / "beside.csv", 30)
-    assert references.labels(ctx).id not in first.inputs
-    assert make_detectors(ctx).id == first.id
+    assert make(ctx, "labels").id not in first.inputs
+    assert make(ctx, "detectors").id == first.id
     write(tmp_path / "insults.csv", 60, [*RUDE[1:], "you are a quiet lake"])
-    references.labels(ctx)
-    again = make_detectors(ctx)
+    make(ctx, "labels")
+    again = make(ctx, "detectors")
     assert again.id != first.id
     assert score_teachers(ctx, pl.Series(["you idiot, number 3"]), models_in_force(ctx)).height == 1
 
@@ -100,7 +97,7 @@ def test_a_hosted_teacher_is_asked_about_a_text_once(
     tmp_path: Path, package_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A moderation service that is over its quota at first; its scores are kept in the state folder."""
-    from curation_pipeline.annotate.hosted_settings import ModerationSettings
+    from curation_pipeline.annotate.detectors.openai_moderation import ModerationSettings
 
     categories = ModerationSettings().categories
 
@@ -123,7 +120,7 @@ def test_a_hosted_teacher_is_asked_about_a_text_once(
             hosted={"openai_moderation": service},
         )
         check_detectors(ctx)
-        references.labels(ctx), make_detectors(ctx), make_cascade(ctx)
+        make(ctx, "labels"), make(ctx, "detectors"), make(ctx, "cascade")
         assert open_expert(ctx, models_in_force(ctx)) is None
         texts = pl.Series(["you idiot", "a quiet lake", "you idiot"])
         scores = score_teachers(ctx, texts, models_in_force(ctx))
@@ -144,12 +141,12 @@ def test_a_cascade_of_the_profile_is_calibrated_on_its_corpus(tmp_path: Path, pa
         teachers=["alt_profanity", "cascade"],
         cascade={"expensive": "harm_head", "student_sample": 300, "calibration_sample": 400, "test_sample": 100},
     )
-    references.labels(ctx), make_detectors(ctx)
+    make(ctx, "labels"), make(ctx, "benchmarks"), make(ctx, "detectors")
     for key in sorted(partition_sources(ctx)):
-        ingest_partition(ctx, key)
-    made = make_cascade(ctx)
+        make(ctx, "documents", key)
+    made = make(ctx, "cascade")
     assert made.summary["used"] is True
-    assert make_cascade(ctx).id == made.id
+    assert make(ctx, "cascade").id == made.id
     models = models_in_force(ctx)
     texts = pl.Series(["you idiot, number 3", *CALM])
     scores = score_teachers(ctx, texts, models)
@@ -174,7 +171,7 @@ def test_the_expert_of_the_profile_labels_with_reasons(
             tmp_path, package_cache, teachers=["alt_profanity"], expert="openai_chat", hosted={"openai_chat": service}
         )
         check_detectors(ctx)
-        references.labels(ctx), make_detectors(ctx), make_cascade(ctx)
+        make(ctx, "labels"), make(ctx, "detectors"), make(ctx, "cascade")
         expert = open_expert(ctx, models_in_force(ctx))
         assert expert is not None
         documents = pl.DataFrame({"doc_id": ["a" * 32, "b" * 32], "text": ["you idiot", "a lake"], "probability": 0.1})

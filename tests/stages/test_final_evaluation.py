@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -16,14 +17,21 @@ from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.report.section import ReportData, Source
+from curation_pipeline.report.sections import claims, front, holdout
 from curation_pipeline.stages import final_evaluation as stage
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS
-from curation_pipeline.stages.results_claims import claim_parts
 from curation_pipeline.stages.state import Performance, State, chains, history, state_partition
 
 REFERENCE = 2.5
+
+
+def reported(ctx: Context, *modules: ModuleType) -> ReportData:
+    """What sections of the report read from the lake."""
+    source = Source(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
+    return ReportData({name: rows for module in modules for name, rows in module.query(source).items()})
 
 
 def metrics(harm: float, bits: float) -> pl.DataFrame:
@@ -143,11 +151,9 @@ def test_the_best_model_is_looked_at_once_and_a_second_look_is_counted(ctx: Cont
         (1, 1, True),
         (2, 2, True),
     ]
-    parts = claim_parts(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
-    assert parts["looks"] is not None
-    assert parts["looks"]["number"].to_list() == [1, 2]
-    assert parts["front"] is not None
-    assert parts["front"].filter("chosen")["ordinal"].to_list() == [2]
+    data = reported(ctx, holdout, front)
+    assert data.table(holdout.ACCESSES)["number"].to_list() == [1, 2]
+    assert data.table(front.FRONT).filter("chosen")["ordinal"].to_list() == [2]
 
 
 def test_an_arm_that_the_profile_gave_up_is_not_chosen(ctx: Context, stub: Stub) -> None:
@@ -163,9 +169,7 @@ def test_arms_are_compared_at_the_same_iteration(ctx: Context) -> None:
         commit(ctx.lake, chain, 0, 0.4, 2.5)
     commit(ctx.lake, "main", 1, 0.1, 2.46)
     commit(ctx.lake, "random/demo-0", 1, 0.6, 2.45)  # the other arm has not come so far
-    parts = claim_parts(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
-    frame = parts["comparisons"]
-    assert frame is not None
+    frame = reported(ctx, claims).table(claims.COMPARISONS)
     assert frame["baseline"].unique().to_list() == ["random"]
     harm = frame.filter(pl.col("metric") == "toxicity_probability").row(0, named=True)
     assert harm["paired"]

@@ -14,9 +14,8 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.foundation import PARAMETERS, check_foundation, found
-from curation_pipeline.stages.gate import REFERENCES
-from tests.stages.sources import declaring, deliver
+from curation_pipeline.stages.foundation import PARAMETERS, build_foundation, check_foundation
+from tests.stages.sources import REFERENCES, declaring, deliver
 from tests.stages.test_commit import add_partition, iterate, make
 
 
@@ -36,7 +35,7 @@ def ctx(lake: Lake, tmp_path: Path) -> Context:
 
 def settle(ctx: Context, table: str, inputs: tuple[str, ...] = (), version: str = "1") -> Manifest:
     recipe = Recipe(table, {}, inputs, PARAMETERS[table](ctx.profile), ctx.profile.seed, version)
-    return found(ctx, recipe, lambda draft: draft.json([table, inputs, version], "made"))
+    return build_foundation(ctx, recipe, lambda draft: draft.json([table, inputs, version], "made"))
 
 
 def changed(profile: Profile, path: str, value: Any) -> Profile:

@@ -14,19 +14,15 @@ from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
-from curation_pipeline.stages import references
-from curation_pipeline.stages.annotations import ANNOTATORS, annotate_partition
+from curation_pipeline.report.corpus_page import write_page
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus import ingest_partition
-from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents, write_page
-from curation_pipeline.stages.declared import partition_sources
-from curation_pipeline.stages.detectors import make_cascade, make_detectors
-from curation_pipeline.stages.document_index import document_index, locate
-from curation_pipeline.stages.duplicates import duplicates
+from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents
+from curation_pipeline.stages.document_index import locate
 from curation_pipeline.stages.explain import explain
-from curation_pipeline.stages.gate import complete_corpus
 from curation_pipeline.stages.removal import removed_documents
-from curation_pipeline.stages.tombstones import tombstones
+from curation_pipeline.steps.corpus_tables import complete_corpus
+from curation_pipeline.steps.registry import steps
+from tests.stages.sources import make, make_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 FITTED = {"cascade", "sentence_embedding", "register_model", "tokenizer"}
@@ -47,21 +43,9 @@ def deliver(folder: Path, snapshot: str, texts: list[str]) -> None:
 
 def process(ctx: Context) -> dict[str, dict[str, str]]:
     """Everything up to the corpus-wide artefacts; ids by partition and table."""
-    keys = sorted(partition_sources(ctx))
-    for key in keys:
-        ingest_partition(ctx, key)
-        for table, annotator in ANNOTATORS.items():
-            if not FITTED & set(annotator.references):
-                annotate_partition(ctx, table, *key.split("|"))
-    for fit in (make_cascade, references.sentence_embedding, references.register_model, references.tokenizer):
-        fit(ctx)
-    for key in keys:
-        for table, annotator in ANNOTATORS.items():
-            if FITTED & set(annotator.references):
-                annotate_partition(ctx, table, *key.split("|"))
-    duplicates(ctx)
-    tombstones(ctx)
-    document_index(ctx)
+    wanted = ("corpus", "annotations", "corpus_wide")
+    chosen = [step for step in steps().values() if step.group in wanted or step.name in FITTED]
+    make_all(ctx, [step for step in chosen if step.name != "corpus_profile"])
     return complete_corpus(ctx)
 
 
@@ -100,13 +84,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> tupl
             "annotate": {"vector_max_terms": 2000, "topics": 4},
             "training": {"scratch": {"vocab_size": 512}},
             "benchmarks": {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40},
-            "removal": {"tombstones": str(root / "requests.csv")},
+            "removal": {"takedown_requests": str(root / "requests.csv")},
         },
         "test",
     )
     (root / "requests.csv").write_text("doc_id,url,domain,reason,request_id\n,,nowhere.example,,r0\n")
     ctx = Context(Lake.open(root / "lake"), profile, package_cache)
-    references.labels(ctx), references.benchmarks(ctx), make_detectors(ctx)
+    for name in ("labels", "benchmarks", "detectors"):
+        make(ctx, name)
     return ctx, root, wiki, plots
 
 
@@ -171,19 +156,19 @@ def test_why_names_the_duplicate_and_the_request(world: tuple[Context, Path, lis
     (root / "requests.csv").write_text(
         "doc_id,url,domain,reason,request_id\n,,*.site1.Example.org,erasure,r7\n,,no.example,,r8\n"
     )
-    tombstones(ctx)
+    make(ctx, "takedown_requests")
     page = explain(ctx, "https://site1.example.org/1")
     assert page
     for document in page:
-        assert "erasure (request r7)" in document.removed.filter(cause="tombstone")["detail"][0]
+        assert "erasure (request r7)" in document.removed.filter(cause="takedown request")["detail"][0]
     corpus = complete_corpus(ctx)
-    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
-    gone = removed_documents(ctx.lake, corpus, heads, ctx.profile.removal).filter(cause="tombstone")
+    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "takedown_requests")}
+    gone = removed_documents(ctx.lake, corpus, heads, ctx.profile.removal).filter(cause="takedown request")
     urls = pl.concat(ctx.lake.frame(m, columns=["doc_id", "url"]) for m in ctx.lake.heads("documents"))
     wanted = urls.filter(pl.col("url").str.contains("site1"))["doc_id"].unique()
     assert set(gone["doc_id"]) == set(wanted)
     lenient = ctx.profile.removal.model_copy(update={"near_duplicates": False, "contamination": False})
-    assert set(removed_documents(ctx.lake, corpus, heads, lenient)["cause"]) == {"tombstone"}
+    assert set(removed_documents(ctx.lake, corpus, heads, lenient)["cause"]) == {"takedown request"}
 
 
 def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) -> None:
@@ -217,7 +202,7 @@ def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) 
 def test_a_rule_that_is_required_removes(world: tuple[Context, Path, list[str], list[str]]) -> None:
     ctx = world[0]
     corpus = complete_corpus(ctx)
-    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "tombstones")}
+    heads = {table: manifest_of(ctx, table).id for table in ("duplicates", "takedown_requests")}
     settings = ctx.profile.removal.model_copy(update={"rules": ("gopher_quality_words",), "languages": ("de",)})
     strict = replace(ctx, profile=ctx.profile.model_copy(update={"removal": settings}))
     gone = removed_documents(ctx.lake, corpus, heads, strict.profile.removal)
@@ -233,8 +218,9 @@ def test_a_corpus_of_one_register_has_quality_and_no_register(tmp_path: Path, pa
     sizes = {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40}
     profile = validate_profile({"name": "one", "corpus": {"sources": [source]}, "benchmarks": sizes}, "test")
     ctx = Context(Lake.open(tmp_path / "lake"), profile, package_cache)
-    ingest_partition(ctx, "crawl|2026-09")
-    assert references.register_model(ctx).summary["registers"] == []
-    frame = ctx.lake.frame(annotate_partition(ctx, "register", "crawl", "2026-09"))
+    for name, key in (("labels", None), ("benchmarks", None), ("documents", "crawl|2026-09")):
+        make(ctx, name, key)
+    assert make(ctx, "register_model").summary["registers"] == []
+    frame = ctx.lake.frame(make(ctx, "register", "crawl|2026-09"))
     assert frame["register"].null_count() == frame.height
     assert frame["quality_classifier"].null_count() == 0

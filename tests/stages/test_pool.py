@@ -17,18 +17,18 @@ from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.selection import bad_words
 from curation_pipeline.stages import arm_inputs
-from curation_pipeline.stages.annotations import ANNOTATIONS
-from curation_pipeline.stages.arms import Cell, run_cell
+from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.gate import REFERENCES, open_gate
-from curation_pipeline.stages.pool import candidates
 from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.state import state_partition
+from curation_pipeline.steps.loop.candidate_pool import candidates
+from curation_pipeline.steps.registry import step_of
+from curation_pipeline.steps.step import Place
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from ..selection.arms import credit_of
-from .sources import declaring, deliver
+from .sources import ANNOTATIONS, REFERENCES, declaring, deliver, open_gate
 
 N, LIST = 400, ("badword", "very bad phrase")
 PLACES = [{"source": name, "snapshot": "s"} for name in ("a", "b")]
@@ -63,7 +63,7 @@ def small_reward() -> RewardModel:
         schema_overrides={"group": pl.Utf8},
     )
     scores = pl.DataFrame({"alt_profanity": random.random(240).astype(np.float32)})
-    return fit_reward(labels, scores, vectors, vectors, RewardSettings(), seed=4)
+    return fit_reward(labels, scores, vectors, RewardSettings(), seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +157,11 @@ def test_an_arm_that_lacks_something_says_so_before_it_starts(
 ) -> None:
     before = {manifest.id for manifest in ctx.lake.manifests()}
     with pytest.raises(LakeError, match="run the loop's first iteration"):
-        run_cell(ctx, Cell("x", "regmix", 0))
+        step_of("experiment_cell").make(ctx, Place(Cell("x", "regmix", 0).partition))
     baselines = ctx.profile.baselines.model_copy(update={"manual_rules": ("gopher", "c4")})
     wrong = Context(ctx.lake, ctx.profile.model_copy(update={"baselines": baselines}), ctx.cache)
     with pytest.raises(ConfigError, match=r"manual_rules: no quality rule or family gopher; allowed: .*word_list"):
-        run_cell(wrong, Cell("x", "manual_filters", 0))
+        step_of("experiment_cell").make(wrong, Place(Cell("x", "manual_filters", 0).partition))
     arm_inputs.check_arms(wrong, ["random", "regmix"])
     with pytest.raises(ConfigError, match="no arm best"):
         arm_inputs.check_arms(ctx, ["random", "best"])
@@ -171,7 +171,7 @@ def test_an_arm_that_lacks_something_says_so_before_it_starts(
 
     monkeypatch.setattr(arm_inputs, "bad_words", unreachable)
     with pytest.raises(DownloadError):
-        run_cell(ctx, Cell("x", "manual_filters", 0))
+        step_of("experiment_cell").make(ctx, Place(Cell("x", "manual_filters", 0).partition))
     assert {manifest.id for manifest in ctx.lake.manifests()} == before, "nothing was started"
 
 

@@ -36,13 +36,10 @@ def pool() -> pl.DataFrame:
     )
 
 
-def test_lookups_conditions_and_samples(lake: Lake, pool: pl.DataFrame) -> None:
+def test_conditions_and_samples(lake: Lake, pool: pl.DataFrame) -> None:
     query = PoolQuery(lake, make(lake, "pool", "0001", {"data": pool, "removed": pool.head(0)}))
     assert query.rows == N
     assert "vector" not in query.columns
-
-    asked = [pool["doc_id"][3], "f" * 32, pool["doc_id"][1]]
-    assert query.get(asked)["doc_id"].to_list() == sorted([pool["doc_id"][3], pool["doc_id"][1]])
 
     clean = pool.filter(pl.col("p_harm") < 0.2, source="b").sort("doc_id")
     assert query.where("p_harm < 0.2 and source = 'b'").equals(clean.drop("vector"))
@@ -73,11 +70,11 @@ def test_the_history_of_a_document(lake: Lake, pool: pl.DataFrame) -> None:
     doc_id = pool["doc_id"][0]
     decisions = pool.select("doc_id", probability=pl.lit(0.25), drawn=pl.col("doc_id") == doc_id, weight=pl.lit(0.5))
     none = pl.DataFrame(schema={"doc_id": pl.Utf8, "cause": pl.Utf8, "detail": pl.Utf8})
-    gone = pl.DataFrame({"doc_id": [doc_id], "cause": ["tombstone"], "detail": ["erasure"]})
+    gone = pl.DataFrame({"doc_id": [doc_id], "cause": ["takedown request"], "detail": ["erasure"]})
     make(lake, "pool", "0001", {"data": pool, "removed": none})
     make(lake, "batches", "0001", {"data": pool.head(1), "decisions": decisions})
     make(lake, "pool", "0002", {"data": pool.filter(pl.col("doc_id") != doc_id), "removed": gone})
     history = selection_history(lake, [doc_id])
-    assert history["outcome"].to_list() == ["drawn", "removed: tombstone (erasure)"]
+    assert history["outcome"].to_list() == ["drawn", "removed: takedown request (erasure)"]
     assert history["probability"].to_list() == [0.25, None]
     assert history["stratum"][0] == pool["stratum"][0]

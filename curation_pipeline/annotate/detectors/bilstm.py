@@ -24,13 +24,15 @@ import polars as pl
 
 from curation_pipeline.annotate.detectors.allowlist import Global, Record, read_pickle
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, converted
 from curation_pipeline.annotate.files import load_arrays, save_arrays
+from curation_pipeline.datasets.catalogue import TOX_BLOCK
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.errors import DataError, IntegrityError
 from curation_pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from curation_pipeline.annotate.detectors.recurrent import BiLstm
+    from curation_pipeline.annotate.detectors._bilstm_network import BiLstm
 
 NAME = "tox_block"
 VERSION = "0.1.2-1"
@@ -194,7 +196,7 @@ def load(directory: Path, rescale: bool = True) -> BiLstmDetector:
         MissingModelError: when the folder does not hold it.
         DataError: when it holds another version.
     """
-    from curation_pipeline.annotate.detectors.recurrent import BiLstm
+    from curation_pipeline.annotate.detectors._bilstm_network import BiLstm
 
     arrays, meta = load_arrays(directory)
     if meta.get("name") != NAME or meta.get("version") != VERSION:
@@ -208,3 +210,16 @@ def load(directory: Path, rescale: bool = True) -> BiLstmDetector:
         high=arrays["high"],
         rescale=rescale,
     )
+
+
+DETECTORS = (
+    DetectorSpec(
+        name=NAME,
+        version=VERSION,
+        source="the package tox-block 0.1.2, MIT",
+        section="judge_rescale",
+        make=converted(TOX_BLOCK, convert),
+        open=lambda rescale, opening: load(opening.folder, rescale),
+        not_a_teacher="it is reserved for judging the trained model; use alt_profanity or detoxify as teachers",
+    ),
+)

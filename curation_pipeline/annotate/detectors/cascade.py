@@ -22,16 +22,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit, logit
+import scipy
+from pydantic import Field
 
-from curation_pipeline.annotate.cascade_settings import CascadeSettings
 from curation_pipeline.annotate.detectors.protocol import DECIMALS, Detector, score_frame
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, Opening
 from curation_pipeline.annotate.detectors.student import StudentDetector, fit_student, student_from
 from curation_pipeline.annotate.detectors.windows import windows
 from curation_pipeline.annotate.files import load_arrays, save_arrays
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.progress import Progress
 from curation_pipeline.seeds import generator
+from curation_pipeline.settings import Settings
 
 NAME = "cascade"
 HEADS = ("cascade", "cascade_asked")
@@ -43,6 +45,58 @@ STEPS = 10**DECIMALS
 LEAST_TEXTS = 100
 WORTHWHILE = 0.1
 """A cascade that spares the expensive detector less than this share of the characters does not pay."""
+
+
+class CascadeSettings(Settings):
+    """How seldom the cascade may decide otherwise than the expensive detector, and on how many texts it is fitted."""
+
+    expensive: str = Field(default="detoxify", min_length=1, description="detector whose decisions the cascade keeps")
+    cheap: str | None = Field(
+        default=None, description="detector that scores all texts; a student fitted to the expensive one if absent"
+    )
+    threshold: float = Field(
+        default=0.5, gt=0.0, lt=1.0, description="headline score of the expensive detector from which a text is flagged"
+    )
+    max_changed: float = Field(
+        default=0.01,
+        gt=0.0,
+        lt=0.5,
+        description="largest share of texts whose flag may differ from the expensive detector's (alpha)",
+    )
+    confidence: float = Field(
+        default=0.95,
+        gt=0.5,
+        lt=1.0,
+        description="probability, over the draw of the calibration sample, that the share is held (1 - delta)",
+    )
+    student_sample: int = Field(
+        default=6000,
+        ge=100,
+        le=1_000_000,
+        description="texts scored by the expensive detector for the student to imitate, or, with a cheap detector that "
+        "is there already, for reading its scores as chances",
+    )
+    student_words: int = Field(
+        default=64,
+        ge=8,
+        le=100_000,
+        description="the student learns from excerpts of at most so many words: more texts for the same work",
+    )
+    calibration_sample: int = Field(
+        default=2000, ge=1, le=1_000_000, description="further texts, on which the threshold of doubt is set"
+    )
+    test_sample: int = Field(
+        default=1000, ge=0, le=1_000_000, description="further texts, on which the share of changed flags is reported"
+    )
+    bits: int = Field(
+        default=17, ge=10, le=24, description="the student hashes words and word pieces into 2 ** bits buckets each"
+    )
+    inverse_penalty: tuple[float, ...] = Field(
+        default=(1.0, 4.0, 16.0),
+        min_length=1,
+        description="values of C, the inverse of the student's L2 penalty, of which cross-validation chooses",
+    )
+    folds: int = Field(default=4, ge=2, le=20, description="folds of the student's cross-validation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +250,7 @@ def fit_cascade(
     scorer = cheap or student
     assert scorer is not None
     slope, offset = _chance_of_flag(_steps(unseen), _flagged(learned, settings.threshold))
-    chance = expit(slope * _logit(np.arange(STEPS + 1)) + offset)
+    chance = scipy.special.expit(slope * _logit(np.arange(STEPS + 1)) + offset)
     steps, flags = _steps(_headline(scorer, calibration, progress)), _flagged(calibrated, settings.threshold)
     allowed = most_changed(len(flags), settings.max_changed, 1.0 - settings.confidence)
     low, high = _limits(chance, steps, flags, allowed)
@@ -266,12 +320,12 @@ def _flagged(scores: np.ndarray, threshold: float) -> np.ndarray:
 
 def _logit(steps: np.ndarray) -> np.ndarray:
     """Log-odds of cheap scores; 0 and 1 stand half a step away from their neighbours."""
-    return np.asarray(logit(np.clip(steps / STEPS, 0.5 / STEPS, 1.0 - 0.5 / STEPS)))
+    return np.asarray(scipy.special.logit(np.clip(steps / STEPS, 0.5 / STEPS, 1.0 - 0.5 / STEPS)))
 
 
 def _guess(cascade: Cascade, steps: np.ndarray) -> np.ndarray:
     """The score that stands for the expensive one's where the cheap detector decides."""
-    chance = expit(cascade.slope * _logit(steps) + cascade.offset)
+    chance = scipy.special.expit(cascade.slope * _logit(steps) + cascade.offset)
     t = cascade.threshold
     scaled = np.where(chance < 0.5, 2.0 * t * chance, t + (2.0 * chance - 1.0) * (1.0 - t))
     return np.asarray(np.where(chance < 0.5, np.minimum(scaled, t - 1.0 / STEPS), np.maximum(scaled, t)))
@@ -287,7 +341,7 @@ def _chance_of_flag(steps: np.ndarray, flags: np.ndarray) -> tuple[float, float]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         z = parameters[0] * x + parameters[1]
-        error = (expit(z) - target) / len(x)
+        error = (scipy.special.expit(z) - target) / len(x)
         return float((np.logaddexp(0.0, z) - target * z).mean()), np.array([error @ x, error.sum()])
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.0, 50.0), (None, None)])
@@ -345,3 +399,27 @@ def _measured(cascade: Cascade, texts: Sequence[str], steps: np.ndarray, flags: 
         "asked_share": float(asked.mean()) if n else 0.0,
         "asked_characters": float(characters[asked].sum() / max(characters.sum(), 1.0)),
     }
+
+
+def _components(settings: CascadeSettings) -> tuple[str, ...]:
+    return tuple(name for name in (settings.cheap, settings.expensive) if name is not None)
+
+
+def _open(settings: CascadeSettings, opening: Opening) -> CascadeDetector:
+    cheap = None if settings.cheap is None else opening.open_other(settings.cheap)
+    return CascadeDetector(load_cascade(opening.folder), cheap, opening.open_other(settings.expensive))
+
+
+DETECTORS = (
+    DetectorSpec(
+        name=NAME,
+        version=str(VERSION),
+        source="calibrated here on a sample of the corpus",
+        settings=CascadeSettings,
+        section="cascade",
+        components=_components,
+        open=_open,
+        cuts_windows=True,
+        cheap=True,  # its two detectors have a score cache each
+    ),
+)

@@ -6,26 +6,41 @@ and the mean over its windows says how much of it is harmful.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
+from curation_pipeline.annotate.detectors.preflight import missing_model, missing_package
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, Missing, Preflight
 from curation_pipeline.annotate.detectors.token_windows import TOKENS_OF_A_TEXT, TokenWindows, window_of
 from curation_pipeline.annotate.encoder import model_version
 from curation_pipeline.errors import ConfigError, MissingModelError
 from curation_pipeline.pretrained import load_pretrained
 from curation_pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from curation_pipeline.annotate.settings import ClassifierSettings
+from curation_pipeline.settings import Settings
 
 NAME = "classifier"
 VERSION = 2
 HEADS = ("harm", "harm_mean")
+
+
+class ClassifierSettings(Settings):
+    """Which transformers model is the detector ``classifier``, and what of it means harm."""
+
+    model: str | None = Field(default=None, description="local folder or hub id of a sequence classifier")
+    revision: str | None = Field(default=None, description="commit, tag or branch on the hub; name one to stay with it")
+    harmful_labels: tuple[str, ...] = Field(
+        default=("toxic",), min_length=1, description="labels of the model that mean harm, in any case of letters"
+    )
+    window: int | None = Field(default=None, ge=8, description="tokens scored at once; the model's length if absent")
+    stride: int = Field(default=64, ge=0, description="tokens that neighbouring windows of a long text share")
+    device: str = Field(default="cpu", description="torch device, such as cpu or cuda:0")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="windows of 128 tokens scored at once")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,3 +128,26 @@ def fingerprint(settings: ClassifierSettings) -> str:
     labels = ",".join(sorted(label.lower() for label in settings.harmful_labels))
     model = model_version(settings.model or "", settings.revision)
     return f"{VERSION} {labels} {settings.window} {settings.stride} {model}"
+
+
+def _missing(settings: ClassifierSettings, preflight: Preflight) -> Iterator[Missing]:
+    if settings.model is None:
+        yield Missing("annotate.classifier.model is not set; give a local folder or a hub id")
+        return
+    yield from missing_package("transformers", "transformers")
+    yield from missing_model("annotate.classifier.model", settings.model, settings.revision, preflight.environ)
+
+
+DETECTORS = (
+    DetectorSpec(
+        name=NAME,
+        version=str(VERSION),
+        source="a folder or hub id that the profile names, under its own licence",
+        settings=ClassifierSettings,
+        section="classifier",
+        missing=_missing,
+        identity=fingerprint,
+        open=lambda settings, opening: load(settings),
+        cuts_windows=True,
+    ),
+)

@@ -1,6 +1,6 @@
 """A detector fitted here: logistic regression over hashed words and pieces of words of the undisguised text.
 
-One head for each axis of harm (``head_settings.HEADS``), fitted on the labelled texts of role ``fit`` alone. Beside the
+One head for each axis of harm (``HEADS``), fitted on the labelled texts of role ``fit`` alone. Beside the
 hashed features a frozen sentence encoder's vector may enter. The score is a probability under equal weight of data sets
 and classes, so it ranks texts; what it means as a probability on the pool is calibrated later, on other labels.
 """
@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit
+import scipy
+from pydantic import Field
 
 from curation_pipeline import seeds
 from curation_pipeline.annotate import augment, subwords
+from curation_pipeline.annotate.detectors.preflight import missing_model, missing_package
 from curation_pipeline.annotate.detectors.protocol import score_frame
-from curation_pipeline.annotate.encoder import Encoder
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, Making, Missing, Opening, Preflight
+from curation_pipeline.annotate.encoder import MINILM, Encoder, encoder_version, load_encoder
 from curation_pipeline.annotate.files import load_arrays, save_arrays
-from curation_pipeline.annotate.head_settings import HEADS, HeadSettings
+from curation_pipeline.annotate.identity_terms import without_groups
 from curation_pipeline.annotate.obfuscation import deobfuscate
 from curation_pipeline.annotate.sparse_logistic import Rows, Weights, balanced, choose_penalty, fit_logistic
 from curation_pipeline.datasets.text import near_duplicate_units
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.progress import Progress, silent
+from curation_pipeline.settings import Settings
 
+HEADS: tuple[str, ...] = ("harm_head", "bias_head", "subtle_head")
+"""toxicity (insult, abuse, harmful answers), bias (stereotype, sexism) and subtle harm (implicit hate, unsafe replies):
+three axes with labels of their own, never merged into one."""
 KIND = "head"
 VERSION = 2
 CHUNK = 8192
@@ -37,6 +45,72 @@ LEAST_OF_A_LABEL = 20
 """Fewest texts of either label that a head is fitted on: cross-validation must find both in every fold."""
 NEUTRAL = "\0neutral"
 """The name, among the data sets, of the neutral sentences."""
+
+
+class HeadSettings(Settings):
+    """Fitted heads: on which labelled sets, over which features, how strongly regularised and augmented."""
+
+    harm_head: tuple[str, ...] = Field(
+        default=("pyrit_harm", "impermium", "davidson", "paradetox", "wiki_talk"),
+        min_length=1,
+        description="labelled sets that the head of toxicity is fitted on, as far as they are there",
+    )
+    bias_head: tuple[str, ...] = Field(
+        default=("redditbias", "edos"),
+        min_length=1,
+        description="labelled sets that the head of stereotypes is fitted on, as far as they are there",
+    )
+    subtle_head: tuple[str, ...] = Field(
+        default=("toxigen", "diasafety"),
+        min_length=1,
+        description="labelled sets that the head of implicit harm is fitted on, as far as they are there",
+    )
+    bits: int = Field(default=18, ge=10, le=24, description="2 ** bits buckets of words and as many of word pieces")
+    encoder: str | None = Field(
+        default=None,
+        description="a frozen sentence encoder beside the hashed words: minilm (from its package), a local folder or a "
+        "hub id, read as sentence-transformers reads it (a plain transformers model gives the mean of its tokens); "
+        "better on implicit harm, and some hundred times slower",
+    )
+    encoder_revision: str | None = Field(default=None, description="commit, tag or branch of an encoder on the hub")
+    encoder_window: int = Field(default=128, ge=16, le=8192, description="tokens that the encoder reads at once")
+    encoder_batch: int = Field(default=64, ge=1, le=4096, description="windows encoded at once")
+    encoder_scale: float = Field(
+        default=1.0, gt=0.0, le=100.0, description="length of the encoder's vector beside the unit blocks of words"
+    )
+    device: str = Field(default="cpu", description="torch device of the encoder, such as cpu or cuda:0")
+    inverse_penalty: tuple[float, ...] = Field(
+        default=(0.5, 1.0, 2.0, 4.0),
+        min_length=1,
+        description="values of C, the inverse of the L2 penalty, of which cross-validation chooses",
+    )
+    folds: int = Field(default=3, ge=2, le=20, description="folds of cross-validation; near-duplicates share one")
+    swapped_share: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="share of the texts that name a group of which a copy names another of its kind, label unchanged",
+    )
+    neutral_share: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=0.5,
+        description="weight, beside that of all labelled texts, of neutral sentences about groups of people",
+    )
+    disguised_share: float = Field(
+        default=0.1, ge=0.0, le=1.0, description="share of the texts of which a copy has some words disguised"
+    )
+    max_copies: int = Field(
+        default=20_000, ge=0, description="most copies of either kind; an encoder reads each one, at its speed"
+    )
+
+    def datasets_of(self, head: str) -> tuple[str, ...]:
+        """The labelled sets of a head.
+
+        Args:
+            head: one of ``HEADS``.
+        """
+        return {"harm_head": self.harm_head, "bias_head": self.bias_head, "subtle_head": self.subtle_head}[head]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +178,7 @@ class HeadDetector:
         report = progress or silent
         parts = [np.empty(0)]
         for start in range(0, len(texts), CHUNK):
-            parts.append(expit(self.margins(pl.Series(texts[start : start + CHUNK], dtype=pl.Utf8))))
+            parts.append(scipy.special.expit(self.margins(pl.Series(texts[start : start + CHUNK], dtype=pl.Utf8))))
             report(f"scoring with {self.name}", min(1.0, (start + CHUNK) / len(texts)))
         return score_frame(np.concatenate(parts)[:, None], self.heads)
 
@@ -260,3 +334,72 @@ def _copies(name: str, texts: pl.Series, seed: int, settings: HeadSettings) -> t
         copies += [copy for copy, _ in kept]
         source += [row for _, row in kept]
     return copies, np.asarray(source, dtype=np.int64)
+
+
+def _missing(settings: HeadSettings, preflight: Preflight) -> Iterator[Missing]:
+    if settings.encoder is not None and settings.encoder != MINILM:
+        yield from missing_package("transformers", "transformers")
+        yield from missing_model(
+            "annotate.heads.encoder", settings.encoder, settings.encoder_revision, preflight.environ
+        )
+    wanted = settings.datasets_of(preflight.name)
+    if preflight.labelled is not None and not set(wanted) & set(preflight.labelled):
+        yield Missing(
+            f"no labelled set to fit it on: annotate.heads.{preflight.name} names {', '.join(wanted)}, and the "
+            f"profile makes {', '.join(sorted(preflight.labelled)) or 'none'}"
+        )
+
+
+def _make(settings: HeadSettings, making: Making) -> str:
+    rows = making.rows
+    assert rows is not None
+    head = fit_head(
+        making.name,
+        # A head that cannot see groups when it scores does not see them when it learns.
+        without_groups(rows["text"]) if making.identity_blind else rows["text"],
+        rows["label"].to_numpy(),
+        rows["dataset"].to_numpy(),
+        rows["group"].fill_null("").to_numpy(),
+        seeds.derive(making.seed, "heads"),
+        settings,
+        None if settings.encoder is None else load_encoder(settings, making.cache),
+        making.progress,
+    )
+    head.save(making.folder)
+    sizes = rows.group_by("dataset").len().sort("dataset").iter_rows()
+    return "fitted on " + ", ".join(f"{name} {n}" for name, n in sizes)
+
+
+def _parameters(settings: HeadSettings) -> dict[str, Any]:
+    return {
+        "heads": settings.model_dump(mode="json"),
+        "code": [VERSION, subwords.VERSION],
+        "encoder": encoder_version(settings),
+    }
+
+
+def _open(settings: HeadSettings, opening: Opening) -> HeadDetector:
+    wanted = settings.encoder is not None and opening.cache is not None
+    return load_head(opening.folder, load_encoder(settings, opening.cache) if wanted else None)
+
+
+def _rows(name: str, settings: HeadSettings, labels: pl.DataFrame) -> pl.DataFrame:
+    return head_rows(name, labels, settings)
+
+
+DETECTORS = tuple(
+    DetectorSpec(
+        name=name,
+        version=str(VERSION),
+        source="fitted here on labelled sets of role fit",
+        axis=axis,
+        settings=HeadSettings,
+        section="heads",
+        missing=_missing,
+        training_rows=partial(_rows, name),
+        parameters=_parameters,
+        make=_make,
+        open=_open,
+    )
+    for name, axis in zip(HEADS, ("toxicity", "bias", "subtle"), strict=True)
+)

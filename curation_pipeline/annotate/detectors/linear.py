@@ -22,7 +22,9 @@ from curation_pipeline.annotate.detectors.allowlist import (
     read_pickle,
 )
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, converted
 from curation_pipeline.annotate.files import load_arrays, save_arrays
+from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.errors import DataError, IntegrityError
 from curation_pipeline.progress import Progress, silent
@@ -162,3 +164,15 @@ def load(directory: Path) -> LinearDetector:
         slope=arrays["slope"],
         offset=arrays["offset"],
     )
+
+
+DETECTORS = (
+    DetectorSpec(
+        name=NAME,
+        version=VERSION,
+        source="the package alt-profanity-check 1.9.1, MIT",
+        make=converted(ALT_PROFANITY_CHECK, convert),
+        open=lambda options, opening: load(opening.folder),
+        cheap=True,
+    ),
+)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit
+import scipy
 
 from curation_pipeline.annotate import subwords
 from curation_pipeline.annotate.detectors.protocol import score_frame
@@ -61,7 +61,9 @@ class StudentDetector:
         for start in range(0, len(texts), CHUNK):
             chunk = pl.Series(list(texts[start : start + CHUNK]), dtype=pl.Utf8)
             features = subwords.subword_features(chunk, bits, self.idf)
-            parts.append(expit(np.asarray(features @ self.weights, dtype=np.float64) + float(self.bias[0])))
+            parts.append(
+                scipy.special.expit(np.asarray(features @ self.weights, dtype=np.float64) + float(self.bias[0]))
+            )
             report(f"scoring with {self.name}", min(1.0, (start + CHUNK) / len(texts)))
         return score_frame(np.concatenate(parts)[:, None], self.heads)
 
@@ -103,7 +105,7 @@ def fit_student(
     for part in np.unique(fold):
         out = fold == part
         weights = fit_logistic(rows[np.flatnonzero(~out)], target[~out], 1.0 - target[~out], chosen)
-        unseen[out] = expit(weights.margins(rows[np.flatnonzero(out)]))
+        unseen[out] = scipy.special.expit(weights.margins(rows[np.flatnonzero(out)]))
     found: Weights = fit_logistic(rows, target, 1.0 - target, chosen)
     student = StudentDetector(found.sparse.astype(np.float32), idf, np.array([found.bias], dtype=np.float32))
     facts = {

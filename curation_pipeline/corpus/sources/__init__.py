@@ -1,0 +1,1 @@
+"""Kinds of source: each module declares one as ``SOURCE``."""

@@ -1,0 +1,79 @@
+"""Baselines next to the policy, behind the same interface and under the same token budget.
+
+Each module of this folder declares some as ``BASELINES``; other packages name a `Baseline` by an entry point of the
+group ``curation_pipeline.selectors``. The draw (``selection.draw``) is the policy's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+
+from curation_pipeline.errors import ConfigError
+from curation_pipeline.policy.pool import Pool
+from curation_pipeline.policy.scores import Scores
+from curation_pipeline.selection.baseline import Baseline, SharedSettings
+from curation_pipeline.selection.inputs import Inputs
+from curation_pipeline.selection.protocol import Selector
+from curation_pipeline.selection.weights import fractional
+
+GROUP = "curation_pipeline.selectors"
+
+
+def _declared() -> dict[str, Baseline]:
+    found = [
+        entry for module in iter_modules(__path__) for entry in import_module(f"{__name__}.{module.name}").BASELINES
+    ]
+    for point in entry_points(group=GROUP):
+        loaded = point.load()
+        if not isinstance(loaded, Baseline):
+            raise ConfigError(f"the entry point {point.value} of {GROUP} is no Baseline")
+        found.append(loaded)
+    names = [entry.name for entry in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two baselines are called {', '.join(twice)}; their names must differ")
+    return dict(zip(names, found, strict=True))
+
+
+BASELINES = _declared()
+"""Every baseline by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineSelector:
+    """A baseline with its settings and inputs."""
+
+    baseline: Baseline
+    settings: SharedSettings
+    inputs: Inputs
+
+    @property
+    def name(self) -> str:
+        """The baseline's name."""
+        return self.baseline.name
+
+    def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
+        """Its choice, with fractional weights where the settings ask for them."""
+        found = self.baseline.choose(pool, budget_tokens, seed, self.settings, self.inputs)
+        weigh = self.settings.fractional_weights and not self.baseline.weighs
+        return fractional(pool, found, self.settings) if weigh else found
+
+
+def baseline(name: str, settings: SharedSettings | None = None, inputs: Inputs | None = None) -> Selector:
+    """The baseline called ``name``.
+
+    Args:
+        name: one of ``BASELINES``.
+        settings: of all baselines; None means the defaults.
+        inputs: what some need in addition to the pool (see ``Inputs``).
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from curation_pipeline.selection.settings import BaselineSettings
+
+    if name not in BASELINES:
+        raise ConfigError(f"no baseline {name!r}; there are {', '.join(sorted(BASELINES))}")
+    return BaselineSelector(BASELINES[name], settings or BaselineSettings(), inputs or Inputs())

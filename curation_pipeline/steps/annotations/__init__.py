@@ -1,0 +1,1 @@
+"""Facts about the documents of one raw partition, each computed once; documents are never rewritten."""

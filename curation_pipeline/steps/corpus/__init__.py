@@ -1,0 +1,1 @@
+"""Raw text, read once."""

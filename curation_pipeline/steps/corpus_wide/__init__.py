@@ -1,0 +1,1 @@
+"""What is known only over all raw partitions together."""

@@ -1,0 +1,1 @@
+"""Baselines at the same token budget, and the last evaluation."""

@@ -1,0 +1,1 @@
+"""One iteration, from its gate to its commit."""

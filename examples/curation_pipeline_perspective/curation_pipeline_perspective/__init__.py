@@ -1,0 +1,1 @@
+"""The Perspective API as a detector of curation-pipeline."""
