@@ -50,7 +50,7 @@ class HoldoutAccess:
         chain: the model's chain.
         ordinal: its iteration.
         at: when, ISO 8601.
-        new_model: whether no earlier look was at this model.
+        new_model: whether no earlier access was to this model.
     """
 
     number: int
@@ -108,7 +108,7 @@ def final_evaluation(ctx: Context) -> Manifest:
     over are used. Capability's reference is the base on those same texts.
 
     Tables: the metrics, ``generations``, ``front``; ``performance`` has the composite here and when chosen. The
-    summary has the choice and the number of this look.
+    summary has the choice and the number of this access.
 
     Raises:
         LakeError: nothing has been committed yet.
@@ -133,7 +133,7 @@ def final_evaluation(ctx: Context) -> Manifest:
     }
     inputs = (checkpoint.id, base.id, metrics.id, *(manifest.id for manifest in references.values()))
     recipe = Recipe(TABLE, {}, tuple(dict.fromkeys(inputs)), parameters, ctx.profile.seed, CODE_VERSION)
-    before = [look for look in holdout_accesses(lake) if look.manifest_id != recipe.manifest_id]
+    before = [access for access in holdout_accesses(lake) if access.manifest_id != recipe.manifest_id]
 
     def make(draft: Draft) -> None:
         used = _largest_sizes([lake.get(identity) for identity in marked["metrics"]])
@@ -180,7 +180,7 @@ def final_evaluation(ctx: Context) -> Manifest:
             **{name: round(value, 4) for name, value in asdict(figures).items()},
             performance_when_chosen=round(chosen_on.performance, 4),
             look=len(before) + 1,
-            models_looked_at=len({look.checkpoint for look in before} | {checkpoint.id}),
+            models_looked_at=len({access.checkpoint for access in before} | {checkpoint.id}),
         )
 
     return lake.build(recipe, make)
@@ -196,9 +196,9 @@ def _largest_sizes(evaluations: list[Manifest]) -> dict[str, int]:
 
 
 def holdout_accesses(lake: Lake) -> list[HoldoutAccess]:
-    """Every look at the holdout, the first one first.
+    """Every access to the holdout, the first one first.
 
-    A second evaluation of one model (after a change of settings, or of the corpus) is a look as well: what the first
+    A second evaluation of one model (after a change of settings, or of the corpus) is an access as well: what the first
     one showed was known.
     """
     record = lake.head_record(TABLE)

@@ -147,7 +147,7 @@ def test_the_best_model_is_looked_at_once_and_a_second_look_is_counted(ctx: Cont
     commit(ctx.lake, "main", 2, 0.05, 2.40)
     second = stage.final_evaluation(ctx)
     assert (second.summary["look"], second.summary["models_looked_at"]) == (2, 2)
-    assert [(look.number, look.ordinal, look.new_model) for look in stage.looks(ctx.lake)] == [
+    assert [(look.number, look.ordinal, look.new_model) for look in stage.holdout_accesses(ctx.lake)] == [
         (1, 1, True),
         (2, 2, True),
     ]

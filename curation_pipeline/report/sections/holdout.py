@@ -22,7 +22,7 @@ ACCESSES = ReportTable(
 def query(source: ReportSource) -> dict[str, Rows]:
     """Every final evaluation, with what it found."""
     rows = []
-    for access in accesses_of(source.lake):
+    for access in holdout_accesses(source.lake):
         found = source.lake.json(source.lake.get(access.manifest_id), "performance")
         row = {name: getattr(access, name) for name in ("number", "chain", "ordinal", "checkpoint", "at", "new_model")}
         row |= {axis: found["final"][axis] for axis in ("safety", "capability", "performance")}
