@@ -3,9 +3,10 @@
 Action 0 decides by the best response to what is believed of the candidate; action 1 + k asks question k, which costs
 its price and shows the same candidate with the answer. A candidate's episode ends with the decision, so with gamma = 1
 the price of an answer is set against what the better decision gains. The shared state holds what is believed, as it
-does when the policy is used. A decision is paid by the true scores, less what the best response to the first belief would
-have been paid: deciding at once is worth exactly 0, and the return of a question is its realised value less its price.
-(A policy that picked the weights as well had to find a gain of a few hundredths under the noise of its own decisions.)
+does when the policy is used. A decision is paid by the true scores, less what the best response to the first belief
+would have been paid: deciding at once is worth exactly 0, and the return of a question is its realised value less its
+price. (A policy that picked the weights as well had to find a gain of a few hundredths under the noise of its own
+decisions.)
 
 Two prices clear: tokens by the market of best responses, answers by a price that rises while more is asked than the
 query budget allows, and answers earn what they cost. It starts low: at a price that questions at random do not earn, a
