@@ -26,9 +26,6 @@ class PolicySettings(Settings):
         min_length=2,
         description="w: the loss weight of each discrete action; the first is skip.",
     )
-    embedding_dims: int = Field(
-        default=16, ge=1, description="Leading dimensions of the sentence vector that are used."
-    )
     random_features: int = Field(default=64, ge=2, description="D: random Fourier features phi of the novelty term.")
     novelty_bandwidth: float = Field(
         default=0.5, gt=0, description="Width of the novelty kernel, as a multiple of the median distance in the pool."
