@@ -15,7 +15,7 @@ import numpy as np
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, F64, Pool, Rows
-from curation_pipeline.policy.projection import sigmoid
+from curation_pipeline.policy.projection import sigmoid, solve_shift
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import with_budget
 from curation_pipeline.reward.composite import composite_reward
@@ -101,25 +101,10 @@ def search(outcome: Evaluate, size: int, settings: BaselineSettings, seed: int) 
 
 
 def inclusion(logits: F64, tokens: F64, share: float) -> F64:
-    """sigmoid(logits + b) with b such that the expected tokens are a share of all of them, by safeguarded Newton."""
+    """sigmoid(logits + b) with b such that the expected tokens are a share of all of them."""
     if share >= 1.0:
         return np.ones(len(logits))
-    low, high = -float(logits.max()) - 40.0, -float(logits.min()) + 40.0
-    total = float(tokens.sum())
-    # Where about the best documents that fit the budget end.
-    order = np.argsort(-logits)
-    b = -float(logits[order[min(int(np.searchsorted(np.cumsum(tokens[order]), share * total)), len(logits) - 1)]])
-    probability = sigmoid(logits + b)
-    for _ in range(60):
-        excess = float(probability @ tokens) / total - share
-        if abs(excess) < 1e-9:
-            break
-        low, high = (low, b) if excess > 0 else (b, high)
-        slope = float((probability * (1.0 - probability)) @ tokens) / total
-        b = b - excess / slope if slope > 0 else 0.5 * (low + high)
-        b = b if low < b < high else 0.5 * (low + high)
-        probability = sigmoid(logits + b)
-    return probability
+    return sigmoid(logits + solve_shift(logits, tokens, share * float(tokens.sum())))
 
 
 def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, rows: Rows) -> Evaluate:
