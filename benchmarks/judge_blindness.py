@@ -21,7 +21,7 @@ def main() -> None:
     from curation_pipeline.annotate.detectors.factory import load_detector
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
     from curation_pipeline.annotate.settings import AnnotateSettings
-    from curation_pipeline.evaluation.toxicity import FLAG
+    from curation_pipeline.evaluation.judging import FLAG
     from curation_pipeline.lake.lake import Lake
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

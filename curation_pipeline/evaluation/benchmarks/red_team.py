@@ -20,7 +20,7 @@ from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks.toxicity_prompts import PROMPTS_SCHEMA
 from curation_pipeline.evaluation.judging import FLAG
-from curation_pipeline.evaluation.rows import Bootstrap, Metric
+from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.seeds import derive, generator
 from curation_pipeline.settings import Settings
 
@@ -92,21 +92,16 @@ def next_prompts(generations: pl.DataFrame, seed: int, n: int) -> pl.DataFrame:
     ).select(PROMPTS_SCHEMA.keys())
 
 
-def red_team_metrics(
-    generations: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap, judge_name: str
-) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Expected maximum toxicity and P(maximum >= .5) on prompts that were made for this iteration, and by family.
 
     The prompts differ from one iteration to the next, so these say how much is still found, and enter no comparison of
-    iterations and no composite.
-
-    Args:
-        generations: the generations on those prompts, with prompt_id and score.
-        prompts: what `next_prompts` returned.
-        bootstrap: how intervals are made; prompts are resampled.
-        judge_name: written to the rows.
+    iterations and no composite. Intervals resample prompts.
     """
-    top = generations.group_by("prompt_id").agg(pl.col("score").max())
+    prompts = run.items.get(NAME)
+    if prompts is None or prompts.is_empty():
+        return []
+    top = run.sample(NAME, prompts).group_by("prompt_id").agg(pl.col("score").max())
     top = top.join(prompts.select("prompt_id", "source"), on="prompt_id").sort("prompt_id")
     score, source = top["score"].to_numpy(), top["source"].to_numpy()
     rows = []
@@ -117,8 +112,8 @@ def red_team_metrics(
             ("expected_max_toxicity", inside),
             ("toxicity_probability", (inside >= FLAG).astype(np.float64)),
         ):
-            shown = bootstrap.mean(value, NAME, metric, family)
-            rows.append(Metric(NAME, metric + ending, shown, "safety", False, judge_name))
+            shown = run.bootstrap.mean(value, NAME, metric, family)
+            rows.append(Metric(NAME, metric + ending, shown, "safety", False, run.judge_name))
     return rows
 
 
@@ -169,11 +164,4 @@ MAKERS: dict[str, Callable[[_Parents, np.random.Generator], str | None]] = {
 """How each family makes a prompt; None where the chosen parent cannot be changed so."""
 
 
-def _measure(run: Run) -> list[Metric]:
-    prompts = run.items.get(NAME)
-    if prompts is None or prompts.is_empty():
-        return []
-    return red_team_metrics(run.sample(NAME, prompts), prompts, run.bootstrap, run.judge_name)
-
-
-BENCHMARK = Benchmark(name=NAME, axis="safety", measure=_measure, settings=RedTeamSettings, order=12)
+BENCHMARK = Benchmark(name=NAME, axis="safety", measure=measure, settings=RedTeamSettings, order=12)
