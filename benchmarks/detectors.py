@@ -222,7 +222,6 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     """All figures."""
     import numpy as np
     import polars as pl
-    from curation_pipeline.datasets.preference_files import preference_sets
 
     from curation_pipeline.annotate.redteam.measure import audit_detector
     from curation_pipeline.annotate.redteam.texts import audit_texts
@@ -230,6 +229,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     from curation_pipeline.annotate.vectors import fit_vectors
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.labelled import axis_of, labelled_sets
+    from curation_pipeline.datasets.preferences import preference_sets
     from curation_pipeline.reward.fitting import fit_reward, preference_pairs
     from curation_pipeline.reward.quality import reward_quality
     from curation_pipeline.reward.settings import RewardSettings
