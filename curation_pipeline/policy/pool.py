@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.sparse import csc_array
 
 from curation_pipeline.errors import DataError
 
@@ -90,6 +89,8 @@ class Centres:
         """
         n, k = len(vectors), len(topic.names)
         whole = np.rint(vectors * np.float32(1.0 / _CENTRE_UNIT)).astype(np.float64)
+        from scipy.sparse import csc_array  # a second, which reading a profile need not wait for
+
         members = csc_array((np.ones(n), topic.code, np.arange(n + 1)), shape=(k, n))
         return cls((members @ whole) * _CENTRE_UNIT, np.bincount(topic.code, minlength=k).astype(np.int64))
 
