@@ -26,7 +26,7 @@ class StreamingDetector(Detector, Protocol):
     def score_each(
         self, texts: Sequence[str], store: Store, progress: Progress | None = None, decline: Decline | None = None
     ) -> None:
-        """See ``HostedDetector.score_each``."""
+        """Score texts and hand each over as soon as it is known."""
 
 
 class CachedDetector:
@@ -48,7 +48,7 @@ class CachedDetector:
         return f"CachedDetector({self.detector!r}, {self.cache!r})"
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``.
+        """Scores in [0, 1], a row a text.
 
         Raises:
             DetectorError: a text could not be scored; what was scored before is kept.

@@ -100,7 +100,7 @@ class BiLstmDetector:
         return np.abs((raw - self.low) / (self.high - self.low)) if self.rescale else raw
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """Six Float32 columns, ``toxic`` first; see ``Detector.score``."""
+        """Six Float32 columns, ``toxic`` first, a row a text."""
         report = progress or silent
         parts = [np.empty((0, len(self.heads)))]
         for start in range(0, len(texts), CHUNK):

@@ -189,7 +189,7 @@ class CascadeDetector:
         return cheap
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """The score, and who decided; see ``Detector.score``.
+        """The score, and who decided, a row a text.
 
         Where the cheap detector decides, the score is the chance that the expensive one flags the text, brought to the
         side of the threshold on which the flag lies; where the expensive one does, it is its own score.

@@ -93,7 +93,7 @@ class DetoxifyDetector:
     name: str = NAME
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column a class, and the headline's mean; see ``Detector.score``."""
+        """One Float32 column a class, and the headline's mean, a row a text."""
         highest, mean = self.network.pooled(
             texts, lambda logits: logits.sigmoid()[:, list(self.classes)], len(self.classes), self.name, progress
         )

@@ -177,7 +177,7 @@ class HeadDetector:
         return self.weights.margins(Rows(subwords.subword_features(clear, self.bits, self.idf), dense))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column named after the head; see ``Detector.score``."""
+        """One Float32 column named after the head, a row a text."""
         report = progress or silent
         parts = [np.empty(0)]
         for start in range(0, len(texts), CHUNK):

@@ -230,7 +230,7 @@ class HostedDetector(ABC):
         return sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN + len(texts)
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``.
+        """Scores in [0, 1], a row a text.
 
         Raises:
             DetectorError: a text could not be scored.

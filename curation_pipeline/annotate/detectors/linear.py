@@ -93,7 +93,7 @@ class LinearDetector:
         return np.asarray(expit(-(self.slope * margin + self.offset)).mean(axis=1))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column named after the detector; see ``Detector.score``."""
+        """One Float32 column named after the detector, a row a text."""
         report = progress or silent
         parts = [np.empty(0)]
         for start in range(0, len(texts), CHUNK):

@@ -87,7 +87,7 @@ class JudgeAnswer(BaseModel):
 
 
 class OpenAIChat(OpenAIDetector):
-    """See `ChatSettings`.
+    """Documents judged by a chat model, as `ChatSettings` says.
 
     The document is data. It is put between two marks that are a hash of the document itself, which its author could
     not put inside it, and the answer must repeat the mark: an answer that the document dictates word by word is
@@ -134,7 +134,7 @@ class OpenAIChat(OpenAIDetector):
         return system, user
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """See ``HostedDetector.tokens``; the answer counts as well."""
+        """Estimate for instructions, document and answer."""
         return super().tokens(self.messages(texts[0])) + self.settings.max_tokens
 
     async def request(self, client: AsyncOpenAI, texts: Sequence[str]) -> Any:

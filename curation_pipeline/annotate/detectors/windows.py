@@ -70,7 +70,7 @@ class WindowedDetector:
         return (*self.detector.heads, mean_name(self.detector.heads))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``."""
+        """Maximum over the windows of each text, and the headline's mean, a row each."""
         report = progress or silent
         pool = WindowPool(len(texts), len(self.detector.heads))
         owners: list[int] = []
