@@ -27,7 +27,6 @@ Verdict = Literal["is ahead of", "ties with", "trails"]
 _ORDER: tuple[Verdict, ...] = ("trails", "ties with", "is ahead of")
 MARGIN = 0.01
 """A difference below this share of what the control gains over a random draw is a tie, however sure it is."""
-PARITY_FLOOR = 0.8
 _BLOCKS = 200
 _RESAMPLES = 400
 _BINS = 10
