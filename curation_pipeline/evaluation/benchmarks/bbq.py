@@ -147,7 +147,7 @@ def bbq_metrics(lm: LanguageModel, questions: pl.DataFrame, bootstrap: Bootstrap
         n = int(inside.sum())
         if not n:
             raise DataError(f"BBQ has no question of the condition {name}")
-        counts = bootstrap.rng(NAME, name).multinomial(n, np.full(n, 1.0 / n), bootstrap.resamples)
+        counts = bootstrap.counts(n, NAME, name)
         hits, known, leaning = right[inside], ~unknown[inside], biased[inside]
         value = bias_score(hits.mean(), leaning.sum(), known.sum(), name == "ambig")
         draws = bias_score(counts @ hits / n, counts @ leaning, counts @ known, name == "ambig")
