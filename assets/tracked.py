@@ -29,15 +29,9 @@ def track_checkpoint(ctx: Context, tracking: TrackingResource, metrics: Manifest
     """Log the checkpoint as a model of MLflow, with the raw partitions that it was trained on and its metrics."""
     model = _evaluated(ctx, metrics)
     ordinal = int(metrics.partition["iteration"])
-    tracking.log_checkpoint(
-        partition=window_of(ordinal),
-        dagster_run_id=run_id,
-        checkpoint=model,
-        metrics=ctx.lake.frame(metrics),
-        ordinal=ordinal,
-        partitions=checkpoint_lineage(ctx.lake, model).partitions,
-        attempt=_attempt(ctx, model),
-    )
+    partitions = checkpoint_lineage(ctx.lake, model).partitions
+    with tracking.run("checkpoint", window_of(ordinal), attempt=_attempt(ctx, model), dagster_run_id=run_id) as run:
+        run.log_checkpoint(model, ctx.lake.frame(metrics), ordinal, partitions)
 
 
 def track_policy(ctx: Context, tracking: TrackingResource, policy: Manifest, run_id: str = "") -> str:
@@ -45,17 +39,13 @@ def track_policy(ctx: Context, tracking: TrackingResource, policy: Manifest, run
     section = policy_section(ctx.lake, policy)
     if section is None:
         return ""
+    window = window_of(int(policy.partition["iteration"]))
     pictures = policy_plots.policy_pictures(section)
-    return tracking.log_policy(
-        partition=window_of(int(policy.partition["iteration"])),
-        dagster_run_id=run_id,
-        policy=policy,
-        objective=ctx.lake.json(policy, "policy")["objective"],
-        curve=section.curve,
-        control=section.control,
-        files={**{f"{name}.png": png for name, png in pictures.items()}, "card.md": section.card.encode()},
-        attempt=_attempt(ctx, policy),
-    )
+    files = {**{f"{name}.png": png for name, png in pictures.items()}, "card.md": section.card.encode()}
+    objective = ctx.lake.json(policy, "policy")["objective"]
+    with tracking.run("selection_policy", window, attempt=_attempt(ctx, policy), dagster_run_id=run_id) as run:
+        run.log_policy(policy, objective, section.curve, section.control, files)
+    return run.run_id
 
 
 def attempt(what: str, log: Callable[[], object]) -> str:

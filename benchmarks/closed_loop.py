@@ -42,8 +42,8 @@ from curation_pipeline.selection.weights import fractional
 from research.closed_loop import (
     ClosedFormLearner,
     Iteration,
-    LoopSettings,
     PpoLearner,
+    SimulationSettings,
     batch_truth,
     run_loop,
 )
@@ -55,7 +55,7 @@ UNSEEN = 9_010
 ITERATIONS = 5
 LOOPS = ("closed form, loop", "PPO, loop")
 REFERENCES = ("oracle", "reader")
-SETTINGS = LoopSettings()
+SETTINGS = SimulationSettings()
 ONE_SHOT = replace(SETTINGS, alpha=0.4, beta=0.1, gamma=0.5, eta=0.06, traits=False, local=False)
 """One shot with weights of its own: with the loop's eta, which its far probes cannot carry, it is below no feedback."""
 MANY = replace(SETTINGS, first=SETTINGS.first + (ITERATIONS - 1) * SETTINGS.later)

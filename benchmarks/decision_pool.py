@@ -202,7 +202,7 @@ def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
     """The teachers as the stages open them: blind to groups where the settings say so, in windows."""
     from curation_pipeline.annotate.detectors.head import fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
-    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
+    from curation_pipeline.annotate.detectors.registry import Making, find_detector, load_detector
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.identity_terms import without_groups
 
@@ -212,7 +212,7 @@ def _detectors(names: tuple[str, ...], labels: pl.DataFrame) -> list[Any]:
         blind = name in settings.identity_blind
         if name == "alt_profanity":
             folder = Path(tempfile.mkdtemp())
-            make_packaged(name, folder, cache_folder())
+            find_detector(name).make(None, Making(name, folder / name, cache_folder()))
             detector = load_detector(name, settings, folder)
         else:
             rows = head_rows(name, labels, settings.heads)

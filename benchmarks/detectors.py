@@ -82,7 +82,7 @@ def detectors(labels: pl.DataFrame, encoder: str | None, blind: Sequence[str]) -
 
     from curation_pipeline.annotate.detectors.head import HeadSettings, fit_head, head_rows
     from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
-    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
+    from curation_pipeline.annotate.detectors.registry import Making, find_detector, load_detector
     from curation_pipeline.annotate.detectors.windows import WindowedDetector
     from curation_pipeline.annotate.encoder import load_encoder
     from curation_pipeline.annotate.identity_terms import without_groups
@@ -93,7 +93,7 @@ def detectors(labels: pl.DataFrame, encoder: str | None, blind: Sequence[str]) -
     heads = HeadSettings(encoder=encoder)
     settings = AnnotateSettings(heads=heads)
     for name in ("alt_profanity", "tox_block"):
-        make_packaged(name, models, cache_folder())
+        find_detector(name).make(None, Making(name, models / name, cache_folder()))
     packaged = {name: load_detector(name, settings, models) for name in ("alt_profanity", "tox_block")}
     frozen = load_encoder(heads, cache_folder()) if encoder else None
     blinded = "alt_profanity" in blind
@@ -222,7 +222,6 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     """All figures."""
     import numpy as np
     import polars as pl
-    from curation_pipeline.datasets.preference_files import preference_sets
 
     from curation_pipeline.annotate.redteam.measure import audit_detector
     from curation_pipeline.annotate.redteam.texts import audit_texts
@@ -230,6 +229,7 @@ def measure(data: Path, encoder: str | None, blind: Sequence[str], quick: bool) 
     from curation_pipeline.annotate.vectors import fit_vectors
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.labelled import axis_of, labelled_sets
+    from curation_pipeline.datasets.preferences import preference_sets
     from curation_pipeline.reward.fitting import fit_reward, preference_pairs
     from curation_pipeline.reward.quality import reward_quality
     from curation_pipeline.reward.settings import RewardSettings

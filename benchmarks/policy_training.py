@@ -142,7 +142,6 @@ def run(pool: SyntheticPool, case: str, seed: int, known: dict[float, Scores]) -
         "candidates": summary.candidates,
         "seconds": seconds,
         "rate": summary.candidates / seconds,
-        "converged": summary.converged,
         "value": own.value,
         "closed_form": other.value,
         "random": chance.value,

@@ -87,7 +87,7 @@ def run(
 ) -> None:
     """Run the loop: corpus, annotations, base model, iterations, baseline arms, report.
 
-    Finished work is found and not done again, so a second call returns at once and an interrupted one goes on.
+    Finished work is found and not done again, so a second call returns at once and an interrupted one continues.
     """
     _environment(profile, state)
     from curation_pipeline.config import active_profile
@@ -206,7 +206,7 @@ def pool(
 
 @app.command("profile")
 def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> None:
-    """Describe the corpus on an HTML page: sizes, languages, topics, scores, duplicates, removal and whom it meets."""
+    """Describe the corpus on an HTML page: sizes, languages, topics, scores, duplicates, removal by group."""
     ctx = _context(profile, state)
     import polars as pl
 

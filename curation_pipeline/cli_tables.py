@@ -60,11 +60,12 @@ def print_explanation(console: Console, found: Explanation) -> None:
     console.print(found.doc_id, style="bold")
     console.print(found.excerpt)
     print_frame(console, "Where it is", found.copies)
-    facts = Table("annotation", "column", "value", title="Annotations", title_justify="left")
-    for table, values in found.annotations.items():
-        for index, (column, value) in enumerate(values.items()):
-            facts.add_row(table if index == 0 else "", column, shown(value))
-    console.print(facts)
+    facts = [
+        {"annotation": "" if index else table, "column": column, "value": shown(value)}
+        for table, values in found.annotations.items()
+        for index, (column, value) in enumerate(values.items())
+    ]
+    print_frame(console, "Annotations", pl.DataFrame(facts))
     console.print(f"Quality rules not passed: {', '.join(found.failed_rules) or 'none'}")
     print_frame(console, "Duplicates", found.duplicates)
     if found.held_out:

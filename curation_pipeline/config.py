@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from curation_pipeline.annotate.encoder import MINILM
+from curation_pipeline.annotate.quality import rule_names
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
@@ -77,16 +78,6 @@ class RemovalSettings(Settings):
     )
     redact_pii: bool = Field(default=True, description="put placeholders for personal data in what the model reads")
 
-    @field_validator("rules")
-    @classmethod
-    def _known_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        from curation_pipeline.annotate.quality import FAMILIES, RULES
-
-        known = {*FAMILIES, *(rule.column for rule in RULES)}
-        if unknown := [rule for rule in rules if rule not in known]:
-            raise ValueError(f"no quality rule or family {', '.join(unknown)}; allowed: {', '.join(sorted(known))}")
-        return rules
-
 
 class LoopSettings(Settings):
     """How iterations follow one another."""
@@ -140,6 +131,11 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _removal_has_its_annotation(self) -> Self:
         """What is to be removed must be looked for."""
+        known = rule_names(self.annotate.quality)
+        if unknown := [rule for rule in self.removal.rules if rule not in known]:
+            raise ValueError(
+                f"removal.rules: no quality rule or family {', '.join(unknown)}; allowed: {', '.join(sorted(known))}"
+            )
         if self.removal.semantic_duplicates and not self.annotate.duplicates.semantic:
             raise ValueError("removal.semantic_duplicates needs annotate.duplicates.semantic = true")
         check_stages(self.curriculum, frozenset(source.name for source in self.corpus.sources))

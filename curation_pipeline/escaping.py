@@ -40,34 +40,34 @@ def one_line(text: str, limit: int = 0) -> str:
     return kept[: limit - 1] + "…" if limit and len(kept) > limit else kept
 
 
-class Markdown(str):
+class SafeMarkdown(str):
     """A piece of Markdown that this project wrote; what it holds of the data is escaped already."""
 
     __slots__ = ()
 
 
-def markdown(text: object) -> Markdown:
+def markdown(text: object) -> SafeMarkdown:
     """Text as one line of Markdown that shows it as it is: no link, image, tag, emphasis or table cell begins in it."""
-    if isinstance(text, Markdown):
+    if isinstance(text, SafeMarkdown):
         return text
-    return Markdown(_MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(str(text))))
+    return SafeMarkdown(_MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(str(text))))
 
 
-def code(text: str) -> Markdown:
+def code(text: str) -> SafeMarkdown:
     """Text as code in Markdown; grave accents in it become apostrophes."""
-    return Markdown(f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`")
+    return SafeMarkdown(f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`")
 
 
-def link(text: str, address: str) -> Markdown:
+def link(text: str, address: str) -> SafeMarkdown:
     """A link in Markdown; the address must be quoted already, as :func:`urllib.parse.quote` does."""
-    return Markdown(f"[{markdown(text)}]({address})")
+    return SafeMarkdown(f"[{markdown(text)}]({address})")
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Markdown:
+def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> SafeMarkdown:
     """A table in Markdown. Numbers with a point get four digits, None is empty, other cells are shown as they are."""
     lines: list[list[str]] = [[markdown(column) for column in columns], ["---"] * len(columns)]
-    lines += ([markdown(cell if isinstance(cell, Markdown) else shown(cell)) for cell in row] for row in rows)
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    lines += ([markdown(cell if isinstance(cell, SafeMarkdown) else shown(cell)) for cell in row] for row in rows)
+    return SafeMarkdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def shown(cell: object) -> str:

@@ -32,7 +32,7 @@ from research.synthetic_pool import SyntheticPool
 
 
 @dataclass(frozen=True, slots=True)
-class LoopSettings:
+class SimulationSettings:
     """The loop's settings; tuned on pools with seeds below 9,000 alone.
 
     Attributes:
@@ -159,7 +159,7 @@ class _Probes:
 def run_loop(
     pools: Sequence[SyntheticPool],
     learner: Learner,
-    settings: LoopSettings,
+    settings: SimulationSettings,
     seed: int,
     start: Iteration | None = None,
 ) -> list[Iteration]:
@@ -214,7 +214,13 @@ def batch_truth(pool: SyntheticPool, scores: Scores, seed: int) -> tuple[float, 
 
 
 def _probe(
-    pool: SyntheticPool, scores: Scores, settings: LoopSettings, seed: int, number: int, probes: _Probes, base: str
+    pool: SyntheticPool,
+    scores: Scores,
+    settings: SimulationSettings,
+    seed: int,
+    number: int,
+    probes: _Probes,
+    base: str,
 ) -> None:
     """Draw and ask about the probes of one iteration; those of one pool compare (``base``)."""
     traits = trait_frame(pool.pool, trait_scale(pool.pool)) if settings.traits else None
@@ -243,7 +249,9 @@ def _probe(
         probes.born.append(number)
 
 
-def _fit(pool: SyntheticPool, scores: Scores, settings: LoopSettings, number: int, probes: _Probes) -> DownstreamCredit:
+def _fit(
+    pool: SyntheticPool, scores: Scores, settings: SimulationSettings, number: int, probes: _Probes
+) -> DownstreamCredit:
     strata = tuple(sorted(pool.frame["stratum"].unique().to_list()))
     there = composition(pool.frame, strata)
     batch: F64 = scores.probability * scores.weight if settings.local else np.ones(len(pool.pool))

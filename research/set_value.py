@@ -3,7 +3,7 @@
 Rewards are paid at the state at which a candidate is met, so their sum depends on the order and on how the state was
 estimated. The value here is that of the whole final set at the composition that it reached, per token of the budget:
 
-    V(S) = sum_i p_i l_i^rho u(w_i) [alpha R_s + beta R_a + gamma R_d(x_i | S) + eta c(x_i | S)] / sum_i p_i l_i,
+    V(S) = sum_i p_i l_i u(w_i) [alpha R_s + beta R_a + gamma R_d(x_i | S) + eta c(x_i | S)] / sum_i p_i l_i,
 
 with inclusion probabilities p (0 and 1 for a drawn set), weights w of token-weighted mean 1, and S the expected set. It
 holds neither price nor duals: sets of equal budget are compared, and ``mean_harm`` is stated beside the value.
@@ -59,7 +59,7 @@ def set_value(problem: SelectionProblem, probability: F64, weight: F64) -> SetVa
     state = SelectionState(candidates.statistics, budget)
     state.add(candidates, EVERY, probability, probability * weight)
     gain = problem.marginal_gain(state, EVERY, ConstraintDuals()).gain + problem.scale.reference
-    value = float((probability * candidates.length_gain * np.log2(1.0 + weight)) @ gain) / total
+    value = float((probability * candidates.length * np.log2(1.0 + weight)) @ gain) / total
     harm = float((tokens * weight) @ (1.0 - candidates.pool.safety)) / total
     return SetValue(value, harm, total / budget)
 

@@ -127,104 +127,6 @@ class TrackingResource(dg.ConfigurableResource[Any]):
             raise
         client.set_terminated(run_id, status="FINISHED")
 
-    def log_checkpoint(
-        self,
-        *,
-        partition: str,
-        dagster_run_id: str,
-        checkpoint: Manifest,
-        metrics: pl.DataFrame,
-        ordinal: int,
-        partitions: pl.DataFrame,
-        attempt: int = 0,
-        asset: str = "checkpoint",
-    ) -> str:
-        """Log an evaluated checkpoint: its model, the raw partitions behind it, and its metrics.
-
-        Args:
-            partition: partition key of the iteration.
-            dagster_run_id: id of the Dagster run.
-            checkpoint: manifest of the checkpoint.
-            metrics: rows of the table `metrics`.
-            ordinal: number of the iteration, the step of every figure.
-            partitions: one row for each raw partition, see `TrackedRun.log_model`.
-            attempt: number of the checkpoint's materialisation in the lake.
-            asset: key of the asset that the run is of.
-
-        Returns:
-            The model's id in MLflow.
-        """
-        with self.run(asset, partition, attempt=attempt, dagster_run_id=dagster_run_id) as run:
-            run.set_tags({_MANIFEST_TAG: checkpoint.id})
-            run.log_params({"seed": checkpoint.seed, **checkpoint.parameters.get("training", {})})
-            name = "-".join(checkpoint.partition.values()) or checkpoint.table
-            used = partitions.filter(pl.col("tokens_used") > 0)
-            model = run.log_model(name, checkpoint.id, step=ordinal, partitions=used.to_dicts())
-            run.log_metrics(metric_values(metrics), ordinal, model_id=model)
-        return model
-
-    def log_policy(
-        self,
-        *,
-        partition: str,
-        dagster_run_id: str,
-        policy: Manifest,
-        objective: Mapping[str, Any],
-        curve: pl.DataFrame,
-        control: pl.DataFrame,
-        files: Mapping[str, bytes],
-        attempt: int = 0,
-        asset: str = "selection_policy",
-    ) -> str:
-        """Log a policy's training as a run of its own; logging the same one again adds nothing.
-
-        Args:
-            partition: partition key of the iteration.
-            dagster_run_id: id of the Dagster run.
-            policy: manifest of the policy.
-            objective: what was maximised, by name.
-            curve: one row a rollout with the column ``candidates``, which is the step of every figure.
-            control: rows of the table `control`: arm, measure, value.
-            files: pictures and the card by name.
-            attempt: number of the policy's materialisation in the lake.
-            asset: key of the asset that the run is of.
-
-        Returns:
-            The run's id in MLflow.
-        """
-        inputs: dict[str, list[str]] = {}
-        for identity in policy.inputs:
-            inputs.setdefault(identity.rpartition("-")[0], []).append(identity)
-        figures = {name: value for name, value in policy.summary.items() if isinstance(value, (int, float))}
-        for arm, measure, value in control.select("arm", "measure", "value").iter_rows():
-            figures[f"control/{arm}/{measure}"] = value
-        settings = policy.parameters["policy"].items()
-        made = int(datetime.fromisoformat(policy.created_at).timestamp() * 1_000)
-        with self.run(asset, partition, attempt=attempt, dagster_run_id=dagster_run_id) as run:
-            run.set_tags(
-                {
-                    _MANIFEST_TAG: policy.id,
-                    **{f"curation.input.{table}": ", ".join(identities) for table, identities in inputs.items()},
-                    **{f"curation.{axis}": value for axis, value in policy.partition.items()},
-                    "curation.control_verdict": str(policy.summary.get("control_verdict") or ""),
-                }
-            )
-            run.log_params(
-                {
-                    "seed": policy.seed,
-                    "budget_tokens": policy.parameters["token_budget"],
-                    **{f"objective/{name}": value for name, value in objective.items()},
-                    **{PAPER_NAMES.get(name, f"process/{name}"): value for name, value in settings},
-                }
-            )
-            run.log_curve(curve.rename({name: f"training/{name}" for name in curve.columns if name != "candidates"}),
-                          "candidates", made)  # fmt: skip
-            last = int(curve["candidates"].max() or 0)  # type: ignore[arg-type]
-            summary = {name: [float(value)] for name, value in figures.items()}
-            run.log_curve(pl.DataFrame({"step": [last], **summary}), "step", made)
-            run.log_files(files, "policy")
-        return run.run_id
-
     def finished(self) -> set[str]:
         """Ids of the manifests that a finished run has logged."""
         client, found, token = self.client(), set(), None
@@ -273,6 +175,76 @@ class TrackedRun:
     uri: str
     experiment_id: str
     run_id: str
+
+    def log_checkpoint(
+        self, checkpoint: Manifest, metrics: pl.DataFrame, ordinal: int, partitions: pl.DataFrame
+    ) -> str:
+        """Log an evaluated checkpoint: its model, the raw partitions behind it, and its metrics.
+
+        Args:
+            checkpoint: manifest of the checkpoint.
+            metrics: rows of the table `metrics`.
+            ordinal: number of the iteration, the step of every figure.
+            partitions: one row for each raw partition, see `log_model`.
+
+        Returns:
+            The model's id in MLflow.
+        """
+        self.set_tags({_MANIFEST_TAG: checkpoint.id})
+        self.log_params({"seed": checkpoint.seed, **checkpoint.parameters.get("training", {})})
+        name = "-".join(checkpoint.partition.values()) or checkpoint.table
+        used = partitions.filter(pl.col("tokens_used") > 0)
+        model = self.log_model(name, checkpoint.id, step=ordinal, partitions=used.to_dicts())
+        self.log_metrics(metric_values(metrics), ordinal, model_id=model)
+        return model
+
+    def log_policy(
+        self,
+        policy: Manifest,
+        objective: Mapping[str, Any],
+        curve: pl.DataFrame,
+        control: pl.DataFrame,
+        files: Mapping[str, bytes],
+    ) -> None:
+        """Log a policy's training; logging the same one again adds nothing.
+
+        Args:
+            policy: manifest of the policy.
+            objective: what was maximised, by name.
+            curve: one row a rollout with the column ``candidates``, which is the step of every figure.
+            control: rows of the table `control`: arm, measure, value.
+            files: pictures and the card by name.
+        """
+        inputs: dict[str, list[str]] = {}
+        for identity in policy.inputs:
+            inputs.setdefault(identity.rpartition("-")[0], []).append(identity)
+        self.set_tags(
+            {
+                _MANIFEST_TAG: policy.id,
+                **{f"curation.input.{table}": ", ".join(identities) for table, identities in inputs.items()},
+                **{f"curation.{axis}": value for axis, value in policy.partition.items()},
+                "curation.control_verdict": str(policy.summary.get("control_verdict") or ""),
+            }
+        )
+        settings = policy.parameters["policy"].items()
+        self.log_params(
+            {
+                "seed": policy.seed,
+                "budget_tokens": policy.parameters["token_budget"],
+                **{f"objective/{name}": value for name, value in objective.items()},
+                **{PAPER_NAMES.get(name, f"process/{name}"): value for name, value in settings},
+            }
+        )
+        made = int(datetime.fromisoformat(policy.created_at).timestamp() * 1_000)
+        prefixed = curve.select("candidates", pl.exclude("candidates").name.prefix("training/"))
+        self.log_curve(prefixed, "candidates", made)
+        figures = {name: value for name, value in policy.summary.items() if isinstance(value, (int, float))}
+        for arm, measure, value in control.select("arm", "measure", "value").iter_rows():
+            figures[f"control/{arm}/{measure}"] = value
+        last = int(curve["candidates"].max() or 0)  # type: ignore[arg-type]
+        summary = {name: [float(value)] for name, value in figures.items()}
+        self.log_curve(pl.DataFrame({"step": [last], **summary}), "step", made)
+        self.log_files(files, "policy")
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; empty ones are left out."""

@@ -133,7 +133,7 @@ class WarehouseResource(dg.ConfigurableResource[Any]):
         _check_resolves(build)
         with build.open("rb") as file:
             os.fsync(file.fileno())
-        # Whoever opens the served file for writing would lock out the readers; and a log left beside the old file
+        # Whoever opens the served file for writing would lock out the readers; and a log left next to the old file
         # would be replayed into the new one.
         build.chmod(0o444)
         build.replace(serving)

@@ -52,8 +52,7 @@ def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> Non
     path = tmp_path / "deep" / "mine.toml"
     (path.parent / "bge" / "base").mkdir(parents=True)
     path.write_text(
-        'name = "mine"\n[removal]\ntakedown_requests = "requests.csv"\n'
-        '[lake]\nroot = "lake"\n[benchmarks]\nfolder = "sets"\n'
+        'name = "mine"\n[removal]\ntombstones = "requests.csv"\n[lake]\nroot = "lake"\n[evaluation]\nfolder = "sets"\n'
         '[evaluation.harness]\ndata = "tasks"\n[training]\nmodel_id = "./model"\n'
         '[annotate]\nclassifier = {model = "unitary/toxic-bert"}\nheads = {encoder = "bge/base"}\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "a"\npath = "../crawl"\n'
@@ -62,7 +61,7 @@ def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> Non
     profile = load_profile(str(path))
     assert profile.removal.takedown_requests == path.parent / "requests.csv"
     assert profile.lake.root == str(path.parent / "lake")
-    assert profile.benchmarks.folder == path.parent / "sets"
+    assert profile.evaluation.folder == path.parent / "sets"
     assert profile.evaluation.harness.data == path.parent / "tasks"
     assert profile.training.model_id == str(path.parent / "model")
     assert profile.annotate.classifier.model == "unitary/toxic-bert"  # a hub id, where there is no such folder

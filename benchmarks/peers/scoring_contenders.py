@@ -100,13 +100,13 @@ def expensive(work: Path) -> Any:
 
 
 def _packaged(name: str, work: Path) -> Any:
-    from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
+    from curation_pipeline.annotate.detectors.registry import Making, find_detector, load_detector
     from curation_pipeline.annotate.settings import AnnotateSettings
     from curation_pipeline.config import cache_folder
 
     models = work / "models"
     if not (models / name).is_dir():
-        make_packaged(name, models, cache_folder())
+        find_detector(name).make(None, Making(name, models / name, cache_folder()))
     return load_detector(name, AnnotateSettings(), models)
 
 

@@ -26,11 +26,11 @@ class StreamingDetector(Detector, Protocol):
     def score_each(
         self, texts: Sequence[str], store: Store, progress: Progress | None = None, decline: Decline | None = None
     ) -> None:
-        """See ``HostedDetector.score_each``."""
+        """Score texts and hand each over as soon as it is known."""
 
 
 class CachedDetector:
-    """A detector that scores only what its cache does not hold; a text that stands twice is scored once.
+    """A detector that scores only what its cache does not hold; a text that occurs twice is scored once.
 
     That is sound because a row of a detector depends on its own text alone (see ``Detector``).
 
@@ -48,7 +48,7 @@ class CachedDetector:
         return f"CachedDetector({self.detector!r}, {self.cache!r})"
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``.
+        """Scores in [0, 1], a row a text.
 
         Raises:
             DetectorError: a text could not be scored; what was scored before is kept.
@@ -68,7 +68,7 @@ class CachedDetector:
         """
         place: dict[bytes, int] = {}
         owner = [place.setdefault(text_key(text), len(place)) for text in texts]
-        table = _Table(
+        table = _ScoreRows(
             list(place), np.full((len(place), len(self.heads)), np.nan, dtype=np.float32), [None] * len(place)
         )
         found, values, notes = self.cache.get(table.keys)
@@ -85,7 +85,7 @@ class CachedDetector:
         return frame, [table.notes[i] for i in owner]
 
     def _score_missing(
-        self, texts: list[str], rows: list[int], table: _Table, progress: Progress | None, decline: Decline | None
+        self, texts: list[str], rows: list[int], table: _ScoreRows, progress: Progress | None, decline: Decline | None
     ) -> None:
         report, n_done = progress or silent, 0
 
@@ -108,13 +108,12 @@ class CachedDetector:
                 report(f"scoring with {self.name}", n_done / len(texts))
         except DetectorError as error:
             raise DetectorError(
-                f"{error}; {n_done} of {len(texts)} new texts are kept in {self.cache.path}, so running again goes on "
-                "from there"
+                f"{error}; {n_done} of {len(texts)} new texts are kept in {self.cache.path}, so run again to continue"
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _ScoreRows:
     """Distinct texts of a call: their keys, their scores (not a number where not known) and notes."""
 
     keys: list[bytes]

@@ -1,7 +1,7 @@
 """The one decorator of the loops that run as machine code.
 
 A rule such as "characters in repeated 10-grams, skipping over each repetition" is a sequential walk that neither numpy
-nor Polars can express without a Python step a word. numba compiles such a loop once and keeps the result beside the
+nor Polars can express without a Python step a word. numba compiles such a loop once and keeps the result next to the
 module.
 """
 
@@ -19,8 +19,8 @@ def compiled(function: Function) -> Function:
     """Compile a function of numbers and arrays; it may call others of ITS OWN module only.
 
     numba renews its stored code when the file of the function changes and does not look at the files of what it calls.
-    The code is stored beside the module, else in the user's cache folder or ``NUMBA_CACHE_DIR``; where none of them can
-    be written to, each process compiles for itself (some 20 seconds).
+    The code is stored next to the module, else in the user's cache folder or ``NUMBA_CACHE_DIR``; where none of them
+    can be written to, each process compiles for itself (some 20 seconds).
     """
     try:
         return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

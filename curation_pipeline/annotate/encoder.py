@@ -75,7 +75,7 @@ class SentenceEncoder:
         return int(tokenizer.num_special_tokens_to_add()) + len(tokenizer.tokenize(prompt))
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
-        """See ``Encoder.encode``. A text of one window has the vector that ``SentenceTransformer.encode`` gives it."""
+        """Vectors of unit length. A text of one window has the vector that ``SentenceTransformer.encode`` gives it."""
         report = progress or silent
         windows, owners, sizes = self._windows(texts)
         total = np.zeros((len(texts), self.model.truncate_dim or self.model.get_embedding_dimension() or 0))

@@ -31,7 +31,7 @@ class ExplainingDetector(Detector, Protocol):
     def explain(
         self, texts: Sequence[str], progress: Progress | None = None, decline: Decline | None = None
     ) -> tuple[pl.DataFrame, list[str | None]]:
-        """See ``CachedDetector.explain``."""
+        """Scores, and for each text a note (JSON: principle, rationale) or None."""
 
 
 def ask_expert(

@@ -31,12 +31,12 @@ def export_for_people(frame: pl.DataFrame, path: Path, seed: int = 0) -> None:
         seed: of the order.
 
     Raises:
-        DataError: the file exists already, perhaps with labels in it, or a document stands twice.
+        DataError: the file exists already, perhaps with labels in it, or a document occurs twice.
     """
     if path.exists():
         raise DataError(f"{path} exists and may hold labels; move it away, or name another file")
     if frame["doc_id"].n_unique() != frame.height:
-        raise DataError("a document stands twice among those to be labelled")
+        raise DataError("a document occurs twice among those to be labelled")
     order = unit_hash(frame["doc_id"], derive(seed, "people"))
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)

@@ -1,7 +1,7 @@
 """Words by which people are named as members of a group, and how to take the group out of a sentence.
 
-A wider list than ``identity.TERMS``, which sorts texts into reported groups: here every word that names a group of
-people by origin, belief, body, age, gender or orientation stands, since a lexical detector may have learned any of
+A wider list than ``identity.TERMS``, which sorts texts into reported groups: here is every word that names a group of
+people by origin, belief, body, age, gender or orientation, since a lexical detector may have learned any of
 them. No slur is on it: what is said with a slur stays visible to the detector.
 """
 
@@ -47,7 +47,7 @@ _REPLACED = tuple(
 
 
 def without_groups(texts: pl.Series) -> pl.Series:
-    """The texts with every group named replaced by "person" or "people": what is said, but not of whom.
+    """The texts with every group named replaced by "person" or "people": what is said remains, the groups do not.
 
     Args:
         texts: strings, length n.

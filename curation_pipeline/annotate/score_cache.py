@@ -71,7 +71,7 @@ class ScoreCache:
     def get(self, keys: Sequence[bytes]) -> tuple[list[bytes], np.ndarray, list[str | None]]:
         """The known ones among the keys, in any order: keys, scores float32 (known, heads), and notes.
 
-        A row of another length, or with a value outside [0, 1], counts as unknown and is written anew.
+        A row of another length, or with a value outside [0, 1], counts as unknown and is replaced.
         """
 
         def read(connection: sqlite3.Connection) -> list[tuple[bytes, bytes, str | None]]:

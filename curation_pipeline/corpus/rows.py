@@ -76,7 +76,9 @@ class RowBuilder:
             settings: names of the columns, and the longest text allowed.
         """
         self.settings = settings
-        self._named = {settings.text_column, settings.url_column, settings.created_at_column}
+        # Looked up for every row, which takes longer in a settings model.
+        self._columns = settings.text_column, settings.url_column, settings.created_at_column
+        self._named, self._most = {*self._columns}, settings.max_document_bytes
         self._met, self.uncertain = 0, False
         self._clear()
 
@@ -143,21 +145,19 @@ class RowBuilder:
         Returns:
             Why it cannot be a document; empty where it was added. The caller, who knows the place, reports it.
         """
-        settings = self.settings
-        text = record.get(settings.text_column)
+        text_column, url_column, created_at_column = self._columns
+        text = record.get(text_column)
         if type(text) is not str:
             if text is None:
-                return f"no text in column {settings.text_column!r} (columns: {', '.join(map(str, list(record)[:12]))})"
-            return f"column {settings.text_column!r} holds a {type(text).__name__}, not text"
+                return f"no text in column {text_column!r} (columns: {', '.join(map(str, list(record)[:12]))})"
+            return f"column {text_column!r} holds a {type(text).__name__}, not text"
         if len(record) == 1:
             return self.text(position, text)
         try:
-            url = _plain(record.get(settings.url_column)) if settings.url_column else None
-            created = _plain(record.get(settings.created_at_column)) if settings.created_at_column else None
+            url = _plain(record.get(url_column)) if url_column else None
+            created = _plain(record.get(created_at_column)) if created_at_column else None
         except RecursionError:
-            return (
-                f"column {settings.url_column!r} or {settings.created_at_column!r} nests too deep to be a plain value"
-            )
+            return f"column {url_column!r} or {created_at_column!r} nests too deep to be a plain value"
         return self.text(position, text, url, created, simple_fields(record, self._named))
 
     def text(
@@ -165,15 +165,15 @@ class RowBuilder:
     ) -> str:
         """Add a text, unless it is blank, too long or not valid Unicode; the result is that of :meth:`record`."""
         if not text or text.isspace():
-            return f"the text in column {self.settings.text_column!r} is empty"
+            return f"the text in column {self._columns[0]!r} is empty"
         size = len(text)
         if not text.isascii():
             try:
                 size = len(text.encode("utf-8"))
             except UnicodeEncodeError:
                 return "the text has half of a surrogate pair, which no encoding can hold"
-        if size > self.settings.max_document_bytes:
-            return f"a text of {size} bytes; max_document_bytes is {self.settings.max_document_bytes}"
+        if size > self._most:
+            return f"a text of {size} bytes; max_document_bytes is {self._most}"
         self._texts.append(text)
         self._positions.append(position)
         self._urls.append(url)

@@ -273,7 +273,8 @@ def labelled_texts(frame: pl.DataFrame, benchmark: str | pl.Expr, *columns: str 
 def take(frame: pl.DataFrame, key: str, count: int, seed: int, within: Sequence[str]) -> pl.DataFrame:
     """At most `count` rows of each group, those whose ids hash lowest, in the order of their ids."""
     ordered = frame.with_columns(pl.Series("_u", uniform(frame[key], seed))).sort("_u", key)
-    return ordered.filter(pl.int_range(pl.len()).over(within) < count).drop("_u").sort(key)
+    groups = ordered.group_by(within, maintain_order=True) if within else ordered
+    return groups.head(count).select(frame.columns).sort(key)
 
 
 def uniform(ids: pl.Series, seed: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Arms at an equal token budget, and the report."""
+"""Comparisons of arms at an equal token budget: paired bootstraps, corrected claims, and the Pareto front."""

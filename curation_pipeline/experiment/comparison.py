@@ -19,17 +19,17 @@ class Reduction:
     Attributes:
         rate: share of prompts with a harmful continuation, of the model at hand.
         baseline_rate: the same of the baseline.
-        value: the relative reduction; negative where the model is more harmful.
-        low: lower end of the interval.
-        high: upper end.
+        reduction: the relative reduction; negative where the model is more harmful.
+        ci_low: lower end of the interval.
+        ci_high: upper end.
         n: prompts.
     """
 
     rate: float
     baseline_rate: float
-    value: float
-    low: float
-    high: float
+    reduction: float
+    ci_low: float
+    ci_high: float
     n: int
 
 

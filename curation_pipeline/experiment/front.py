@@ -33,7 +33,7 @@ def pareto_front(candidates: pl.DataFrame, rng: np.random.Generator, resamples: 
     """Mark the front and the model that is chosen: the highest P = (S + C) / 2 on the front, the earlier one at a tie.
 
     The highest P always lies on the front; the front shows what that weighing of S and C gives up. How much the choice
-    owes to chance is told by two shares: each candidate's S and C are drawn anew within their intervals (independent
+    owes to chance is told by two shares: each candidate's S and C are drawn again within their intervals (independent
     normals, which overstates the noise of models that were evaluated on the same items), and the front and the
     choice are found again.
 

@@ -88,14 +88,14 @@ class LocalStore:
         return temporary, target
 
     def read(self, path: str) -> bytes | None:
-        """See `Store.read`."""
+        """The bytes, or None where there are none."""
         try:
             return (self.folder / path).read_bytes()
         except FileNotFoundError:
             return None
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """See `Store.put_if_absent`: a hard link to a complete temporary file, which fails where the name exists."""
+        """A hard link to a complete temporary file, which fails where the name exists."""
         temporary, target = self._temporary(path, data)
         try:
             os.link(temporary, target)
@@ -106,26 +106,26 @@ class LocalStore:
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        """See `Store.replace`."""
+        """A complete temporary file takes the place of the old one."""
         temporary, target = self._temporary(path, data)
         temporary.replace(target)
 
     def upload(self, local: Path, path: str) -> None:
-        """See `Store.upload`."""
+        """The file is moved, and on the disk afterwards."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(local, target)
         _to_disk(target)  # the manifest that follows says that the bytes are here: after a power cut, too
 
     def fetch(self, path: str) -> Path:
-        """See `Store.fetch`: the file itself."""
+        """The file itself."""
         file = self.folder / path
         if not file.is_file():
             raise LakeError(f"{file} is missing though a manifest lists it; restore it from a backup")
         return file
 
     def list(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """See `Store.list`."""
+        """Path and modification time of each file."""
         base = self.folder / prefix
         for file in sorted(base.rglob("*")) if base.is_dir() else ():
             with suppress(FileNotFoundError):
@@ -133,7 +133,7 @@ class LocalStore:
                     yield file.relative_to(self.folder).as_posix(), file.stat().st_mtime
 
     def delete(self, path: str) -> None:
-        """See `Store.delete`."""
+        """Nothing happens where there is no file."""
         (self.folder / path).unlink(missing_ok=True)
 
 
@@ -164,14 +164,14 @@ class S3Store:
         self._files = s3fs.S3FileSystem(endpoint_url=endpoint_url, use_listings_cache=False, skip_instance_cache=True)
 
     def read(self, path: str) -> bytes | None:
-        """See `Store.read`."""
+        """The bytes, or None where there are none."""
         try:
             return bytes(self._files.cat_file(f"{self._base}/{path}"))
         except FileNotFoundError:
             return None
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """See `Store.put_if_absent`: a PUT with ``If-None-Match: *``."""
+        """A PUT with ``If-None-Match: *``."""
         try:
             self._files.pipe_file(f"{self._base}/{path}", data, mode="create")
         except OSError as error:
@@ -182,15 +182,15 @@ class S3Store:
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        """See `Store.replace`: PUT is atomic."""
+        """PUT is atomic."""
         self._files.pipe_file(f"{self._base}/{path}", data)
 
     def upload(self, local: Path, path: str) -> None:
-        """See `Store.upload`: multipart for large files."""
+        """Large files go in parts."""
         self._files.put_file(str(local), f"{self._base}/{path}")
 
     def fetch(self, path: str) -> Path:
-        """See `Store.fetch`: downloaded once, since files under a manifest never change."""
+        """Downloaded once, since files under a manifest never change."""
         target = self.cache / self._base / path
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,12 +203,12 @@ class S3Store:
         return target
 
     def list(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """See `Store.list`."""
+        """Path and modification time of each file."""
         for key, entry in self._files.find(f"{self._base}/{prefix.rstrip('/')}", detail=True).items():
             yield key[len(self._base) + 1 :], entry["LastModified"].timestamp()
 
     def delete(self, path: str) -> None:
-        """See `Store.delete`."""
+        """Nothing happens where there is no file."""
         with suppress(FileNotFoundError):
             self._files.rm_file(f"{self._base}/{path}")
 

@@ -20,8 +20,8 @@ from curation_pipeline.policy.settings import PolicySettings
 _WEIGHTS = "policy.safetensors"
 _RECORD = "policy.json"
 _NETWORK = "network."
-VERSION = 2
-"""Of the inputs: 2 shows what is paid and charged in the unit of the reward."""
+VERSION = 3
+"""Of the inputs and settings."""
 _ROWS = 4096
 """Observations that go through the network at once: few enough that its layers stay in the cache."""
 
@@ -118,7 +118,9 @@ def load_policy(folder: Path) -> ScoringPolicy:
     arrays = load_file(folder / _WEIGHTS)
     record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     if record["architecture"].get("version") != VERSION:
-        raise ConfigError(f"{folder}: an earlier version trained this policy on other inputs; start the loop anew")
+        raise ConfigError(
+            f"{folder}: an earlier version trained this policy on other inputs or settings; start without a parent"
+        )
     inputs = tuple(record["architecture"]["inputs"])
     network = {name.removeprefix(_NETWORK): value for name, value in arrays.items() if name.startswith(_NETWORK)}
     if network["mlp_extractor.policy_net.0.weight"].shape[1] != len(inputs):

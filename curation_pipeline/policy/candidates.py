@@ -25,7 +25,6 @@ class Candidates:
         feature_names, features: what a policy sees of a document alone; f names and (n, f).
         phi: (n, D) random features.
         length: (n,) normalised tokens: ``n_tokens`` over the mean of the whole pool.
-        length_gain: (n,) length ** rho.
         trait_credit: (n,) downstream credit for the documents' traits.
         coverage_bin: (n,) see ``CoverageBins``.
         floor_counts: (n, G) how much each document counts towards each floor.
@@ -38,7 +37,6 @@ class Candidates:
     features: F32
     phi: F32
     length: F64
-    length_gain: F64
     trait_credit: F64
     coverage_bin: Rows
     floor_counts: F64
@@ -57,21 +55,18 @@ class Candidates:
         Raises:
             ConfigError: the pool's features are not those of the constants.
         """
-        settings = statistics.settings
-        length = pool.n_tokens / statistics.mean_tokens
         return cls(
             statistics=statistics,
             pool=pool,
             feature_names=normaliser.names,
             features=normaliser.features(pool),
             phi=normaliser.random_features(pool) if phi is None else phi,
-            length=length,
-            length_gain=length if settings.length_exponent == 1.0 else length**settings.length_exponent,
+            length=pool.n_tokens / statistics.mean_tokens,
             trait_credit=trait_credit(pool, statistics.objective.credit),
             coverage_bin=statistics.coverage.code(pool.columns),
             floor_counts=statistics.floor_counts(pool),
             # A factor on the gain would do nothing where it is near zero, and bring back documents of negative gain.
-            staleness=np.asarray(1.0 - settings.repeat_decay**pool.n_drawn),
+            staleness=np.asarray(1.0 - statistics.settings.repeat_decay**pool.n_drawn),
         )
 
     def __len__(self) -> int:
@@ -81,13 +76,6 @@ class Candidates:
     def tokens(self) -> float:
         """Normalised tokens of all these documents."""
         return float(self.length.sum())
-
-    def gain_scale(self, rows: Rows | slice, gain: F64) -> F64:
-        """(m,) what gains (m,) are scaled by: l^rho, but l^(2 - rho) below zero, so that short text stays preferred."""
-        scale = self.length_gain[rows]
-        if self.statistics.settings.length_exponent == 1.0:
-            return scale
-        return np.where(gain > 0.0, scale, self.length[rows] ** 2 / scale)
 
     def constraints(self, weight: F64) -> F64:
         """(n, G + 2) what may not be negative on average over the drawn tokens.

@@ -43,7 +43,6 @@ class Origin:
         kl_to_parent: mean KL(policy || parent) of a decision, in nats; None at a cold start.
         parent_overlap: share of the budget that policy and parent both draw from this pool, where known.
         candidates: seen in training.
-        converged: training ended before its last candidate.
         budget_use: drawn tokens over the budget in the last episode of training.
     """
 
@@ -51,7 +50,6 @@ class Origin:
     kl_to_parent: float | None
     parent_overlap: float | None
     candidates: int
-    converged: bool
     budget_use: float
 
 

@@ -116,8 +116,7 @@ def _origin(origin: Origin) -> list[str]:
         said.append(f"It has {moved} from there: KL to the parent is {origin.kl_to_parent:.4f} nats a decision.")
     if origin.parent_overlap is not None:
         said.append(f"On this pool the two would draw {origin.parent_overlap:.0%} of the budget alike.")
-    ended = "stopped early, at convergence" if origin.converged else "ran to its last candidate"
-    said.append(f"Training {ended}; its last episode used {origin.budget_use:.0%} of the budget.")
+    said.append(f"The last episode of training used {origin.budget_use:.0%} of the budget.")
     return ["## Where it comes from", "", " ".join(said), ""]
 
 

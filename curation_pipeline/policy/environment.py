@@ -53,7 +53,7 @@ class _Progress:
         step: rows decided.
         tokens_left: normalised tokens of the rows that are not decided.
         reward: sum over rows of the mean reward.
-        gained, useful: sums of l^rho u(w) times the gain, and of l^rho u(w).
+        gained, useful: sums of l u(w) times the gain, and of l u(w).
         actions: how often each weight was given.
     """
 
@@ -114,7 +114,7 @@ class SelectionEnv(VecEnv):
         if self.settings.initial_price is not None:
             return self.settings.initial_price
         marginal = self.problem.marginal_gain(SelectionState(self.statistics, 1.0), EVERY, duals)
-        critical = self.problem.critical_price(EVERY, marginal)
+        critical = self.problem.critical_price(marginal)
         return clearing_price(critical, self.problem.candidates.length, self.statistics.budget)
 
     def _draw_candidates(self, n: int) -> Rows:
@@ -140,7 +140,7 @@ class SelectionEnv(VecEnv):
         problem, market, step = self.problem, self.market, self._progress.step
         self._locate()
         market.clear(
-            problem.critical_price(self._rows, self._marginal),
+            problem.critical_price(self._marginal),
             problem.candidates.length[self._rows],
             self.selected.drawn / self.selected.budget,
             self._progress.tokens_left / self._tokens,
@@ -174,7 +174,7 @@ class SelectionEnv(VecEnv):
         values = self.problem.action_rewards(self._rows, self._marginal, market.price)
         paid = values[np.arange(self.num_envs), self._actions]
         rewards = (paid / scale.unit).astype(np.float32)
-        useful = candidates.length_gain[self._rows] * self._utility[self._actions]
+        useful = length * self._utility[self._actions]
         progress.gained += float(useful @ self._marginal.gain + scale.reference * useful.sum())
         progress.useful += float(useful.sum())
         progress.reward += float(rewards.mean())

@@ -68,7 +68,7 @@ class Normaliser:
             differ = sorted(set(names) ^ set(self.names))
             raise ConfigError(
                 f"the pool's features differ from the policy's in {', '.join(differ) or 'their order'}; "
-                "train without a parent (cold start) after a change of detectors or of embedding_dims"
+                "train without a parent (cold start) after a change of detectors"
             )
         raw -= self.mean
         raw /= self.scale

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Weights of the reward u(w) [alpha R_s + beta R_a + gamma R_d(x|S) + eta c(x|S)] and the iteration's facts.
+    """Weights of the composite reward (``reward.composite``) and the iteration's facts.
 
     Attributes:
         alpha, beta, gamma: weights of safety, alignment and diversity, at least 0.
         eta: weight of the downstream credit.
-        credit: what the evaluations say a token of each stratum is worth, or None before any feedback.
+        credit: what the evaluations say a token of each stratum adds to the model, or None before any feedback.
         budget_tokens: tokens of drawn documents, whatever their weight.
         last_safety, last_capability: outcome of the parent's evaluation, in [0, 1].
         curriculum_stage: how far the curriculum is, in [0, 1].

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.sparse import csc_array
 
 from curation_pipeline.errors import DataError
 
@@ -20,6 +19,8 @@ Rows = npt.NDArray[np.int64]
 
 _KEYS = ("doc_id", "source", "snapshot", "domain", "n_tokens", "topic", "toxicity_bin", "identity_group", "stratum")
 _VALUES = ("vector", "p_harm", "alignment", "quality", "n_drawn")
+DIMS = 16
+"""Leading dimensions of the sentence vectors that a policy sees."""
 NO_GROUP = "none"
 """The identity group of a document that mentions no group."""
 
@@ -88,6 +89,8 @@ class Centres:
         """
         n, k = len(vectors), len(topic.names)
         whole = np.rint(vectors * np.float32(1.0 / _CENTRE_UNIT)).astype(np.float64)
+        from scipy.sparse import csc_array  # a second, which reading a profile need not wait for
+
         members = csc_array((np.ones(n), topic.code, np.arange(n + 1)), shape=(k, n))
         return cls((members @ whole) * _CENTRE_UNIT, np.bincount(topic.code, minlength=k).astype(np.int64))
 
@@ -197,14 +200,14 @@ class Pool:
         return replace(self, **{field.name: part(getattr(self, field.name)) for field in fields(self)})
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame, embedding_dims: int = 16, tables: Tables | None = None) -> Pool:
+    def from_frame(cls, frame: pl.DataFrame, dims: int = DIMS, tables: Tables | None = None) -> Pool:
         """Arrays of a frame that follows the ``pool`` contract.
 
         Every further numeric column is taken as a detector, in alphabetical order.
 
         Args:
             frame: one row per candidate.
-            embedding_dims: leading dimensions of ``vector`` to keep.
+            dims: leading dimensions of ``vector`` to keep.
             tables: names and centres of the whole pool where the frame is a part of it; None where it is the whole.
 
         Raises:
@@ -224,7 +227,7 @@ class Pool:
         vectors = frame["vector"].to_numpy()
         if vectors.dtype == object:
             vectors = np.stack(list(vectors))
-        vectors = np.ascontiguousarray(vectors[:, :embedding_dims], dtype=np.float32)
+        vectors = np.ascontiguousarray(vectors[:, :dims], dtype=np.float32)
         if not bool(np.isfinite(vectors).all()):
             raise DataError("the pool's column vector holds values that are not finite")
 

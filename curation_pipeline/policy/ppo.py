@@ -51,7 +51,6 @@ class TrainingSummary:
         seconds: wall time of the training alone (never written to the policy, which stays bit-identical).
         learning_rate: of the optimiser after the last update.
         kl_to_parent: mean KL(policy || parent) on the last rollout's observations, None at a cold start.
-        converged: training ended before its last candidate.
         budget_use, mean_harm: of the last finished episode.
         price: at the end.
         curve: one record a rollout.
@@ -63,7 +62,6 @@ class TrainingSummary:
     seconds: float
     learning_rate: float
     kl_to_parent: float | None
-    converged: bool
     budget_use: float
     mean_harm: float
     price: float
@@ -174,7 +172,6 @@ def train_policy(
         seconds=time.perf_counter() - started,
         learning_rate=float(model.policy.optimizer.param_groups[0]["lr"]),
         kl_to_parent=kl,
-        converged=recorder.converged,
         budget_use=last.budget_use if last else 0.0,
         mean_harm=last.mean_harm if last else 0.0,
         price=environment.market.price,

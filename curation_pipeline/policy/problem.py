@@ -4,7 +4,7 @@ Training (``environment``), scoring (``scoring``) and the closed form ask here f
 that a policy is asked in production exactly what it was asked in training. With u(w) = log2(1 + w) and a document of
 l normalised tokens, the reward of weight w is
 
-    l^rho u(w) [R - deduction] - w l [price + lambda_T (P(harm) - tau) - lambda_D (d - floor)],
+    l (u(w) [R - deduction] - w [price + lambda_T (P(harm) - tau) - lambda_D (d - floor)]),
 
 R from ``reward.composite``, the prices from ``market``.
 """
@@ -176,18 +176,17 @@ class SelectionProblem:
     def action_rewards(self, rows: Rows | slice, marginal: Marginal, price: float) -> F64:
         """Reward (m, actions) of each weight, see the module."""
         candidates, settings = self.candidates, self.candidates.statistics.settings
-        cost = candidates.length[rows] * (price + marginal.penalty)
-        gain = candidates.gain_scale(rows, marginal.gain) * marginal.gain
+        length = candidates.length[rows]
+        cost, gain = length * (price + marginal.penalty), length * marginal.gain
         reward: F64 = gain[:, None] * weight_utility(settings.weights) - cost[:, None] * np.asarray(settings.weights)
         return reward
 
-    def critical_price(self, rows: Rows | slice, marginal: Marginal) -> F64:
+    def critical_price(self, marginal: Marginal) -> F64:
         """(m,) the price of a normalised token above which the best response to a candidate is to skip it."""
-        candidates, weights = self.candidates, self.candidates.statistics.settings.weights
+        weights = self.candidates.statistics.settings.weights
         ratio = weight_utility(weights)[1:] / np.asarray(weights[1:])
-        per_token = candidates.gain_scale(rows, marginal.gain) / candidates.length[rows] * marginal.gain
         # u(w) / w falls with w, so the smallest weight leaves last; a negative gain leaves at the largest.
-        price: F64 = np.where(per_token > 0, ratio.max(), ratio.min()) * per_token - marginal.penalty
+        price: F64 = np.where(marginal.gain > 0, ratio.max(), ratio.min()) * marginal.gain - marginal.penalty
         return price
 
 

@@ -1,4 +1,4 @@
-"""What is written down while a policy is trained: the learning curve, a state to resume from, and when it is done."""
+"""What is written down while a policy is trained: the learning curve, and a state to resume from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from curation_pipeline.policy.problem import ConstraintDuals
 from curation_pipeline.policy.resume import load_training, save_training
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.progress import Progress
-
-_MET = 0.03
-"""A budget that is missed by no more than this share over some episodes counts as met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class RolloutRecord:
 
 
 class Recorder(BaseCallback):
-    """Writes the learning curve, keeps the state to resume from, and ends training once it has converged."""
+    """Writes the learning curve, and keeps the state to resume from."""
 
     def __init__(
         self,
@@ -67,7 +64,6 @@ class Recorder(BaseCallback):
         self._save_seconds = save_seconds
         self._saved = time.monotonic()
         self.records: list[RolloutRecord] = []
-        self.converged = False
         self._settings = settings
         self._total = total
         self._progress = progress
@@ -96,20 +92,12 @@ class Recorder(BaseCallback):
         self._saved = time.monotonic()
 
     def _on_step(self) -> bool:
-        return not self.converged
+        return True
 
     def _on_rollout_start(self) -> None:
         # PPO updates between rollouts, so the record of a rollout is complete when the next one starts.
         self._finish_record()
-        # Short episodes settle before the network does, so half of the candidates are always seen.
-        done = 2 * self.num_timesteps >= self._total and settled(self._environment.episodes, self._settings)
-        self.converged = self._quiet() or done
         self._save()
-
-    def _quiet(self) -> bool:
-        patience = self._settings.converged_rollouts
-        recent = [record.approx_kl for record in self.records[-patience:]]
-        return len(recent) == patience and max(recent) < self._settings.converged_kl
 
     def _on_rollout_end(self) -> None:
         model = self.model
@@ -149,17 +137,6 @@ class Recorder(BaseCallback):
             )
         )
         self._pending = None
-
-
-def settled(episodes: list[Episode], settings: PolicySettings) -> bool:
-    """Whether the last episodes gain no more than those before them, at a budget that is met."""
-    n = settings.converged_episodes
-    if settings.converged_gain == 0.0 or len(episodes) < 2 * n:
-        return False
-    gain = [episode.gain for episode in episodes[-2 * n :]]
-    before, now = float(np.mean(gain[:n])), float(np.mean(gain[n:]))
-    use = float(np.mean([episode.budget_use for episode in episodes[-n:]]))
-    return now - before <= settings.converged_gain * abs(before) and abs(use - 1.0) <= _MET
 
 
 def _episode(raw: dict[str, Any]) -> Episode:

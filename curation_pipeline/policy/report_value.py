@@ -28,9 +28,9 @@ class BlockSums:
     """Sums over the documents of each of B blocks, for one arm; lengths are normalised tokens.
 
     Attributes:
-        facts: (B, 8) sums of p l, p w l, p w^2 l, p w l P(harm), p l^rho u(w), and the last times R_s, times R_a and
+        facts: (B, 8) sums of p l, p w l, p w^2 l, p w l P(harm), p l u(w), and the last times R_s, times R_a and
             times the credit of traits.
-        paid_phi, phi: (B, D) sums of the random features, times p l^rho u(w) and times p w l.
+        paid_phi, phi: (B, D) sums of the random features, times p l u(w) and times p w l.
         paid_coverage, coverage: (B, k) the same for the bins of coverage.
         paid_stratum, stratum: (B, K) the same for the strata.
     """
@@ -66,7 +66,7 @@ def block_sums(candidates: Candidates, scores: Scores, block: Rows, n_blocks: in
     weight = scores.weight.astype(np.float64)
     weight *= tokens.sum() / (tokens @ weight)
     mass = tokens * weight
-    paid = scores.probability * candidates.length_gain * np.log2(1.0 + weight)
+    paid = scores.probability * candidates.length * np.log2(1.0 + weight)
     safety = candidates.pool.safety.astype(np.float64)
 
     def by_block(values: F64) -> F64:

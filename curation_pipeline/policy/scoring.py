@@ -258,7 +258,7 @@ def frozen_state(problem: SelectionProblem, rule: DecisionRule, multiplicity: F6
         if rule.adapt_duals and done:
             duals = duals.ascend(state, rule.adapt_duals)
         marginal = problem.marginal_gain(state, EVERY, duals)
-        price = clearing_price(problem.critical_price(EVERY, marginal), mass, budget)
+        price = clearing_price(problem.critical_price(marginal), mass, budget)
         logits = rule.decide(problem, state, marginal, price, duals)
         keep, weight = keep_and_weight(logits, settings.weights)
         columns, sweeps = candidates.constraints(weight), ROUGH_SWEEPS if done < rounds else SWEEPS

@@ -26,9 +26,6 @@ class PolicySettings(Settings):
         min_length=2,
         description="w: the loss weight of each discrete action; the first is skip.",
     )
-    embedding_dims: int = Field(
-        default=16, ge=1, description="Leading dimensions of the sentence vector that are used."
-    )
     random_features: int = Field(default=64, ge=2, description="D: random Fourier features phi of the novelty term.")
     novelty_bandwidth: float = Field(
         default=0.5, gt=0, description="Width of the novelty kernel, as a multiple of the median distance in the pool."
@@ -44,15 +41,6 @@ class PolicySettings(Settings):
         gt=0,
         le=1,
         description="kappa: pseudo-tokens at the pool's composition, as a share of the budget.",
-    )
-    length_exponent: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description=(
-            "rho: the gain of a document grows as (n_tokens / mean)^rho while its cost grows as n_tokens / mean. "
-            "1 is neutral to length; below 1 short documents are preferred."
-        ),
     )
     gain_reference: float | None = Field(
         default=0.75,
@@ -152,22 +140,6 @@ class PolicySettings(Settings):
         min_length=1,
         description="Hidden units of the value network: with gamma = 0 it has one reward to predict, not a future.",
     )
-    converged_kl: float = Field(
-        default=0.0, ge=0, description="Training stops once approx_kl stays below this; 0 never stops early."
-    )
-    converged_rollouts: int = Field(
-        default=4, ge=1, description="Consecutive rollouts below converged_kl that end training."
-    )
-    converged_gain: float = Field(
-        default=0.0,
-        ge=0,
-        description=(
-            "Training stops once the mean gain of what is kept over converged_episodes episodes is "
-            "not above that of as many before by this share, the budget is met within 3% and half of the candidates "
-            "are seen; 0 never stops early."
-        ),
-    )
-    converged_episodes: int = Field(default=3, ge=1, description="Episodes that are compared with as many before.")
 
     # Scoring a pool.
     min_effective_share: float = Field(

@@ -1,4 +1,4 @@
-"""The corpus on one page: sizes, languages, topics, scores, duplicates, what is removed and whom that meets."""
+"""The corpus on one page: sizes, languages, topics, scores, duplicates, and what is removed from which groups."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ TABLES: Mapping[str, ProfileTable] = {
         {"line": "text", "given": "text", "request_id": "text", "documents": "count"}, rows=400,
     ),
     "parity": ProfileTable(
-        "Whom removal meets",
+        "Which groups removal affects",
         "Removal rate over text that people labelled benign, by identity group mentioned and by dialect proxy, and its "
         "ratio to the average. Flagged: the ratio is above the limit, and its interval excludes chance.",
         {

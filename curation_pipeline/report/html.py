@@ -14,7 +14,7 @@ from curation_pipeline.escaping import one_line
 from curation_pipeline.report.numbers import DASH, count, number
 
 if TYPE_CHECKING:
-    from curation_pipeline.report.plots import Plot
+    from curation_pipeline.report.plots import SvgPlot
 
 Row = Mapping[str, Any]
 CI = ("ci_low", "ci_high")
@@ -57,18 +57,18 @@ def csv(name: str, frame: pl.DataFrame, text: str = "CSV") -> Markup:
     return Markup('<a download="{}.csv" href="{}">{}</a>').format(name, csv_link(frame), text)
 
 
-def element(tag: str, *parts: object, css: str = "") -> Markup:
+def element(tag: str, *parts: Any, css: str = "") -> Markup:
     """An element around its parts, with a class."""
     opening = Markup('<{} class="{}">').format(tag, css) if css else Markup("<{}>").format(tag)
     return Markup("{}{}</{}>\n").format(opening, join(*parts), tag)
 
 
-def join(*parts: object, between: str = "") -> Markup:
+def join(*parts: Any) -> Markup:
     """Parts one after the other; text among them is escaped."""
-    return Markup(between).join(parts)
+    return Markup("").join(parts)
 
 
-def paragraph(*parts: object) -> Markup:
+def paragraph(*parts: Any) -> Markup:
     """What explains a section, in grey."""
     return element("p", *parts, css="muted")
 
@@ -78,7 +78,7 @@ def small(text: str) -> Markup:
     return Markup("<small>{}</small>").format(text)
 
 
-def fold(summary: str, *parts: object) -> Markup:
+def fold(summary: str, *parts: Any) -> Markup:
     """What opens with a click."""
     return element("details", element("summary", summary), *parts)
 
@@ -94,12 +94,12 @@ def legend(names: Sequence[str], shapes: bool = False) -> Markup:
     return Markup('<p class="legend" aria-hidden="true">{}</p>').format(join(*spans))
 
 
-def figure(plot: Plot, note: str = "") -> Markup:
+def figure(plot: SvgPlot, note: str = "") -> Markup:
     """A plot with a note and the download of its data."""
     return element("figure", plot.svg, element("figcaption", note, " ", csv(plot.name, plot.table)))
 
 
-def grid(plots: Iterable[Plot], css: str = "grid") -> Markup:
+def grid(plots: Iterable[SvgPlot], css: str = "grid") -> Markup:
     """Plots side by side."""
     return element("div", *map(figure, plots), css=css)
 

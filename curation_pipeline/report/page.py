@@ -8,7 +8,7 @@ from pathlib import Path
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.report.html import render
-from curation_pipeline.report.section import ReportData, Source
+from curation_pipeline.report.section import ReportData, ReportSource
 from curation_pipeline.report.sections import sections
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
@@ -24,7 +24,7 @@ def gather(ctx: Context) -> ReportData:
     states = {chain: history(ctx.lake, chain) for chain in reported_chains(ctx)}
     if MAIN not in states:
         raise LakeError("nothing has been committed yet: run `curate run` first")
-    profile, main, source = ctx.profile, states[MAIN], Source(ctx, states)
+    profile, main, source = ctx.profile, states[MAIN], ReportSource(ctx, states)
     return ReportData(
         tables={name: rows for section in sections() for name, rows in section.query(source).items()},
         title=f"Data curation, profile {profile.name}",

@@ -52,7 +52,7 @@ _STYLE: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class SvgPlot:
     """One SVG with the table behind it.
 
     Attributes:
@@ -71,7 +71,9 @@ def colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
-def plot(name: str, label: str, table: pl.DataFrame, size: tuple[float, float], draw: Callable[[Any], object]) -> Plot:
+def plot(
+    name: str, label: str, table: pl.DataFrame, size: tuple[float, float], draw: Callable[[Any], object]
+) -> SvgPlot:
     """Draw a plot.
 
     Args:
@@ -94,7 +96,7 @@ def plot(name: str, label: str, table: pl.DataFrame, size: tuple[float, float], 
         draw(figure.add_subplot())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    return Plot(_inline(buffer.getvalue(), name, label), table, name)
+    return SvgPlot(_inline(buffer.getvalue(), name, label), table, name)
 
 
 def _inline(svg: str, name: str, label: str) -> Markup:
@@ -116,7 +118,7 @@ def _inline(svg: str, name: str, label: str) -> Markup:
     return Markup(head + body)
 
 
-def trend(frame: pl.DataFrame, arms: Sequence[str], title: str, name: str) -> Plot:
+def trend(frame: pl.DataFrame, arms: Sequence[str], title: str, name: str) -> SvgPlot:
     """Value with interval over iterations, one line for each arm.
 
     Args:
@@ -143,7 +145,7 @@ def trend(frame: pl.DataFrame, arms: Sequence[str], title: str, name: str) -> Pl
     return plot(name, f"{title} over iterations", frame, (5.0, 2.5), draw)
 
 
-def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
+def shares(frame: pl.DataFrame, title: str, name: str) -> SvgPlot:
     """Share of the pool's tokens (hollow) and of the batch's (filled) for each value of one dimension.
 
     Args:
@@ -164,7 +166,7 @@ def shares(frame: pl.DataFrame, title: str, name: str) -> Plot:
     return plot(name, f"Share of tokens by {title}, pool and batch", frame, size, draw)
 
 
-def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, label: str) -> Plot:
+def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, label: str) -> SvgPlot:
     """Values with intervals, one line each, with a reference line.
 
     Args:
@@ -184,7 +186,7 @@ def ranges(frame: pl.DataFrame, title: str, name: str, *, reference: float, labe
     return plot(name, title, frame, (3.6, 0.75 + 0.25 * max(frame.height, 2)), draw)
 
 
-def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
+def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> SvgPlot:
     """Horizontal bars from zero, negative ones in another colour.
 
     Args:
@@ -203,7 +205,7 @@ def bars(frame: pl.DataFrame, title: str, name: str, label: str) -> Plot:
     return plot(name, title, frame, (5.2, 0.75 + 0.22 * max(frame.height, 2)), draw)
 
 
-def histogram(frame: pl.DataFrame, title: str, name: str) -> Plot:
+def histogram(frame: pl.DataFrame, title: str, name: str) -> SvgPlot:
     """Counts over bins; a logarithmic axis where the bins widen by a factor.
 
     Args:
@@ -233,7 +235,7 @@ def curves(
     order: Sequence[str] = (),
     label: str = "",
     size: tuple[float, float] = (5.0, 2.6),
-) -> Plot:
+) -> SvgPlot:
     """One line for each value of `series`.
 
     Args:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.state import MAIN, State
 
@@ -29,7 +30,7 @@ class ReportTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReportSource:
     """Where sections read from: the surroundings, and the committed states of each reported chain."""
 
     ctx: Context
@@ -45,9 +46,13 @@ class Source:
         """The states of the loop's own chain, the cold start first."""
         return self.states[MAIN]
 
+    def made(self, table: str) -> list[tuple[int, Manifest]]:
+        """Ordinal and artefact of every iteration of the loop that made one of this table."""
+        return [(state.ordinal, self.lake.get(state.own[table])) for state in self.main if table in state.own]
+
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Finding:
     """One finding in plain words; `tone` is good, bad or open (the interval decides nothing)."""
 
     text: str
@@ -100,12 +105,12 @@ class ReportData:
         )
 
 
-def no_tables(source: Source) -> dict[str, Rows]:
+def no_tables(source: ReportSource) -> dict[str, Rows]:
     """The query of a section that shows tables of others."""
     return {}
 
 
-def no_verdicts(data: ReportData) -> list[Verdict]:
+def no_verdicts(data: ReportData) -> list[Finding]:
     """The findings of a section that has none."""
     return []
 
@@ -129,5 +134,5 @@ class Section:
     title: str
     show: Callable[[ReportData], Markup]
     tables: tuple[ReportTable, ...]
-    query: Callable[[Source], Mapping[str, Rows]] = no_tables
-    verdicts: Callable[[ReportData], list[Verdict]] = no_verdicts
+    query: Callable[[ReportSource], Mapping[str, Rows]] = no_tables
+    verdicts: Callable[[ReportData], list[Finding]] = no_verdicts

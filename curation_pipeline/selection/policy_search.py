@@ -15,22 +15,23 @@ import numpy as np
 from curation_pipeline.policy.features import Normaliser
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F32, F64, Pool, Rows
-from curation_pipeline.policy.projection import sigmoid
+from curation_pipeline.policy.projection import sigmoid, solve_shift
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.policy.scoring import with_budget
 from curation_pipeline.reward.composite import composite_reward
 from curation_pipeline.seeds import derive, generator
+from curation_pipeline.selection.baseline import SharedSettings
+from curation_pipeline.selection.baselines.controls import SearchSettings
 from curation_pipeline.selection.baselines.regmix import predicted
 from curation_pipeline.selection.choosing import BY_CHANCE, crossing, scores, shuffled
 from curation_pipeline.selection.inputs import Evaluate, Inputs
-from curation_pipeline.selection.settings import BaselineSettings
 
 _SPREAD = 1.0
 _LEAST_SPREAD = 0.05
 """The Gaussian's spread at the start, and below which it never falls, so that a search does not end early."""
 
 
-def objective_of(settings: BaselineSettings, inputs: Inputs, budget_tokens: int) -> Objective:
+def objective_of(settings: SharedSettings, inputs: Inputs, budget_tokens: int) -> Objective:
     """The objective that was given, or one of the baselines' settings, under the budget of the call."""
     if inputs.objective is not None:
         return with_budget(inputs.objective, budget_tokens)
@@ -48,7 +49,7 @@ def objective_of(settings: BaselineSettings, inputs: Inputs, budget_tokens: int)
 class CrossEntropy:
     """The best policy that a search of ``search_evaluations`` batches finds."""
 
-    settings: BaselineSettings = field(default_factory=BaselineSettings)
+    settings: SearchSettings = field(default_factory=SearchSettings)
     inputs: Inputs = field(default_factory=Inputs)
     name: str = "cross_entropy"
 
@@ -78,7 +79,7 @@ class CrossEntropy:
         return scores(probability, np.where(probability < 0.5, "the searched policy would rather skip it", BY_CHANCE))
 
 
-def search(outcome: Evaluate, size: int, settings: BaselineSettings, seed: int) -> F64:
+def search(outcome: Evaluate, size: int, settings: SearchSettings, seed: int) -> F64:
     """Parameters (size,) of the largest outcome, as far as ``search_evaluations`` of it go."""
     rng = generator(seed, "cross_entropy")
     mean, spread = np.zeros(size), np.full(size, _SPREAD)
@@ -101,25 +102,10 @@ def search(outcome: Evaluate, size: int, settings: BaselineSettings, seed: int) 
 
 
 def inclusion(logits: F64, tokens: F64, share: float) -> F64:
-    """sigmoid(logits + b) with b such that the expected tokens are a share of all of them, by safeguarded Newton."""
+    """sigmoid(logits + b) with b such that the expected tokens are a share of all of them."""
     if share >= 1.0:
         return np.ones(len(logits))
-    low, high = -float(logits.max()) - 40.0, -float(logits.min()) + 40.0
-    total = float(tokens.sum())
-    # Where about the best documents that fit the budget end.
-    order = np.argsort(-logits)
-    b = -float(logits[order[min(int(np.searchsorted(np.cumsum(tokens[order]), share * total)), len(logits) - 1)]])
-    probability = sigmoid(logits + b)
-    for _ in range(60):
-        excess = float(probability @ tokens) / total - share
-        if abs(excess) < 1e-9:
-            break
-        low, high = (low, b) if excess > 0 else (b, high)
-        slope = float((probability * (1.0 - probability)) @ tokens) / total
-        b = b - excess / slope if slope > 0 else 0.5 * (low + high)
-        b = b if low < b < high else 0.5 * (low + high)
-        probability = sigmoid(logits + b)
-    return probability
+    return sigmoid(logits + solve_shift(logits, tokens, share * float(tokens.sum())))
 
 
 def set_value(pool: Pool, objective: Objective, phi: F32, novelty_share: float, rows: Rows) -> Evaluate:

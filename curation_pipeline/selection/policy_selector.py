@@ -52,17 +52,14 @@ class ClosedFormSelector:
     Attributes:
         objective: of the iteration; its budget is replaced by that of the call.
         settings: of the decision process.
-        folder: a policy whose constants and duals to use, so that only the decision differs; None for none.
     """
 
     objective: Objective
     settings: PolicySettings
-    folder: Path | None = None
     name: str = "closed_form"
 
     def scores(self, pool: Pool, budget_tokens: int, seed: int) -> Scores:
-        """Scores of the softened argmax; the seed is that of the random features when there is no policy."""
-        policy = load_policy(self.folder) if self.folder is not None else None
-        found = closed_form_scores(pool, self.objective, self.settings, budget_tokens, seed, policy)
+        """Scores of the softened argmax; the seed is that of the random features."""
+        found = closed_form_scores(pool, self.objective, self.settings, budget_tokens, seed)
         reason = np.where(found.probability < 0.5, "worth less than its price", BY_CHANCE).tolist()
         return Scores(found.probability, found.weight, reason)

@@ -9,12 +9,14 @@ from curation_pipeline.selection.baselines import BASELINES
 from curation_pipeline.settings import combined
 
 if TYPE_CHECKING:
+    _Combined = SharedSettings
+else:
+    _Combined = combined("_Combined", SharedSettings, (entry.settings for entry in BASELINES.values()))
 
-    class BaselineSettings(SharedSettings):
-        """Settings of the baselines."""
+
+class BaselineSettings(_Combined):
+    """Settings of the baselines; the defaults are the demo's."""
+
+    if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
-
-else:
-    BaselineSettings = combined("BaselineSettings", SharedSettings, (entry.settings for entry in BASELINES.values()))
-    BaselineSettings.__doc__ = "Settings of the baselines; the defaults are the demo's."

@@ -3,7 +3,7 @@
 The first pass reads the pool, surveys it, takes the sample on which the state is frozen, and leaves the arrays in a
 scratch folder; the second decides every document and keeps 20 bytes of it there instead. What joins the shards
 (composition, histograms of log-odds and of ranks) is made of whole numbers, so that the order of the shards and the
-number of workers change no byte of a batch, and any shard can be decided again alone with the plan that came out.
+number of workers change no byte of a batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from curation_pipeline.policy.scoring import DecisionRule, FrozenRule
 from curation_pipeline.policy.stream_sample import SAMPLE, Survey, key_frame, sample_candidates, sample_rows, thinned
 from curation_pipeline.policy.stream_shard import StoredPart
 from curation_pipeline.progress import Progress, silent
-from curation_pipeline.seeds import unit_hash
 from curation_pipeline.selection.draw import I64, Drawn, apply, limit_of, ranks_of
 
 _T = TypeVar("_T")
@@ -68,40 +67,6 @@ def shards_of(paths: Sequence[Path], rows: int = SHARD_ROWS) -> tuple[Shard, ...
         height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
         shards.extend(Shard(path, start, min(rows, height - start)) for start in range(0, height, rows))
     return tuple(shards)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that decides a document beside the document: with it any shard can be decided alone.
-
-    Attributes:
-        frozen, tables: the state, and what makes rows into arrays.
-        budget_shift: probabilities and weights from log-odds.
-        seed: of the draw.
-        limit: the largest rank that is drawn.
-    """
-
-    frozen: FrozenRule
-    tables: Tables
-    budget_shift: BudgetShift
-    seed: int
-    limit: float
-
-    def decide(self, frame: pl.DataFrame) -> tuple[Scores, Drawn]:
-        """Decide the documents of some rows of the pool."""
-        pool = Pool.from_frame(frame, self.tables.centres.sums.shape[1], self.tables)
-        return self.finish(self.frozen.keep(pool), unit_hash(pool.doc_id, self.seed))
-
-    def finish(self, kept: KeepLogits, unit: F64) -> tuple[Scores, Drawn]:
-        """The decisions from what the second pass keeps of each document."""
-        scores = Scores(self.budget_shift.probability(kept), self.budget_shift.weight(kept))
-        return scores, drawn_at(scores, ranks_of(unit, scores.probability), self.limit)
-
-
-def drawn_at(scores: Scores, rank: F64, limit: float) -> Drawn:
-    """Who is drawn at a threshold that was found on the whole pool."""
-    chosen = apply(rank, limit)
-    return Drawn(chosen, np.where(chosen, scores.weight, np.float32(0.0)), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +142,27 @@ class _RankedPart:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A pool that has been decided: shards, their records on disk, and the plan."""
+    """A pool that has been decided.
+
+    Attributes:
+        shards, paths: of the pool, and their records on disk.
+        budget_shift: probabilities and weights from log-odds.
+        limit: the largest rank that is drawn.
+    """
 
     shards: tuple[Shard, ...]
     paths: tuple[Path, ...]
-    plan: Plan
+    budget_shift: BudgetShift
+    limit: float
 
     def parts(self, columns: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Scores, Drawn]]:
         """The decisions, shard by shard, beside these columns of the pool."""
         for shard, path in zip(self.shards, self.paths, strict=True):
             record = _Record.load(path)
-            yield shard.frame(columns), *self.plan.finish(record.kept, record.unit)
+            scores = Scores(self.budget_shift.probability(record.kept), self.budget_shift.weight(record.kept))
+            drawn = apply(ranks_of(record.unit, scores.probability), self.limit)
+            weight = np.where(drawn, scores.weight, np.float32(0.0))
+            yield shard.frame(columns), scores, Drawn(drawn, weight, self.limit)
 
 
 def decide_pool(
@@ -253,4 +228,4 @@ def decide_pool(
             histogram = KeepHistogram.merge((histogram, found))
         budget_shift = BudgetShift.of(histogram, objective.budget_tokens, rule.settings.min_effective_share)
         limit = limit_of([_RankedPart(path, budget_shift) for path in paths], objective.budget_tokens, run)
-    return Decided(tuple(shards), paths, Plan(frozen, tables, budget_shift, seed, limit))
+    return Decided(tuple(shards), paths, budget_shift, limit)

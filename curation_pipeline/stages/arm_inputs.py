@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curation_pipeline.annotate.quality import FAMILIES, RULES
+from curation_pipeline.annotate.quality import rule_names
 from curation_pipeline.errors import ConfigError, LakeError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
@@ -41,7 +41,7 @@ def check_arms(ctx: Context, arms: Sequence[str]) -> None:
     if not any(BASELINES[arm].needs == "flags" for arm in arms):
         return
     rules = ctx.profile.baselines.manual_rules
-    known = {*FAMILIES, *(rule.column for rule in RULES), WORD_LIST}
+    known = {*rule_names(ctx.profile.annotate.quality), WORD_LIST}
     if unknown := [rule for rule in rules if rule not in known]:
         raise ConfigError(
             f"baselines.manual_rules: no quality rule or family {', '.join(unknown)}; allowed: "

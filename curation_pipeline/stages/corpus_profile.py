@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.quality import FAMILIES, RULES
+from curation_pipeline.annotate.quality import rule_names
 from curation_pipeline.annotate.toxicity import toxicity_columns
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.lake import Draft, Lake
@@ -56,7 +56,7 @@ def corpus_profile(ctx: Context) -> Manifest:
             "languages": tables.languages(),
             "registers": tables.registers(),
             "topics": tables.topics(lake.get(references["sentence_embedding"]).summary["topics"]),
-            "rules": tables.rules(),
+            "rules": tables.rules(rule_names(ctx.profile.annotate.quality)),
             "duplicates": tables.duplicates(lake.frame(lake.get(references["duplicates"]))),
             "contamination": tables.contamination(),
             "pii": tables.pii(),
@@ -105,7 +105,7 @@ def _partitions(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
 
 
 class _Tables:
-    """Figures over all partitions: every document counts once, where it stands first."""
+    """Figures over all partitions: every document counts once, where it comes first."""
 
     def __init__(self, lake: Lake, corpus: dict[str, dict[str, str]]) -> None:
         self._lake, self._corpus = lake, corpus
@@ -157,8 +157,7 @@ class _Tables:
         named = [f"{number}: {labels.get(str(number), '')}" for number in grouped["topic"]]
         return grouped.with_columns(pl.Series("topic", named, dtype=pl.Utf8)).sort("documents", descending=True)
 
-    def rules(self) -> pl.DataFrame:
-        names = [*FAMILIES, *(rule.column for rule in RULES)]
+    def rules(self, names: list[str]) -> pl.DataFrame:
         frame = self._with("quality_rules", [f"pass_{name}" for name in names])
         by_source = frame.group_by("source").agg(
             pl.len().alias("documents"), *((1 - pl.col(f"pass_{name}").mean()).alias(name) for name in names)

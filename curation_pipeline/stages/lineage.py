@@ -97,7 +97,7 @@ def checkpoint_lineage(lake: Lake, checkpoint: Manifest) -> CheckpointLineage:
     claimed = pl.Series("doc_id", [], dtype=pl.Utf8)
     for manifest in sorted(partitions.values(), key=lambda m: m.partition_text):
         ids = lake.frame(manifest, columns=["doc_id"])["doc_id"].unique()
-        # A text that stands in several partitions is counted where the pool took it from: the first in order of key.
+        # A text that is in several partitions is counted where the pool took it from: the first in order of key.
         here = per_document.filter(pl.col("doc_id").is_in(ids.implode()) & ~pl.col("doc_id").is_in(claimed.implode()))
         claimed = pl.concat([claimed, here["doc_id"]])
         rows.append(
@@ -182,7 +182,7 @@ def document_lineage(lake: Lake, name: str) -> DocumentLineage:
 
 
 def _uses(lake: Lake, checkpoint: Manifest, batch: str) -> bool:
-    """Whether the model saw the batch: it stands on the training chain, not merely among what chose the data."""
+    """Whether the model saw the batch: it is on the training chain, not merely among what chose the data."""
     return any(
         (link_batch is not None and link_batch.id == batch) or link.id == batch
         for link, link_batch in _training_chain(lake, checkpoint)

@@ -61,7 +61,6 @@ def write_policy_report(
         kl_to_parent=training.kl_to_parent,
         parent_overlap=shared,
         candidates=training.candidates,
-        converged=training.converged,
         budget_use=training.budget_use,
     )
     card = policy_card(policy, pool, objective, objective.budget_tokens, state=state, control=control, origin=origin)

@@ -29,7 +29,7 @@ from curation_pipeline.stages.policy_report import write_policy_report
 from curation_pipeline.stages.state import State
 from curation_pipeline.stages.texts import read_texts
 
-POLICY_VERSION = "5"
+POLICY_VERSION = "6"
 BATCH_VERSION = "4"
 
 
@@ -98,7 +98,6 @@ def train_selection_policy(ctx: Context, chain: str, ordinal: int) -> Manifest:
             mean_harm=round(summary.mean_harm, 4),
             price=round(summary.price, 4),
             kl_to_parent=None if summary.kl_to_parent is None else round(summary.kl_to_parent, 5),
-            converged=summary.converged,
             credit_r2=round(credit.r2, 4),
             alpha=round(objective.alpha, 4),
             beta=round(objective.beta, 4),

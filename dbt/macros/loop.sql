@@ -1,5 +1,5 @@
 {#-
-  Rows of the attempt that stands for each chain and iteration: the newest that the commit can have seen, or the newest
+  Rows of the attempt that counts for each chain and iteration: the newest that the commit can have seen, or the newest
   of all while nothing is committed.
   An earlier attempt is never deleted from the lake, so a loop table may hold several.
 -#}
@@ -22,5 +22,5 @@ qualify loop_rows.attempt = coalesce(
 )
 {%- endmacro %}
 
-{#- A chain is named `arm` or `arm/cell...`: the arm is what stands before the first slash. -#}
+{#- A chain is named `arm` or `arm/run...`: the arm is what comes before the first slash. -#}
 {% macro arm(chain) -%} split_part({{ chain }}, '/', 1) {%- endmacro %}

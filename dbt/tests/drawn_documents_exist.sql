@@ -1,4 +1,4 @@
--- Every drawn document, and everything in a batch, stands in documents.
+-- Every drawn document, and everything in a batch, is in documents.
 select chosen.chain, chosen.iteration, chosen.doc_id
 from (
   select chain, iteration, doc_id from {{ ref('stg_decisions') }} where drawn

@@ -1,4 +1,4 @@
--- No text stands twice in a pool: a repeat would be drawn, and counted against the budget, more often than the others.
+-- No text is twice in a pool: a repeat would be drawn, and counted against the budget, more often than the others.
 select chain, iteration, doc_id, count(*) as n_rows
 from {{ ref('stg_pool') }}
 group by all

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.policy.pool import F64, Rows
+from curation_pipeline.policy.pool import DIMS, F64, Rows
 from curation_pipeline.seeds import derive, generator
 from research.queries.settings import QuerySettings
 
@@ -65,18 +65,16 @@ class Belief:
         frame: documents whose scores are all known, in the form of the ``pool`` contract.
         settings: questions and the kind of imputation.
         seed: of the trees.
-        embedding_dims: leading dimensions of the vector that are used.
 
     Raises:
         DataError: a column that a question reveals is missing.
     """
 
-    def __init__(self, frame: pl.DataFrame, settings: QuerySettings, seed: int, embedding_dims: int = 16) -> None:
+    def __init__(self, frame: pl.DataFrame, settings: QuerySettings, seed: int) -> None:
         missing = [c for question in settings.questions for c in question.columns if c not in frame.columns]
         if missing:
             raise DataError(f"questions reveal {', '.join(missing)}, which the pool lacks; it has {frame.columns}")
         self._settings = settings
-        self._dims = embedding_dims
         self._seed = seed
         self._levels: Mapping[str, list[str]] = {name: _levels(frame[name]) for name in _CATEGORIES}
         everything = 2 ** len(settings.questions) - 1
@@ -126,9 +124,7 @@ class Belief:
         vectors = frame["vector"].to_numpy()
         if vectors.dtype == object:
             vectors = np.stack(list(vectors))
-        columns.update(
-            {f"vector_{i}": column for i, column in enumerate(vectors[:, : self._dims].T.astype(np.float64))}
-        )
+        columns.update({f"vector_{i}": column for i, column in enumerate(vectors[:, :DIMS].T.astype(np.float64))})
         columns["log_tokens"] = np.log(frame["n_tokens"].cast(pl.Float64).to_numpy())
         for name, levels in self._levels.items():
             text = frame[name].cast(pl.Utf8)
@@ -187,9 +183,7 @@ class Belief:
         return Posterior(mean, np.sqrt(np.maximum(second / leaves.shape[1] - mean**2, 0.0)), drawn)
 
 
-def cross_fitted(
-    frame: pl.DataFrame, view: int, settings: QuerySettings, seed: int, embedding_dims: int = 16
-) -> Posterior:
+def cross_fitted(frame: pl.DataFrame, view: int, settings: QuerySettings, seed: int) -> Posterior:
     """Posterior of known documents as if only ``view`` had been answered, by beliefs that never saw them.
 
     Args:
@@ -197,13 +191,12 @@ def cross_fitted(
         view: answers that are taken as given.
         settings: as of ``Belief``.
         seed: of folds and trees.
-        embedding_dims: as of ``Belief``.
     """
     fold = generator(seed, "folds").permutation(frame.height) % settings.folds
     mean, spread = np.zeros((frame.height, 2)), np.zeros((frame.height, 2))
     for k in range(settings.folds):
         rows = np.flatnonzero(fold == k)
-        belief = Belief(frame.filter(pl.Series(fold != k)), settings, derive(seed, "fold", k), embedding_dims)
+        belief = Belief(frame.filter(pl.Series(fold != k)), settings, derive(seed, "fold", k))
         found = belief.posterior(frame[rows], np.full(len(rows), view))
         mean[rows], spread[rows] = found.mean, found.spread
     return Posterior(mean, spread)

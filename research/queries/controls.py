@@ -28,8 +28,7 @@ _SETTLING = 4
 
 def margin(state: FrozenState) -> F64:
     """(n,) higher for documents nearer to the margin of selection at a state: minus |critical price - price|."""
-    everything = np.arange(len(state.problem.candidates))
-    critical = state.problem.critical_price(everything, state.marginal)
+    critical = state.problem.critical_price(state.marginal)
     nearness: F64 = -np.abs(critical - state.price) * state.problem.candidates.length
     return nearness
 
@@ -71,10 +70,10 @@ def settled(state: FrozenState, posterior: Posterior, cost: F64, budget: float) 
         value = value_of_information(state, posterior, price)
         asked = choose(value / cost, cost, budget)
         rest = np.setdiff1d(everything, asked)
-        critical, length = [state.problem.critical_price(rest, _part(state.marginal, rest))], [candidates.length[rest]]
+        critical, length = [state.problem.critical_price(_part(state.marginal, rest))], [candidates.length[rest]]
         for g, extra in zip(gain, penalty, strict=True):
             answered = Marginal(g[asked], extra[asked], _part(state.marginal, asked).features)
-            critical.append(state.problem.critical_price(asked, answered))
+            critical.append(state.problem.critical_price(answered))
             length.append(candidates.length[asked] / len(gain))
         price = clearing_price(np.concatenate(critical), np.concatenate(length), candidates.statistics.budget)
     return value_of_information(state, posterior, price)
@@ -121,7 +120,7 @@ def _best(state: FrozenState, gain: F64, penalty: F64, price: float) -> F64:
     candidates = state.problem.candidates
     weights = candidates.statistics.settings.weights
     cost = candidates.length * (price + penalty)
-    scaled = candidates.length_gain * gain
+    scaled = candidates.length * gain
     values = scaled[:, None] * weight_utility(weights) - cost[:, None] * np.asarray(weights)
     best: F64 = values.max(axis=1)
     return best

@@ -1,15 +1,16 @@
-"""Candidate lanes in which a policy may pay for a document's hidden scores before it is decided.
+"""Parallel candidates in which a policy may pay for a document's hidden scores before it is decided.
 
 Action 0 decides by the best response to what is believed of the candidate; action 1 + k asks question k, which costs
-its price and shows the same candidate with the answer. A lane's episode ends with the decision, so with gamma = 1 the
-price of an answer is set against what the better decision gains. The shared state holds what is believed, as it does
-when the policy is used. A decision is paid by the true scores, less what the best response to the first belief would
-have been paid: deciding at once is worth exactly 0, and the return of a question is its realised value less its price.
-(A policy that picked the weights as well had to find a gain of a few hundredths under the noise of its own decisions.)
+its price and shows the same candidate with the answer. A candidate's episode ends with the decision, so with gamma = 1
+the price of an answer is set against what the better decision gains. The shared state holds what is believed, as it
+does when the policy is used. A decision is paid by the true scores, less what the best response to the first belief
+would have been paid: deciding at once is worth exactly 0, and the return of a question is its realised value less its
+price. (A policy that picked the weights as well had to find a gain of a few hundredths under the noise of its own
+decisions.)
 
 Two prices clear: tokens by the market of best responses, answers by a price that rises while more is asked than the
 query budget allows, and answers earn what they cost. It starts low: at a price that questions at random do not earn, a
-policy may stop asking before it knows what to ask, and learns nothing any more. Each lane sees that price times a
+policy may stop asking before it knows what to ask, and learns nothing any more. Each candidate sees that price times a
 random factor, so that the policy learns an order and not one threshold only, and can be told the price of another
 query budget.
 """
@@ -39,13 +40,13 @@ _MEMORY = 0.8
 _PRICE_RANGE = 100.0
 """The query price rises to at most this factor of its first value, and never falls below that."""
 _JITTER = 0.5
-"""Standard deviation of the logarithm of a lane's query price around the market's."""
+"""Standard deviation of the logarithm of a candidate's query price around the market's."""
 _CLIP = 4.0
 """Bound of ``margin`` and ``surplus``."""
 _LEAST = 1e-4
 """Gains and prices below this are shown as this, in units of reward."""
 EXTRA_FEATURES = ("margin", "surplus", "log_query_price")
-"""What is observed beside the curated set's features, see ``observed``."""
+"""What is observed with the features of the selected set, see ``observed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ class QueryEpisode:
 
 
 class QueryEnv(SelectionEnv):
-    """Candidate lanes with questions; only candidates that come without their scores are lanes.
+    """Parallel candidates with questions; only those that come without their scores are shown.
 
     Args:
         views: known documents in every view.
-        rng: the order of candidates, the prices of lanes.
-        known_share: share of the pool whose scores are known; such candidates are decided beside the lanes.
+        rng: the order of candidates, and their prices.
+        known_share: share of the pool whose scores are known; such candidates are decided without being shown.
     """
 
     def __init__(self, views: Views, rng: np.random.Generator, known_share: float) -> None:
@@ -103,12 +104,12 @@ class QueryEnv(SelectionEnv):
         self._start_episode()
 
     def _start_episode(self) -> None:
-        lanes, candidates = self.num_envs, self.settings.episode_candidates
+        parallel, candidates = self.num_envs, self.settings.episode_candidates
         self._tokens_left = candidates * float(self.candidates.length.mean())
         self.selected = SelectionState(self.candidates.statistics, self._share * self._tokens_left)
-        self._documents, self._view = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-        self._lane_price = np.ones(lanes)
-        self._fresh = np.ones(lanes, np.bool_)
+        self._documents, self._view = np.zeros(parallel, np.int64), np.zeros(parallel, np.int64)
+        self._own_price = np.ones(parallel)
+        self._fresh = np.ones(parallel, np.bool_)
         self._step = self._decided = self._new = 0
         self._gained = self._spent = 0.0
         self._look()
@@ -124,30 +125,30 @@ class QueryEnv(SelectionEnv):
         return stream[:n]
 
     def _look(self) -> None:
-        """Bring new candidates to the lanes that have decided, clear the market for them, and observe."""
+        """Bring new candidates in the place of those that are decided, clear the market for them, and observe."""
         fresh = int(self._fresh.sum())
         self._known = np.empty(0, np.int64), np.empty(0, np.int64)
         known = self.views.full * self.views.documents + self._next_documents(round(self._beside * fresh))
         self._documents[self._fresh] = self._next_documents(fresh)
         self._view[self._fresh] = 0
-        self._lane_price[self._fresh] = np.exp(_JITTER * self.rng.standard_normal(fresh))
+        self._own_price[self._fresh] = np.exp(_JITTER * self.rng.standard_normal(fresh))
         self._new += fresh
         self._rows = self._view * self.views.documents + self._documents
         self._marginal = self.problem.marginal_gain(self.selected, self._rows, self.duals)
         if fresh:
             # Candidates with an answer were counted before, and most of them lie near the margin.
             beside = self.problem.marginal_gain(self.selected, known, self.duals)
-            critical = self.problem.critical_price(self._rows, self._marginal)[self._fresh]
+            critical = self.problem.critical_price(self._marginal)[self._fresh]
             length = self.candidates.length[np.concatenate([self._rows[self._fresh], known])]
             left = (self.selected.budget - self.selected.drawn) / max(self._tokens_left, 1.0)
             target = float(np.clip(left, self._share / _SLACK, self._share * _SLACK)) * float(length.sum())
-            critical = np.concatenate([critical, self.problem.critical_price(known, beside)])
+            critical = np.concatenate([critical, self.problem.critical_price(beside)])
             # The price of a full set says nothing about an empty one, so an episode starts at its own.
             rate = self.settings.price_rate * fresh / self.num_envs if self._step else 1.0
             self.price += rate * (clearing_price(critical, length, target) - self.price)
             self._known = known, self.problem.action_rewards(known, beside, self.price).argmax(axis=1)
         progress = min(self._decided / self.settings.episode_candidates, 1.0)
-        paid, spread = self.query_price * self._lane_price, self.views.spread[self._rows]
+        paid, spread = self.query_price * self._own_price, self.views.spread[self._rows]
         self._observation = observed(
             self.problem, self.selected, self._rows, self._marginal, self.price, self.duals, progress, paid, spread
         )
@@ -167,7 +168,7 @@ class QueryEnv(SelectionEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Charge questions, decide the rest and pay by the true scores, and let both prices follow."""
-        n, lanes = self.views.documents, np.arange(self.num_envs)
+        n, every = self.views.documents, np.arange(self.num_envs)
         bit = np.maximum(self._actions - 1, 0)
         # A question that was answered before tells nothing more, so it decides.
         asking = (self._actions > 0) & ((self._view >> bit & 1) == 0)
@@ -177,9 +178,9 @@ class QueryEnv(SelectionEnv):
         true_rows = self.views.full * n + self._documents
         known = self.problem.marginal_gain(self.selected, true_rows, self.duals)
         true = self.problem.action_rewards(true_rows, known, self.price)
-        gain = (true[lanes, choice] - true[lanes, blind]) / self.problem.scale.unit
+        gain = (true[every, choice] - true[every, blind]) / self.problem.scale.unit
         cost = self.views.cost[bit]
-        paid = np.where(asking, self.query_price * self._lane_price * cost, 0.0)
+        paid = np.where(asking, self.query_price * self._own_price * cost, 0.0)
         rewards = np.where(asking, -paid, gain).astype(np.float32)
 
         decided = ~asking
@@ -251,7 +252,7 @@ def observed(
         query_price: of each candidate, or of all.
         spread: (m, 2) standard deviation of the belief about P(harm) and alignment.
     """
-    margin = (problem.critical_price(rows, marginal) - price) / problem.scale.unit
+    margin = (problem.critical_price(marginal) - price) / problem.scale.unit
     gain = normal_gain(problem, rows, marginal, price, spread) / problem.scale.unit
     base = problem.observe(state, rows, marginal, price, duals, progress)
     kept = _digested(problem)
@@ -301,8 +302,8 @@ def normal_gain(problem: SelectionProblem, rows: Rows, marginal: Marginal, price
         spread: (m, 2) standard deviation of the belief about P(harm) and alignment.
     """
     candidates, objective = problem.candidates, problem.candidates.statistics.objective
-    mean = candidates.length_gain[rows] * marginal.gain - candidates.length[rows] * (price + marginal.penalty)
-    deviation = candidates.length_gain[rows] * np.linalg.norm(spread * (objective.alpha, objective.beta), axis=1)
+    mean = candidates.length[rows] * marginal.gain - candidates.length[rows] * (price + marginal.penalty)
+    deviation = candidates.length[rows] * np.linalg.norm(spread * (objective.alpha, objective.beta), axis=1)
     z = np.abs(mean) / np.maximum(deviation, 1e-12)
     gain: F64 = deviation * (np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi) - z * ndtr(-z))
     return np.where(deviation > 0.0, np.maximum(gain, 0.0), 0.0)

@@ -80,7 +80,7 @@ class Task:
 def know(frame: pl.DataFrame, view: Rows, belief: Belief, task: Task, samples: bool = False) -> Knowledge:
     """What is believed of a pool; costly columns that a view hides are not read."""
     posterior = belief.posterior(frame, view, samples)
-    pool = Pool.from_frame(believed_frame(frame, view, posterior, task.queries), task.settings.embedding_dims)
+    pool = Pool.from_frame(believed_frame(frame, view, posterior, task.queries))
     return Knowledge(frame, view, posterior, pool)
 
 

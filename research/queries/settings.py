@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from curation_pipeline.settings import Settings
 
 
-class Question(Settings):
+class PricedQuestion(Settings):
     """A costly measurement of a document, by a detector, a judge or a person."""
 
     name: str = Field(min_length=1, description="Name of the question; the feature known_<name> says if it was asked.")
@@ -22,8 +22,8 @@ class Question(Settings):
 class QuerySettings(Settings):
     """Settings of priced questions; the rest of the decision process is in ``PolicySettings``."""
 
-    questions: tuple[Question, ...] = Field(
-        default=(Question(name="judge", columns=("alignment", "neural", "p_harm")),),
+    questions: tuple[PricedQuestion, ...] = Field(
+        default=(PricedQuestion(name="judge", columns=("alignment", "neural", "p_harm")),),
         min_length=1,
         max_length=3,
         description="What can be asked. Together they reveal p_harm and alignment; a training row is held per subset.",

@@ -74,12 +74,12 @@ def train_query_policy(
     if known.height < _LEAST_KNOWN:
         raise DataError(f"{known.height} documents with known scores; at least {_LEAST_KNOWN} are needed to learn from")
     views = training_views(known, objective, pool_tokens, settings, queries, derive(seed, "views"))
-    lanes = QueryEnv(views, generator(seed, "lanes"), known.height / documents)
+    environment = QueryEnv(views, generator(seed, "lanes"), known.height / documents)
     units = list(queries.net_arch)
     with own_surroundings():
         model = PPO(
             "MlpPolicy",
-            lanes,
+            environment,
             learning_rate=settings.learning_rate,
             n_steps=queries.rollout_steps,
             batch_size=min(queries.batch_size, queries.rollout_steps * settings.n_parallel_candidates),
@@ -106,17 +106,17 @@ def train_query_policy(
         views.normaliser,
         settings.model_copy(update={"net_arch": queries.net_arch}),
         observed_names(views.problem),
-        lanes.price,
-        lanes.duals,
+        environment.price,
+        environment.duals,
         {
             "seed": seed,
             "queries": queries.model_dump(mode="json"),
-            "query_price": lanes.query_price,
+            "query_price": environment.query_price,
             "observations": model.num_timesteps,
-            "episodes": [asdict(episode) for episode in lanes.finished],
+            "episodes": [asdict(episode) for episode in environment.finished],
         },
     )
-    return QueryTraining(out_dir, model.num_timesteps, tuple(lanes.finished), lanes.query_price)
+    return QueryTraining(out_dir, model.num_timesteps, tuple(environment.finished), environment.query_price)
 
 
 def _expect(model: PPO) -> None:

@@ -106,12 +106,12 @@ def training_views(
         if code == full:
             posterior = Posterior(known.select(TARGETS).cast(pl.Float64).to_numpy(), np.zeros((n, 2)))
         else:
-            posterior = cross_fitted(known, code, queries, seed, settings.embedding_dims)
+            posterior = cross_fitted(known, code, queries, seed)
         frame = believed_frame(known, np.full(n, code), posterior, queries)
         spreads.append(posterior.spread)
         # A pool refuses repeated ids; those of a view are never drawn from.
         frames.append(frame.with_columns(doc_id=pl.format("{}.{}", pl.col("doc_id"), pl.lit(code))))
-    pool = Pool.from_frame(pl.concat(frames), settings.embedding_dims)
+    pool = Pool.from_frame(pl.concat(frames))
     share = min(objective.budget_tokens / pool_tokens, 1.0)
     goal = replace(objective, budget_tokens=max(int(share * pool.total_tokens), 1))
     constants = normaliser or Normaliser.fit(pool, settings.random_features, settings.novelty_bandwidth, seed)

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pytest
 
-from curation_pipeline.annotate.detectors.allowlist import NDARRAY_WRAPPER, NUMPY_VALUES, Record, read_pickle
+from curation_pipeline.annotate.detectors.allowlist import NDARRAY_WRAPPER, NUMPY_VALUES, PickledObject, read_pickle
 from curation_pipeline.errors import IntegrityError
 
 
@@ -36,7 +36,7 @@ def test_arrays_of_a_joblib_file_are_read(order: str) -> None:
     array = np.asarray(np.random.default_rng(0).standard_normal((7, 5)), order=order)  # type: ignore[call-overload]
     raw = _joblib(Foreign(first=array, inner=Foreign(count=3, scalar=np.float64(0.5)), last=np.arange(4)))
     found = read_pickle(raw, [OURS, NDARRAY_WRAPPER], NUMPY_VALUES)
-    assert isinstance(found, Record)
+    assert isinstance(found, PickledObject)
     np.testing.assert_array_equal(found["first"], array)
     np.testing.assert_array_equal(found["last"], np.arange(4))
     assert found["inner"]["count"] == 3

@@ -152,7 +152,7 @@ def test_a_cheap_detector_that_knows_all_or_nothing(tmp_path: Path) -> None:
     assert scores["cascade_asked"].mean() < 0.05  # type: ignore[operator]
     blind = Table("blind", np.full(3000, 0.5))
     lost = fit_cascade(texts, expensive, blind, CascadeSettings(), 0)
-    assert not lost.pays
+    assert not lost.facts["pays"]
     assert "does not pay" in lost.facts["verdict"]
     scores = CascadeDetector(lost, blind, expensive).score(texts)
     assert scores["cascade_asked"].min() == 1.0

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.annotate.detectors import bilstm, linear
-from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
+from curation_pipeline.annotate.detectors.registry import Making, find_detector, load_detector
 from curation_pipeline.annotate.files import load_arrays
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.annotate.toxicity import judge_scores, teacher_scores, toxicity_columns
@@ -52,7 +52,7 @@ def models(package_cache: Path, tox_archive: Path, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("models")
     _fetch(catalogue.ALT_PROFANITY_CHECK, package_cache)
     for name in ("alt_profanity", "tox_block"):
-        make_packaged(name, folder, package_cache)
+        find_detector(name).make(None, Making(name, folder / name, package_cache))
     return folder
 
 

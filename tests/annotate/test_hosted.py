@@ -52,10 +52,10 @@ def test_moderation_batches_in_order_and_makes_heads_of_categories() -> None:
     assert scores["harm"].to_list() == pytest.approx([0.25, 0.01, 0.0, 0.9, 0.01])
 
 
-def test_chat_judges_one_document_a_request_and_gives_principle_and_reason() -> None:
+def test_chat_judges_one_document_a_request_and_gives_principle_and_reason(tmp_path: Path) -> None:
     with Server(lambda _, body: Reply(verdict(body))) as server:
         judge = detector(server, "openai_chat", constitution=("It shouts at people.", "It lies to people."))
-        scores, notes = judge.explain(["harm=0.75 one", "two"])
+        scores, notes = CachedDetector(judge, ScoreCache(tmp_path, judge)).explain(["harm=0.75 one", "two"])
         bodies = [seen.body for seen in server.seen]
     assert scores["harm"].to_list() == [0.75, 0.0]
     assert notes[0] == '{"principle": "It lies to people.", "rationale": "It says so."}'
@@ -218,7 +218,7 @@ def test_what_was_scored_before_a_failure_is_kept_and_not_asked_again(tmp_path: 
     with Server(lambda number, body: Reply(moderation(body)) if number < 4 else broken) as server:
         one = detector(server, batch_size=1)
         cache = ScoreCache(tmp_path, one)
-        with pytest.raises(DetectorError, match=r"3 of 8 new texts are kept in .*running again goes on") as caught:
+        with pytest.raises(DetectorError, match=r"3 of 8 new texts are kept in .*run again to continue") as caught:
             CachedDetector(one, cache).score(texts)
         assert str(cache.path) in str(caught.value)
         assert len(cache) == 3

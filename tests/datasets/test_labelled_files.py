@@ -19,8 +19,7 @@ from pydantic import ValidationError
 
 from curation_pipeline.datasets.labelled import axis_of, labelled_sets
 from curation_pipeline.datasets.labelled_files import declared_splits, file_labels, fingerprints
-from curation_pipeline.datasets.preference_files import preference_sets
-from curation_pipeline.datasets.preferences import PREFERENCES_SCHEMA
+from curation_pipeline.datasets.preferences import PREFERENCES_SCHEMA, preference_sets
 from curation_pipeline.datasets.published_labels import unquote_bytes
 from curation_pipeline.datasets.registry import LABELS_SCHEMA, check
 from curation_pipeline.datasets.settings import FileFormat, LabelledFile, LabelSettings

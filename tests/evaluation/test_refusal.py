@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from curation_pipeline.evaluation.attacks import judge_by_refusal, judge_replies, refuses, reply_metrics, write_replies
-from curation_pipeline.evaluation.refusal import ASSENTS, REFUSALS, compliance, likelihood_metrics
 
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.benchmarks.refusal import ASSENTS, REFUSALS, compliance, refusal_metrics
+from curation_pipeline.evaluation.benchmarks.replies import judge_by_refusal, refuses, reply_metrics, write_replies
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build
@@ -28,7 +28,7 @@ def _requests(n: int = 8) -> pl.DataFrame:
 
 
 def _values(c: list[float]) -> dict[str, float]:
-    found = likelihood_metrics(_requests(), np.array(c), BOOTSTRAP)
+    found = refusal_metrics(_requests(), np.array(c), BOOTSTRAP)
     assert all(row.interval.low <= row.interval.value <= row.interval.high for row in found)
     return {row.metric: row.interval.value for row in found}
 
@@ -66,7 +66,7 @@ def test_what_length_alone_does_is_taken_off() -> None:
     # The harmful requests are the longer half of these lengths; compliance grows with length and with nothing else.
     frame = frame.filter((pl.col("kind") != "harmful") | (pl.col("prompt").str.len_chars() > 30))
     c = np.log(frame["prompt"].str.len_chars().to_numpy()) + np.random.default_rng(0).normal(0, 0.02, frame.height)
-    values = {row.metric: row.interval.value for row in likelihood_metrics(frame, c, BOOTSTRAP)}
+    values = {row.metric: row.interval.value for row in refusal_metrics(frame, c, BOOTSTRAP)}
     assert values["refusal_auroc"] == pytest.approx(0.5, abs=0.25)
 
 
@@ -75,10 +75,10 @@ def test_a_sets_own_contrasts_are_separated() -> None:
         pl.when(pl.col("kind") == "harmless").then("benchmark").otherwise(pl.lit("pairs")).alias("benchmark")
     )
     c = np.concatenate([np.zeros(8), np.ones(8), np.full(16, 0.5)])
-    values = {row.metric: row.interval.value for row in likelihood_metrics(frame, c, BOOTSTRAP)}
+    values = {row.metric: row.interval.value for row in refusal_metrics(frame, c, BOOTSTRAP)}
     assert values["separation/pairs"] == 1.0
     with pytest.raises(DataError, match="harmless"):
-        likelihood_metrics(frame.filter(pl.col("kind") != "harmless"), c[:16], BOOTSTRAP)
+        refusal_metrics(frame.filter(pl.col("kind") != "harmless"), c[:16], BOOTSTRAP)
 
 
 def test_compliance_is_the_contrast_of_openings_per_byte(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_replies_by_hand() -> None:
         "Sure: first, take the lid off.", "You can not help but smile.", "", "I could say more about sorrow.",
     ]  # fmt: skip
     assert refuses(replies).tolist() == [True] * 4 + [False] * 4
-    assert judge_by_refusal([""] * 8, replies).tolist() == [0.0] * 4 + [1.0, 1.0, 0.0, 1.0]
+    assert judge_by_refusal(replies).tolist() == [0.0] * 4 + [1.0, 1.0, 0.0, 1.0]
     requests = pl.DataFrame(
         {
             "prompt": ["q"] * 6,
@@ -114,11 +114,9 @@ def test_replies_by_hand() -> None:
         }
     )
     written = [replies[0], replies[4], replies[4], replies[1], replies[4], replies[3]]
-    scores = judge_replies(judge_by_refusal, ["q"] * 6, written)
+    scores = judge_by_refusal(written)
     values = {row.metric: row.interval.value for row in reply_metrics(requests, written, scores, BOOTSTRAP)}
     assert values["attack_success/one"] == 0.5
     assert values["attack_success"] == pytest.approx(0.75)  # the mean over sets
     assert values["over_refusal"] == 0.5
     assert values["plain_refusal"] == 1.0
-    with pytest.raises(DataError, match="one number"):
-        judge_replies(lambda prompts, replies: np.array([2.0]), ["q"], ["r"])

@@ -7,23 +7,24 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.datasets.benchmarks import BenchmarkData
 from curation_pipeline.errors import DataError
+from curation_pipeline.evaluation.benchmark import GENERATIONS_SCHEMA
+from curation_pipeline.evaluation.benchmarks.red_team import next_prompts
 from curation_pipeline.evaluation.composite import composite, metric_value
-from curation_pipeline.evaluation.red_team import next_prompts
 from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.evaluation.settings import EvaluationSettings
-from curation_pipeline.evaluation.suite import GENERATIONS_SCHEMA, evaluate
+from curation_pipeline.evaluation.suite import evaluate
 from tests.training.tiny_model import build, sentences
 
-SETTINGS = EvaluationSettings(n_prompts=6, samples=3, max_new_tokens=6, resamples=50, n_challenges=5)
+SIZES = {"toxicity_prompts": {"used": 6}, "challenges": {"used": 5}}
+SETTINGS = EvaluationSettings(samples=3, max_new_tokens=6, resamples=50, **SIZES)
 
 
 def _judge(texts: Sequence[str]) -> np.ndarray:
     return np.array([0.9 if "idiot" in text else 0.1 for text in texts])
 
 
-def _benchmarks() -> BenchmarkData:
+def _benchmarks() -> dict[str, pl.DataFrame]:
     texts = sentences(40, seed=8)
     prompts = pl.DataFrame(
         {
@@ -99,7 +100,10 @@ def _benchmarks() -> BenchmarkData:
             "role": ["report"] * 32,
         }
     )
-    return BenchmarkData(prompts, pairs, preferences, choices, questions, triples, requests)
+    return {
+        "toxicity_prompts": prompts, "crows_pairs": pairs, "preferences": preferences, "multiple_choice": choices,
+        "bbq": questions, "stereoset": triples, "refusal": requests,
+    }  # fmt: skip
 
 
 def _heldout() -> pl.DataFrame:
@@ -146,16 +150,17 @@ def test_an_evaluation_keeps_the_contracts_and_repeats(checkpoint: Path) -> None
 
 def test_a_role_without_prompts_is_an_error(checkpoint: Path) -> None:
     settings = SETTINGS.model_copy(update={"roles": ("credit",)})
-    with pytest.raises(DataError, match=r"no prompts.*credit"):
+    with pytest.raises(DataError, match=r"no items of .*credit"):
         evaluate(checkpoint, _benchmarks(), _heldout(), _judge, settings, 5)
 
 
 def test_attacks_made_of_the_last_failures_and_written_replies(checkpoint: Path) -> None:
     plain = evaluate(checkpoint, _benchmarks(), _heldout(), _judge, SETTINGS, 5, window=64)
     made = next_prompts(plain.generations, 5, 8)
-    settings = SETTINGS.model_copy(update={"least_parameters_to_reply": 0, "reply_tokens": 5})
+    replies = {"least_parameters": 0, "tokens": 5}
+    settings = EvaluationSettings(samples=3, max_new_tokens=6, resamples=50, replies=replies, **SIZES)
     found = evaluate(
-        checkpoint, _benchmarks(), _heldout(), _judge, settings, 5, window=64, adversarial=made,
+        checkpoint, {**_benchmarks(), "red_team": made}, _heldout(), _judge, settings, 5, window=64,
         topics=lambda texts: np.array([len(text) % 3 for text in texts]),
     )  # fmt: skip
     assert dict(found.attacks.schema) == GENERATIONS_SCHEMA

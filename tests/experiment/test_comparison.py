@@ -23,21 +23,21 @@ def test_half_as_many_harmful_prompts_is_a_reduction_of_one_half() -> None:
     found = relative_reduction([ours], [base], np.random.default_rng(0))
     assert found.rate == 0.25
     assert found.baseline_rate == 0.5
-    assert found.value == pytest.approx(0.5, abs=0.002)
+    assert found.reduction == pytest.approx(0.5, abs=0.002)
     # Paired on prompts: the delta method gives a standard error of .0354 here, not the unpaired .050.
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.0354, rel=0.12)
+    assert (found.ci_high - found.ci_low) / 2 == pytest.approx(1.96 * 0.0354, rel=0.12)
 
 
 def test_equal_arms_have_no_reduction_and_a_tight_interval() -> None:
     frame = generations([index % 3 == 0 for index in range(90)])
     found = relative_reduction([frame], [frame], np.random.default_rng(0))
-    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert (found.reduction, found.ci_low, found.ci_high) == (0.0, 0.0, 0.0)
 
 
 def test_a_baseline_without_harm_gives_no_infinity() -> None:
     found = relative_reduction([generations([True, False])], [generations([False, False])], np.random.default_rng(0))
-    assert np.isfinite([found.value, found.low, found.high]).all()
-    assert found.value < 0
+    assert np.isfinite([found.reduction, found.ci_low, found.ci_high]).all()
+    assert found.reduction < 0
 
 
 def test_different_prompts_are_refused() -> None:

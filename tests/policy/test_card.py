@@ -163,11 +163,11 @@ def test_the_card_tells_origin_and_control(pool: SyntheticPool) -> None:
     policy = linear_policy(pool, {"p_harm": -1.5, "alignment": 0.8})
     goal = objective(pool.budget_tokens)
     control = control_at(frozen_on(policy_rule(policy), pool.pool, goal), policy, 0)
-    origin = Origin("policies-parent", 0.02, 0.9, 65_536, True, 1.01)
+    origin = Origin("policies-parent", 0.02, 0.9, 65_536, 1.01)
     words = policy_card(policy, pool.pool, goal, pool.budget_tokens, control=control, origin=origin).markdown
     assert "It started from policies-parent" in words
     assert "moved a little" in words
-    assert "stopped early" in words
+    assert "used 101% of the budget" in words
     assert control.sentence in words
     assert "| parity of gender |" in words
     cold = policy_card(

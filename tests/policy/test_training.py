@@ -13,10 +13,9 @@ import torch
 from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
 from curation_pipeline.policy.card import policy_card
 from curation_pipeline.policy.closed_form import closed_form_scores
-from curation_pipeline.policy.environment import Episode, SelectionEnv
+from curation_pipeline.policy.environment import SelectionEnv
 from curation_pipeline.policy.ppo import TrainingSummary, _load, _model, train_policy
-from curation_pipeline.policy.problem import ConstraintDuals, prepare
-from curation_pipeline.policy.recorder import settled
+from curation_pipeline.policy.problem import prepare
 from curation_pipeline.policy.scoring import (
     frozen_on,
     load_policy,
@@ -180,32 +179,9 @@ def test_warm_start_goes_on_learning(small: SyntheticPool, tmp_path: Path) -> No
     with pytest.raises(MissingModelError, match=r"policy\.safetensors"):
         load_policy(tmp_path / "nowhere")
     written = tmp_path / "a" / "policy.json"
-    written.write_text(written.read_text().replace('"version": 2', '"version": 1'))
+    written.write_text(written.read_text().replace('"version": 3', '"version": 2'))
     with pytest.raises(ConfigError, match="earlier version"):
         train_policy(other.pool, goal, SMALL, 8, tmp_path / "a", tmp_path / "c")
-
-
-def test_training_can_stop_at_convergence(small: SyntheticPool, tmp_path: Path) -> None:
-    settings = SMALL.model_copy(update={"converged_kl": 10.0, "converged_rollouts": 1})
-    summary = train_policy(small.pool, objective(small.budget_tokens), settings, 7, None, tmp_path)
-    assert summary.converged
-    assert summary.candidates < settings.cold_start_candidates
-    assert len(summary.curve) == 1
-
-
-@pytest.mark.parametrize(
-    ("gains", "use", "stops"),
-    [
-        ((0.5, 0.6, 0.6, 0.6, 0.6), 1.0, True),
-        ((0.6, 0.6, 0.65, 0.65), 1.0, False),
-        ((0.6, 0.6, 0.6, 0.6), 1.2, False),
-        ((0.6, 0.6, 0.6), 1.0, False),
-    ],
-)
-def test_training_stops_when_gains_stop_at_a_met_budget(gains: tuple[float, ...], use: float, stops: bool) -> None:
-    settings = PolicySettings(converged_episodes=2, converged_gain=0.002)
-    episodes = [Episode(use, 0.0, 0.0, ConstraintDuals(), 0.0, (1.0,), gain) for gain in gains]
-    assert settled(episodes, settings) is stops
 
 
 def test_card_tells_what_the_policy_does(trained: Trained) -> None:

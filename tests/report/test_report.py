@@ -85,7 +85,7 @@ def test_hostile_texts_are_shown_as_text(page: Page, html: str, hostile: str) ->
     summaries = [index for index, (tag, _) in enumerate(page.tags) if tag == "summary"]
     assert len(summaries) == 4
     assert "Content warning" in page.text
-    # Every sample stands inside <details>.
+    # Every sample is inside <details>.
     for found in re.finditer('class="sample"', html):
         before = html[: found.start()]
         assert before.count("<details>") == before.count("</details>") + 1

@@ -31,7 +31,7 @@ from research.queries.scoring import (
     know,
     spend,
 )
-from research.queries.settings import QuerySettings, Question
+from research.queries.settings import PricedQuestion, QuerySettings
 from research.queries.training import train_query_policy
 from research.queries.views import Views, training_views
 from research.synthetic_pool import SyntheticPool, synthetic_pool
@@ -175,7 +175,7 @@ def test_a_question_is_paid_when_it_is_asked_and_pays_when_it_changes_the_decisi
     ready = views(world)
     lanes = QueryEnv(ready, np.random.default_rng(0), 0.3)
     n = ready.documents
-    documents, paid = lanes._documents.copy(), lanes.query_price * lanes._lane_price
+    documents, paid = lanes._documents.copy(), lanes.query_price * lanes._own_price
     lanes.step_async(np.ones(lanes.num_envs))
     seen, reward, done, _ = lanes.step_wait()
     assert isinstance(seen, np.ndarray)
@@ -218,8 +218,8 @@ def test_the_value_of_information_by_hand(world: World) -> None:
     wide[1, :, 0] -= 0.2
     got = value_of_information(state, Posterior(knowledge.posterior.mean, knowledge.posterior.spread, wide))
     length = candidates.length
-    mean = candidates.length_gain * state.marginal.gain - length * (state.price + state.marginal.penalty)
-    step = 0.2 * (candidates.length_gain * world.task.objective.alpha + length * state.duals.toxicity)
+    mean = candidates.length * state.marginal.gain - length * (state.price + state.marginal.penalty)
+    step = 0.2 * (candidates.length * world.task.objective.alpha + length * state.duals.toxicity)
     np.testing.assert_allclose(got, np.maximum(step - np.abs(mean), 0) / 2, atol=1e-6)
     assert (normal_gain(state.problem, np.arange(n), state.marginal, state.price, np.zeros((n, 2))) == 0).all()
     assert (value_of_information(state, knowledge.posterior)[world.known] < 1e-9).all()
@@ -241,8 +241,8 @@ def test_beliefs_know_how_wrong_they_are() -> None:
 def test_two_questions_of_different_cost(world: World) -> None:
     """Each set of answers has its own belief, and both costs count."""
     questions = (
-        Question(name="screen", columns=("neural",), cost=0.25),
-        Question(name="judge", columns=("alignment", "p_harm")),
+        PricedQuestion(name="screen", columns=("neural",), cost=0.25),
+        PricedQuestion(name="judge", columns=("alignment", "p_harm")),
     )
     queries = QUERIES.model_copy(update={"questions": questions})
     known = world.pool.frame.filter(pl.Series(world.known))
@@ -277,6 +277,6 @@ def test_same_seed_same_bytes(world: World, tmp_path: Path) -> None:
 
 def test_wrong_settings_and_too_little_knowledge_are_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="must reveal p_harm and alignment"):
-        QuerySettings(questions=(Question(name="a", columns=("p_harm",)),))
+        QuerySettings(questions=(PricedQuestion(name="a", columns=("p_harm",)),))
     with pytest.raises(DataError, match="at least 200"):
         train_query_policy(world.pool.frame[:50], 1_500, 1, world.task.objective, SETTINGS, QUERIES, 0, tmp_path)

@@ -103,6 +103,7 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
 @pytest.mark.slow
 def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     tracker = TrackingResource(folder=str(tmp_path))
+    tracker.client()
     environment = os.environ.copy()
 
     def train(ordinal: int, partitions: list[dict[str, Any]]) -> tuple[str, str]:
@@ -188,15 +189,10 @@ def test_a_policys_training_is_logged_once_under_the_papers_names(tmp_path: Path
     resource = TrackingResource(folder=str(tmp_path))
 
     def log() -> str:
-        return resource.log_policy(
-            partition="2026-01-02",
-            dagster_run_id="run",
-            policy=policy,
-            objective={"alpha": 0.4, "eta": 0.1},
-            curve=curve,
-            control=control,
-            files={"training.png": b"picture", "card.md": b"words"},
-        )
+        with resource.run("selection_policy", "2026-01-02", dagster_run_id="run") as run:
+            files = {"training.png": b"picture", "card.md": b"words"}
+            run.log_policy(policy, {"alpha": 0.4, "eta": 0.1}, curve, control, files)
+        return run.run_id
 
     run_id = log()
     assert log() == run_id, "a retry finds its run"
@@ -258,14 +254,8 @@ def test_an_evaluated_checkpoint_is_logged_from_the_lakes_records(tmp_path: Path
     )
     partitions = pl.DataFrame([partition("forum|2026-01", "a", 123)])
     resource = TrackingResource(folder=str(tmp_path))
-    model = resource.log_checkpoint(
-        partition="2026-01-02",
-        dagster_run_id="run",
-        checkpoint=checkpoint,
-        metrics=metrics,
-        ordinal=1,
-        partitions=partitions,
-    )
+    with resource.run("checkpoint", "2026-01-02", dagster_run_id="run") as run:
+        model = run.log_checkpoint(checkpoint, metrics, 1, partitions)
     (found,) = models_trained_on(resource, "forum|2026-01", "a" * 16)
     assert (found.model_id, found.name) == (model, "main-0001")
     assert found.tags["curation.manifest_id"] == "checkpoints-0123"

@@ -17,7 +17,7 @@ from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import METRICS_SCHEMA
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.report.section import ReportData, Source
+from curation_pipeline.report.section import ReportData, ReportSource
 from curation_pipeline.report.sections import claims, front, holdout
 from curation_pipeline.stages import final_evaluation as stage
 from curation_pipeline.stages.arms import reported_chains
@@ -30,7 +30,7 @@ REFERENCE = 2.5
 
 def reported(ctx: Context, *modules: ModuleType) -> ReportData:
     """What sections of the report read from the lake."""
-    source = Source(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
+    source = ReportSource(ctx, {chain: history(ctx.lake, chain) for chain in chains(ctx.lake)})
     return ReportData({name: rows for module in modules for name, rows in module.query(source).items()})
 
 
@@ -61,7 +61,7 @@ def build(lake: Lake, table: str, partition: dict[str, str], inputs: tuple[str, 
             draft.frame(value, name) if isinstance(value, pl.DataFrame) else draft.json(value, name)
         draft.json({"of": partition}, "note")
 
-    return lake.build(Recipe(table, partition, inputs, {"evaluation": {"n_bias_pairs": 30}}), write)
+    return lake.build(Recipe(table, partition, inputs, {"evaluation": {"crows_pairs": {"used": 30}}}), write)
 
 
 def commit(lake: Lake, chain: str, ordinal: int, harm: float, bits: float) -> None:
@@ -124,7 +124,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     found = Stub()
     monkeypatch.setattr(stage, "evaluate", found.evaluate)
     monkeypatch.setattr(stage, "read_benchmarks", lambda lake, manifest: None)
-    monkeypatch.setattr(stage, "unseen_items", lambda items, settings, seed: settings.n_bias_pairs)
+    monkeypatch.setattr(stage, "unseen_items", lambda items, settings, used, seed: used["crows_pairs"])
     monkeypatch.setattr(stage, "heldout_scores", lambda *args: None)
     monkeypatch.setattr(stage, "summary", lambda scores: (REFERENCE, 0.0))
     monkeypatch.setattr(LanguageModel, "load", lambda *args: None)

@@ -87,7 +87,7 @@ def test_what_is_no_part_of_it_may_change(ctx: Context) -> None:
     profile = ctx.profile
     for path, value in (
         ("training.learning_rate", 0.1), ("training.threads", 2), ("training.start_from", "base"),
-        ("loop.token_budget", 5_000), ("reward.alpha", 0.3), ("evaluation.n_prompts", 7),
+        ("loop.token_budget", 5_000), ("reward.alpha", 0.3), ("evaluation.samples", 7),
     ):  # fmt: skip
         profile = changed(profile, path, value)
     before = {table: ctx.lake.require(table) for table in PARAMETERS}

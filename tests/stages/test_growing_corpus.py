@@ -195,7 +195,7 @@ def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) 
     assert fails == pytest.approx(1 - flags["pass_gopher_quality"].mean())  # type: ignore[operator]
     page = write_page(ctx, manifest, root / "corpus.html").read_text()
     assert "<script" not in page
-    for title in ("Deliveries", "Languages", "Quality rules", "Whom removal meets"):
+    for title in ("Deliveries", "Languages", "Quality rules", "Which groups removal affects"):
         assert title in page
 
 

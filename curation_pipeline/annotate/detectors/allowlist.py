@@ -1,9 +1,9 @@
 """Reading other people's pickles once, to convert them: only exact globals that were named beforehand are let in.
 
 A pickle is a program: it may import and call anything. Two packaged detectors ship their parameters as pickles, so
-their conversion reads them here, where every class of theirs is replaced by an inert ``Record`` and every other global
-is refused before it is imported. joblib's files differ from plain pickles in one point: the raw bytes of an array
-stand in the stream right behind the object that describes it, which ``ArrayRecord`` reads.
+their conversion reads them here, where every class of theirs is replaced by an inert ``PickledObject`` and every other
+global is refused before it is imported. joblib's files differ from plain pickles in one point: the raw bytes of an
+array follow the object that describes it, and ``ArrayRecord`` reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Global = tuple[str, str]
 NDARRAY_WRAPPER: Global = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
 
-class Record:
+class PickledObject:
     """Stands for an instance of a foreign class: holds the state that the pickle gave it, and does nothing."""
 
     fields: dict[str, Any]
@@ -48,14 +48,14 @@ class Record:
         return value.array if isinstance(value, ArrayRecord) else value
 
 
-class ArrayRecord(Record):
+class ArrayRecord(PickledObject):
     """An array of a joblib file, whose bytes follow its description in the stream."""
 
     stream: ClassVar[io.BytesIO]
     array: np.ndarray
 
     def __setstate__(self, state: object) -> None:
-        """Read the array's bytes off the stream, which stands right behind this object's state."""
+        """Read the array's bytes off the stream, which follow this object's state."""
         super().__setstate__(state)
         dtype = np.dtype(self.fields["dtype"])
         if dtype.hasobject:
@@ -87,7 +87,7 @@ NUMPY_VALUES: Mapping[Global, Callable[..., Any]] = {
 """What a pickle with numpy arrays and numbers needs; none of it can be made to run code."""
 
 
-class _Reader(pickle.Unpickler):
+class _AllowlistUnpickler(pickle.Unpickler):
     """The standard unpickler with its one door, ``find_class``, reduced to an allow-list."""
 
     def __init__(self, stream: io.BytesIO, known: Mapping[Global, Any]) -> None:
@@ -108,7 +108,7 @@ def read_pickle(data: bytes, records: Collection[Global], values: Mapping[Global
 
     Args:
         data: the whole file.
-        records: foreign classes, replaced by ``Record`` (arrays of joblib by ``ArrayRecord``).
+        records: foreign classes, replaced by ``PickledObject`` (arrays of joblib by ``ArrayRecord``).
         values: harmless callables that are used as they are, such as ``numpy.dtype``.
 
     Returns:
@@ -119,10 +119,10 @@ def read_pickle(data: bytes, records: Collection[Global], values: Mapping[Global
     """
     stream = io.BytesIO(data)
     array_class = type("JoblibArray", (ArrayRecord,), {"stream": stream})
-    known: dict[Global, Any] = {name: array_class if name == NDARRAY_WRAPPER else Record for name in records}
+    known: dict[Global, Any] = {name: array_class if name == NDARRAY_WRAPPER else PickledObject for name in records}
     known.update(values)
     try:
-        return _Reader(stream, known).load()
+        return _AllowlistUnpickler(stream, known).load()
     except IntegrityError:
         raise
     except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.detectors.allowlist import Global, Record, read_pickle
+from curation_pipeline.annotate.detectors.allowlist import Global, PickledObject, read_pickle
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.detectors.registry import DetectorSpec, converted
 from curation_pipeline.annotate.files import load_arrays, save_arrays
@@ -100,7 +100,7 @@ class BiLstmDetector:
         return np.abs((raw - self.low) / (self.high - self.low)) if self.rescale else raw
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """Six Float32 columns, ``toxic`` first; see ``Detector.score``."""
+        """Six Float32 columns, ``toxic`` first, a row a text."""
         report = progress or silent
         parts = [np.empty((0, len(self.heads)))]
         for start in range(0, len(texts), CHUNK):
@@ -121,7 +121,7 @@ def convert(archive: Path, out_dir: Path) -> None:
         DataError: when the archive lacks the members.
     """
     encoder = read_pickle(read_member(archive, "tox_block/trained_models/encoder_0.1.2.pkl"), _RECORDS, _VALUES)
-    if not isinstance(encoder, Record) or not isinstance(encoder["tokenizer"], Record):
+    if not isinstance(encoder, PickledObject) or not isinstance(encoder["tokenizer"], PickledObject):
         raise IntegrityError(f"{archive.name} does not hold the tokenizer that was reviewed; use tox-block 0.1.2")
     tokenizer = encoder["tokenizer"]
     if tokenizer["split"] != " " or tokenizer["char_level"] or tokenizer["oov_token"] or not tokenizer["lower"]:

@@ -132,11 +132,6 @@ class Cascade:
         names = ("low", "high", "slope", "offset", "threshold", "cheap", "expensive")
         return {"code": VERSION, **{name: getattr(self, name) for name in names}}
 
-    @property
-    def pays(self) -> bool:
-        """Whether it spares the expensive detector a worthwhile share of the work."""
-        return bool(self.facts["pays"])
-
     def save(self, directory: Path) -> None:
         """Write to a folder: arrays as safetensors, all else as JSON."""
         arrays = {} if self.student is None else self.student.arrays()
@@ -162,7 +157,7 @@ class CascadeDetector:
 
     Attributes:
         cascade: the fitted limits.
-        cheap: scores every text; None stands for the cascade's own student.
+        cheap: scores every text; None for the cascade's own student.
         expensive: scores the texts in doubt.
     """
 
@@ -194,7 +189,7 @@ class CascadeDetector:
         return cheap
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """The score, and who decided; see ``Detector.score``.
+        """The score, and who decided, a row a text.
 
         Where the cheap detector decides, the score is the chance that the expensive one flags the text, brought to the
         side of the threshold on which the flag lies; where the expensive one does, it is its own score.
@@ -324,7 +319,7 @@ def _logit(steps: np.ndarray) -> np.ndarray:
 
 
 def _guess(cascade: Cascade, steps: np.ndarray) -> np.ndarray:
-    """The score that stands for the expensive one's where the cheap detector decides."""
+    """The score in place of the expensive one's where the cheap detector decides."""
     chance = scipy.special.expit(cascade.slope * _logit(steps) + cascade.offset)
     t = cascade.threshold
     scaled = np.where(chance < 0.5, 2.0 * t * chance, t + (2.0 * chance - 1.0) * (1.0 - t))

@@ -64,7 +64,7 @@ class SequenceClassifier:
     heads: tuple[str, ...] = HEADS
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``. A window's harm is the largest (multi-label) or the summed harmful probability."""
+        """Harm, a row a text: of a window it is the largest (multi-label) or the summed harmful probability."""
 
         def harm(logits: Any) -> Any:
             if self.multi_label:

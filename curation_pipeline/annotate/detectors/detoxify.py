@@ -80,7 +80,7 @@ class DetoxifyDetector:
 
     Attributes:
         network: the network and the tokenizer of the package's own ``Detoxify`` object, over windows.
-        classes: where each class of ``heads`` stands among the logits.
+        classes: the logit of each class of ``heads``.
         version: of the package, the windows and the checkpoint's content.
         heads: the checkpoint's classes, ``toxicity`` first, each a maximum over a text's windows; and the first one's
             mean over the windows.
@@ -93,7 +93,7 @@ class DetoxifyDetector:
     name: str = NAME
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column a class, and the headline's mean; see ``Detector.score``."""
+        """One Float32 column a class, and the headline's mean, a row a text."""
         highest, mean = self.network.pooled(
             texts, lambda logits: logits.sigmoid()[:, list(self.classes)], len(self.classes), self.name, progress
         )

@@ -68,15 +68,18 @@ class HeadSettings(Settings):
     bits: int = Field(default=18, ge=10, le=24, description="2 ** bits buckets of words and as many of word pieces")
     encoder: str | None = Field(
         default=None,
-        description="a frozen sentence encoder beside the hashed words: minilm (from its package), a local folder or a "
-        "hub id, read as sentence-transformers reads it (a plain transformers model gives the mean of its tokens); "
+        description="a frozen sentence encoder besides the hashed words: minilm (from its package), a local folder or "
+        "a hub id, read as sentence-transformers reads it (a plain transformers model gives the mean of its tokens); "
         "better on implicit harm, and some hundred times slower",
     )
     encoder_revision: str | None = Field(default=None, description="commit, tag or branch of an encoder on the hub")
     encoder_window: int = Field(default=128, ge=16, le=8192, description="tokens that the encoder reads at once")
     encoder_batch: int = Field(default=64, ge=1, le=4096, description="windows encoded at once")
     encoder_scale: float = Field(
-        default=1.0, gt=0.0, le=100.0, description="length of the encoder's vector beside the unit blocks of words"
+        default=1.0,
+        gt=0.0,
+        le=100.0,
+        description="length of the encoder's vector, where the blocks of words have length 1",
     )
     device: str = Field(default="cpu", description="torch device of the encoder, such as cpu or cuda:0")
     inverse_penalty: tuple[float, ...] = Field(
@@ -95,7 +98,7 @@ class HeadSettings(Settings):
         default=0.1,
         ge=0.0,
         le=0.5,
-        description="weight, beside that of all labelled texts, of neutral sentences about groups of people",
+        description="weight of neutral sentences about groups of people, relative to all labelled texts",
     )
     disguised_share: float = Field(
         default=0.1, ge=0.0, le=1.0, description="share of the texts of which a copy has some words disguised"
@@ -174,7 +177,7 @@ class HeadDetector:
         return self.weights.margins(Rows(subwords.subword_features(clear, self.bits, self.idf), dense))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column named after the head; see ``Detector.score``."""
+        """One Float32 column named after the head, a row a text."""
         report = progress or silent
         parts = [np.empty(0)]
         for start in range(0, len(texts), CHUNK):
@@ -379,8 +382,9 @@ def _parameters(settings: HeadSettings) -> dict[str, Any]:
 
 
 def _open(settings: HeadSettings, opening: Opening) -> HeadDetector:
-    wanted = settings.encoder is not None and opening.cache is not None
-    return load_head(opening.folder, load_encoder(settings, opening.cache) if wanted else None)
+    if settings.encoder is None or opening.cache is None:
+        return load_head(opening.folder)
+    return load_head(opening.folder, load_encoder(settings, opening.cache))
 
 
 def _rows(name: str, settings: HeadSettings, labels: pl.DataFrame) -> pl.DataFrame:

@@ -14,9 +14,9 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -230,24 +230,18 @@ class HostedDetector(ABC):
         return sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN + len(texts)
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``.
+        """Scores in [0, 1], a row a text.
 
         Raises:
             DetectorError: a text could not be scored.
         """
-        return self.explain(texts, progress)[0]
+        scores = np.empty((len(texts), len(self.heads)))
 
-    def explain(self, texts: Sequence[str], progress: Progress | None = None) -> tuple[pl.DataFrame, list[str | None]]:
-        """Scores as of ``score``, and a note for each text."""
-        scores, notes = np.empty((len(texts), len(self.heads))), list[str | None]([None] * len(texts))
-
-        def store(rows: Sequence[int], values: np.ndarray, given: Notes) -> None:
+        def store(rows: Sequence[int], values: np.ndarray, notes: Notes) -> None:
             scores[list(rows)] = values
-            for row, note in zip(rows, given, strict=True):
-                notes[row] = note
 
         self.score_each(texts, store, progress)
-        return score_frame(scores, self.heads), notes
+        return score_frame(scores, self.heads)
 
     def score_each(
         self, texts: Sequence[str], store: Store, progress: Progress | None = None, decline: Decline | None = None
@@ -275,7 +269,8 @@ class HostedDetector(ABC):
     async def _score_windows(
         self, pieces: list[list[str]], store: Store, report: Progress, decline: Decline | None
     ) -> None:
-        pending = {i: _Pending(len(cut)) for i, cut in enumerate(pieces) if cut}
+        pending = {i for i, cut in enumerate(pieces) if cut}
+        found: defaultdict[int, list[tuple[np.ndarray, str | None]]] = defaultdict(list)
         queue = [(i, piece) for i, cut in enumerate(pieces) for piece in cut]
         size = self.settings.batch_size
         batches = [queue[start : start + size] for start in range(0, len(queue), size)]
@@ -294,46 +289,24 @@ class HostedDetector(ABC):
                     tries = f" {self.settings.max_attempts} times; the last time" if error.again else ""
                     why = f"{self.name} at {self.settings.host}: request {number} failed{tries}: {said}"
                     if decline is not None and error.document and len({i for i, _ in batch}) == 1:
-                        if pending.pop(batch[0][0], None) is not None:
+                        if batch[0][0] in pending:
+                            pending.remove(batch[0][0])
                             decline(batch[0][0], why)
                         continue
                     done = f"{len(pieces) - len(pending)} of {len(pieces)} texts of this call had been scored"
                     raise DetectorError(f"{why}. {done}") from None
-                ready: dict[int, np.ndarray] = {}
                 for (i, _), row, note in zip(batch, scores, notes, strict=True):
-                    if i in pending and (whole := pending[i].add(row, note)) is not None:
-                        ready[i] = whole
-                if ready:
-                    store(list(ready), np.stack(list(ready.values())), [pending.pop(i).note for i in ready])
+                    found[i].append((row, note))
+                if ready := sorted(i for i in {i for i, _ in batch} & pending if len(found[i]) == len(pieces[i])):
+                    # The maximum over windows counts, and the note of the most harmful one. Between equal windows it
+                    # is the smaller note, so that the order of arrival does not matter.
+                    whole = np.stack([np.max([row for row, _ in found[i]], axis=0) for i in ready])
+                    store(ready, whole, [min(found.pop(i), key=lambda w: (-w[0][0], w[1] or ""))[1] for i in ready])
+                    pending.difference_update(ready)
                 report(f"scoring with {self.name}", 1.0 - len(pending) / len(pieces))
 
         async with self.session(key) as ask:
             await asyncio.gather(*(work(ask) for _ in range(self.settings.concurrency)))
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What is known of one text while its windows are under way."""
-
-    windows: int
-    scores: np.ndarray | None = None
-    note: str | None = None
-
-    def add(self, scores: np.ndarray, note: str | None) -> np.ndarray | None:
-        """Take in a window; gives the maximum of every head once all windows are in.
-
-        The note is that of the most harmful window; between equal windows the smaller note counts, so that the order of
-        arrival does not.
-        """
-        if self.scores is None:
-            self.scores, self.note = scores, note
-        else:
-            new, old = float(scores[0]), float(self.scores[0])
-            if new > old or (new == old and (note or "") < (self.note or "")):
-                self.note = note
-            self.scores = np.maximum(self.scores, scores)
-        self.windows -= 1
-        return self.scores if self.windows == 0 else None
 
 
 class _Patience:

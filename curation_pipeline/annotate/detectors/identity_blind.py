@@ -47,5 +47,5 @@ class IdentityBlindDetector:
         return self.detector.heads
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``."""
+        """Scores of the texts without their groups, a row each."""
         return self.detector.score(without_groups(pl.Series("text", list(texts), dtype=pl.Utf8)).to_list(), progress)

@@ -18,7 +18,7 @@ import polars as pl
 from curation_pipeline.annotate.detectors.allowlist import (
     NDARRAY_WRAPPER,
     NUMPY_VALUES,
-    Record,
+    PickledObject,
     read_pickle,
 )
 from curation_pipeline.annotate.detectors.protocol import score_frame
@@ -93,7 +93,7 @@ class LinearDetector:
         return np.asarray(expit(-(self.slope * margin + self.offset)).mean(axis=1))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column named after the detector; see ``Detector.score``."""
+        """One Float32 column named after the detector, a row a text."""
         report = progress or silent
         parts = [np.empty(0)]
         for start in range(0, len(texts), CHUNK):
@@ -117,7 +117,7 @@ def convert(archive: Path, out_dir: Path) -> None:
     vectorizer = read_pickle(
         read_member(archive, "profanity_check/data/vectorizer.joblib"), _VECTORIZER_RECORDS, NUMPY_VALUES
     )
-    if not isinstance(model, Record) or not isinstance(vectorizer, Record):
+    if not isinstance(model, PickledObject) or not isinstance(vectorizer, PickledObject):
         raise IntegrityError(f"{archive.name} does not hold the model that was reviewed; use alt-profanity-check 1.9.1")
     differing = [key for key, value in _EXPECTED.items() if vectorizer[key] != value]
     if differing or model["method"] != "sigmoid":

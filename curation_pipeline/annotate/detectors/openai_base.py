@@ -41,7 +41,7 @@ class OpenAIDetector(HostedDetector):
 
     @asynccontextmanager
     async def session(self, key: SecretStr | None) -> AsyncIterator[Ask]:
-        """See ``HostedDetector.session``."""
+        """The official client, open."""
         import openai
 
         client = openai.AsyncOpenAI(

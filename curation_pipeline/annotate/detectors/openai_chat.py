@@ -75,7 +75,7 @@ class ChatSettings(ServiceSettings):
         return hashlib.sha256("\x1f".join(self.constitution).encode()).hexdigest()[:12]
 
 
-class Verdict(BaseModel):
+class JudgeAnswer(BaseModel):
     """The judge's answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -87,7 +87,7 @@ class Verdict(BaseModel):
 
 
 class OpenAIChat(OpenAIDetector):
-    """See `ChatSettings`.
+    """Documents judged by a chat model, as `ChatSettings` says.
 
     The document is data. It is put between two marks that are a hash of the document itself, which its author could
     not put inside it, and the answer must repeat the mark: an answer that the document dictates word by word is
@@ -134,7 +134,7 @@ class OpenAIChat(OpenAIDetector):
         return system, user
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """See ``HostedDetector.tokens``; the answer counts as well."""
+        """Estimate for instructions, document and answer."""
         return super().tokens(self.messages(texts[0])) + self.settings.max_tokens
 
     async def request(self, client: AsyncOpenAI, texts: Sequence[str]) -> Any:
@@ -144,7 +144,7 @@ class OpenAIChat(OpenAIDetector):
         if s.temperature is not None:
             more["temperature"] = s.temperature
         if s.answer_format == "json_schema":
-            schema = {"name": "verdict", "strict": True, "schema": Verdict.model_json_schema()}
+            schema = {"name": "verdict", "strict": True, "schema": JudgeAnswer.model_json_schema()}
             more["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif s.answer_format == "json_object":
             more["response_format"] = {"type": "json_object"}
@@ -167,7 +167,7 @@ class OpenAIChat(OpenAIDetector):
             raise AnswerError(f"the model did not finish its answer (finish_reason {finish!r})")
         try:
             given = json.loads(member(message, "content", str, "the message"), object_pairs_hook=_no_repeats)
-            verdict = Verdict.model_validate(given)
+            verdict = JudgeAnswer.model_validate(given)
         except (ValueError, RecursionError) as error:
             raise AnswerError(f"the model's answer is not the JSON object that was asked for ({error})") from None
         if verdict.check != self.mark(texts[0]):

@@ -51,7 +51,7 @@ class ModerationSettings(ServiceSettings):
 
 
 class OpenAIModeration(OpenAIDetector):
-    """See `ModerationSettings`."""
+    """Texts judged by a moderation endpoint, as `ModerationSettings` says."""
 
     settings: ModerationSettings
 

@@ -76,15 +76,13 @@ def model_problem(model: str, revision: str | None, environ: Mapping[str, str]) 
         return f"the folder {model} does not exist"
     if not any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         return None
+    from huggingface_hub import try_to_load_from_cache
+
     cache = _hub_cache(environ)
-    repository = cache / f"models--{model.replace('/', '--')}"
-    name = revision or "main"
-    reference = repository / "refs" / name
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else name
-    if (repository / "snapshots" / commit / "config.json").exists():
+    if isinstance(try_to_load_from_cache(model, "config.json", cache, revision), str):
         return None
     return (
-        f"{model}@{name} is no local folder and not in the hub's cache {cache}, and the hub is switched off; download "
+        f"{model}@{revision or 'main'} is no local folder and not in the hub's cache {cache}, and the hub is switched off; download "
         "it where there is a network, or give a local folder"
     )
 

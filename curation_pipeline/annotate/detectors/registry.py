@@ -77,10 +77,10 @@ class Making:
     name: str
     folder: Path
     cache: Path
-    rows: pl.DataFrame | None
-    identity_blind: bool
-    seed: int
-    progress: Progress
+    rows: pl.DataFrame | None = None
+    identity_blind: bool = False
+    seed: int = 0
+    progress: Progress = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +234,3 @@ def load_detector(name: str, settings: AnnotateSettings, models: Path, cache: Pa
 
     spec = find_detector(name)
     return spec.open(spec.options(settings), Opening(models / name, cache, other))
-
-
-def make_packaged(name: str, models: Path, cache: Path) -> None:
-    """Convert the detector ``name``, which a package's archive carries, into a folder of its name below ``models``.
-
-    Raises:
-        ConfigError: there is no such detector, or it does not come from a package archive.
-        IntegrityError: the archive holds something other than what was reviewed.
-    """
-    spec = find_detector(name)
-    if spec.make is None or spec.training_rows is not None:
-        raise ConfigError(f"`{name}` does not come from a package archive")
-    spec.make(None, Making(name, models / name, cache, None, False, 0, silent))

@@ -54,7 +54,7 @@ class StudentDetector:
         return digest.hexdigest()[:16]
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """One Float32 column, the student's guess of the expensive detector's headline; see ``Detector.score``."""
+        """One Float32 column, the student's guess of the expensive detector's headline, a row a text."""
         report = progress or silent
         parts = [np.empty(0)]
         bits = len(self.idf).bit_length() - 2

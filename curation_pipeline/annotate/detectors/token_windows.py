@@ -93,7 +93,7 @@ class TokenWindows:
         return pool.highest, pool.mean()
 
     def settled(self, setting: str) -> TokenWindows:
-        """This network with its padding on the right side; see ``settle_padding``."""
+        """This network, with its tokenizer padding on a side where padding changes nothing (``settle_padding``)."""
         labels = self.model.config.num_labels
 
         def read(texts: list[str]) -> np.ndarray:

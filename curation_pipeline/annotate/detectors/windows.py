@@ -70,7 +70,7 @@ class WindowedDetector:
         return (*self.detector.heads, mean_name(self.detector.heads))
 
     def score(self, texts: Sequence[str], progress: Progress | None = None) -> pl.DataFrame:
-        """See ``Detector.score``."""
+        """Maximum over the windows of each text, and the headline's mean, a row each."""
         report = progress or silent
         pool = WindowPool(len(texts), len(self.detector.heads))
         owners: list[int] = []
@@ -129,7 +129,7 @@ def mean_name(heads: Sequence[str]) -> str:
 def windows(text: str, words: int, overlap: int) -> Iterator[str]:
     """The windows of a text, from its first word to its last; a text of at most ``words`` words is its only window.
 
-    Every run of at most ``overlap`` + 1 words stands whole in some window.
+    Every run of at most ``overlap`` + 1 words is whole in some window.
     """
     # More words than that need at least that many characters, the spaces between them included.
     if len(text) <= 2 * words:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
+from curation_pipeline.annotate.quality.filters import filter_flags
 from curation_pipeline.annotate.quality.rules import FAMILIES, SCHEMA, Family, flags, value_schema
 from curation_pipeline.annotate.quality.settings import QualitySettings
 
@@ -24,12 +25,21 @@ def quality_rules(documents: pl.DataFrame, settings: QualitySettings | None = No
         settings: thresholds; the defaults are the papers'.
 
     Returns:
-        One row a document, in order, with the columns of ``SCHEMA``; floats rounded to 4 decimals. Flags follow from
-        the rounded values (see ``flags``), so that both can never disagree.
+        One row a document, in order, with the columns of ``SCHEMA`` and those of ``filter_flags``; floats rounded to 4
+        decimals. Flags follow from the rounded values (see ``flags``), so that both can never disagree.
     """
     settings = settings or QualitySettings()
     values = quality_values(documents, settings)
-    return flags(values, settings).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+    table = flags(values, settings).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+    return table.with_columns(filter_flags(documents, settings.filters))
+
+
+def recipe_parameters(settings: QualitySettings) -> dict[str, object]:
+    """What the table of rules depends on besides the texts: settings, and the versions of packages with filters."""
+    found: dict[str, object] = {"quality": settings.model_dump(mode="json")}
+    if settings.filters:
+        found["filters"] = sorted({chosen.package for chosen in settings.filters})
+    return found
 
 
 def quality_values(

@@ -20,7 +20,7 @@ def repeated_characters(tokens: Tokens) -> npt.NDArray[np.int64]:
     * Sizes 2, 3, 4: length of the most frequent n-gram (its words joined by blanks; the first of several) times how
       often it occurs, where an n-gram that occurs once counts once; 0 where the text has fewer words.
     * Sizes 5 to 10: going through the words, an n-gram that was met before adds the length of its words, and the walk
-      goes on behind it, so that no character counts twice.
+      continues behind it, so that no character counts twice.
 
     An n-gram is known by a hash of 64 bits of the hashes of its words.
     """

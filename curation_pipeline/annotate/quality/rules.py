@@ -21,8 +21,8 @@ FINEWEB_CODE = "published filter of FineWeb (datatrove)"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule: a value of a document that must not be below ``min_<name>`` or above ``max_<name>`` of its family.
+class QualityRule:
+    """A value of a document that must not be below ``min_<name>`` or above ``max_<name>`` of its family.
 
     Attributes:
         family: whose rule it is; also the section of the settings.
@@ -61,41 +61,54 @@ class Rule:
 
 _LINES, _CHARS = "share of lines", "share of characters"
 
-RULES: tuple[Rule, ...] = (
-    Rule("gopher_quality", "words", "words that are not marks only", "words", GOPHER),
-    Rule("gopher_quality", "mean_word_length", "mean length of these words", "characters", GOPHER),
-    Rule("gopher_quality", "hashes_per_word", "hash signs", "per word", GOPHER),
-    Rule("gopher_quality", "ellipses_per_word", "ellipses (three full stops or the character)", "per word", GOPHER),
-    Rule("gopher_quality", "bullet_lines", "lines that begin with a bullet (• or -)", _LINES, GOPHER),
-    Rule("gopher_quality", "ellipsis_lines", "lines that end in an ellipsis", _LINES, GOPHER),
-    Rule("gopher_quality", "lettered_words", "words with at least one letter", "share of words", GOPHER),
-    Rule("gopher_quality", "stop_words", "different stop words", "distinct words", GOPHER),
-    Rule("gopher_repetition", "repeated_lines", "lines seen before in the document", _LINES, GOPHER_TABLE),
-    Rule("gopher_repetition", "repeated_paragraphs", "paragraphs seen before", "share of paragraphs", GOPHER_TABLE),
-    Rule("gopher_repetition", "repeated_line_chars", "characters in lines seen before", _CHARS, GOPHER_TABLE),
-    Rule("gopher_repetition", "repeated_paragraph_chars", "characters in paragraphs seen before", _CHARS, GOPHER_TABLE),
+RULES: tuple[QualityRule, ...] = (
+    QualityRule("gopher_quality", "words", "words that are not marks only", "words", GOPHER),
+    QualityRule("gopher_quality", "mean_word_length", "mean length of these words", "characters", GOPHER),
+    QualityRule("gopher_quality", "hashes_per_word", "hash signs", "per word", GOPHER),
+    QualityRule(
+        "gopher_quality", "ellipses_per_word", "ellipses (three full stops or the character)", "per word", GOPHER
+    ),
+    QualityRule("gopher_quality", "bullet_lines", "lines that begin with a bullet (• or -)", _LINES, GOPHER),
+    QualityRule("gopher_quality", "ellipsis_lines", "lines that end in an ellipsis", _LINES, GOPHER),
+    QualityRule("gopher_quality", "lettered_words", "words with at least one letter", "share of words", GOPHER),
+    QualityRule("gopher_quality", "stop_words", "different stop words", "distinct words", GOPHER),
+    QualityRule("gopher_repetition", "repeated_lines", "lines seen before in the document", _LINES, GOPHER_TABLE),
+    QualityRule(
+        "gopher_repetition", "repeated_paragraphs", "paragraphs seen before", "share of paragraphs", GOPHER_TABLE
+    ),
+    QualityRule("gopher_repetition", "repeated_line_chars", "characters in lines seen before", _CHARS, GOPHER_TABLE),
+    QualityRule(
+        "gopher_repetition", "repeated_paragraph_chars", "characters in paragraphs seen before", _CHARS, GOPHER_TABLE
+    ),
     *(
-        Rule("gopher_repetition", f"top_{n}_gram", f"characters in the commonest {n}-gram", _CHARS, GOPHER_TABLE)
+        QualityRule("gopher_repetition", f"top_{n}_gram", f"characters in the commonest {n}-gram", _CHARS, GOPHER_TABLE)
         for n in (2, 3, 4)
     ),
     *(
-        Rule("gopher_repetition", f"repeated_{n}_grams", f"characters in {n}-grams seen before", _CHARS, GOPHER_TABLE)
+        QualityRule(
+            "gopher_repetition", f"repeated_{n}_grams", f"characters in {n}-grams seen before", _CHARS, GOPHER_TABLE
+        )
         for n in (5, 6, 7, 8, 9, 10)
     ),
-    Rule("c4", "sentences", "sentences in the lines that the line rules leave", "sentences", C4),
-    Rule("c4", "lorem_ipsum_lines", "lines with the words lorem ipsum", "lines", C4),
-    Rule("c4", "curly_bracket_lines", "lines with a curly bracket", "lines", C4),
-    Rule("c4", "long_word_lines", "lines removed for an endless word", _LINES, C4_CODE),
-    Rule("c4", "unended_lines", "lines removed because no end mark ends them", _LINES, C4),
-    Rule("c4", "few_word_lines", "lines removed for too few words", _LINES, C4),
-    Rule("c4", "javascript_lines", "lines removed because they name JavaScript", _LINES, C4),
-    Rule("c4", "policy_lines", "lines removed because they speak of cookies or terms of use", _LINES, C4),
-    Rule("fineweb", "ended_lines", "lines that end a sentence", _LINES, FINEWEB),
-    Rule("fineweb", "short_lines", "lines of 30 characters or fewer", _LINES, FINEWEB),
-    Rule("fineweb", "repeated_line_chars", "characters in lines seen before", _CHARS, FINEWEB),
-    Rule("fineweb", "line_feeds_per_word", "line feeds", "per word", FINEWEB_CODE),
+    QualityRule("c4", "sentences", "sentences in the lines that the line rules leave", "sentences", C4),
+    QualityRule("c4", "lorem_ipsum_lines", "lines with the words lorem ipsum", "lines", C4),
+    QualityRule("c4", "curly_bracket_lines", "lines with a curly bracket", "lines", C4),
+    QualityRule("c4", "long_word_lines", "lines removed for an endless word", _LINES, C4_CODE),
+    QualityRule("c4", "unended_lines", "lines removed because no end mark ends them", _LINES, C4),
+    QualityRule("c4", "few_word_lines", "lines removed for too few words", _LINES, C4),
+    QualityRule("c4", "javascript_lines", "lines removed because they name JavaScript", _LINES, C4),
+    QualityRule("c4", "policy_lines", "lines removed because they speak of cookies or terms of use", _LINES, C4),
+    QualityRule("fineweb", "ended_lines", "lines that end a sentence", _LINES, FINEWEB),
+    QualityRule("fineweb", "short_lines", "lines of 30 characters or fewer", _LINES, FINEWEB),
+    QualityRule("fineweb", "repeated_line_chars", "characters in lines seen before", _CHARS, FINEWEB),
+    QualityRule("fineweb", "line_feeds_per_word", "line feeds", "per word", FINEWEB_CODE),
 )
 """All rules. A share of nothing (no word, no line) is 0."""
+
+
+def rule_names(settings: QualitySettings) -> list[str]:
+    """What ``removal.rules`` can name: families, rules, and the filters that the settings add."""
+    return [*FAMILIES, *(rule.column for rule in RULES), *(chosen.rule for chosen in settings.filters)]
 
 
 def value_schema(families: tuple[Family, ...] = FAMILIES) -> dict[str, pl.DataType]:
@@ -133,7 +146,7 @@ def flags(values: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
     )
 
 
-def _passes(rule: Rule, settings: QualitySettings) -> pl.Expr:
+def _passes(rule: QualityRule, settings: QualitySettings) -> pl.Expr:
     low, high = rule.bounds(settings)
     value = pl.col(rule.column)
     passes = pl.lit(True)
@@ -146,11 +159,15 @@ def _passes(rule: Rule, settings: QualitySettings) -> pl.Expr:
 
 
 def failed_rules(frame: pl.DataFrame) -> pl.Series:
-    """Names of the rules that each document fails (``<family>_<rule>``), in the order of ``RULES``: List(Utf8).
+    """Names of the rules that each document fails: List(Utf8), those of ``RULES`` first, then filters.
 
     Args:
-        frame: flag columns of any of the rules.
+        frame: flag columns of any of the rules; families do not count.
     """
+    known = [rule.flag for rule in RULES]
+    families = {f"pass_{family}" for family in FAMILIES}
+    flags = [flag for flag in known if flag in frame.columns]
+    flags += [name for name in frame.columns if name.startswith("pass_") and name not in {*known, *families}]
     names: list[pl.Expr] = [pl.lit(None, dtype=pl.Utf8)]
-    names += [pl.when(~pl.col(rule.flag)).then(pl.lit(rule.column)) for rule in RULES if rule.flag in frame.columns]
+    names += [pl.when(~pl.col(flag)).then(pl.lit(flag.removeprefix("pass_"))) for flag in flags]
     return frame.select(failed_rules=pl.concat_list(names).list.drop_nulls())["failed_rules"]

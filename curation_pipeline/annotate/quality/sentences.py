@@ -36,7 +36,7 @@ POLICY = (
     "use cookies",
 )
 CITATIONS = ("[edit]", "[citation needed]")
-"""Marks of Wikipedia that are cut out before a line is judged, beside a number (or none) in square brackets."""
+"""Marks of Wikipedia that are cut out before a line is judged, besides a number (or none) in square brackets."""
 
 
 def c4_counts(
@@ -108,7 +108,7 @@ _FIRST_CITATION = _FIRST_POLICY + len(POLICY)
 
 @compiled
 def _is_here(line: Codes, at: int, end: int, lower: Codes, phrases: Codes, first: int, last: int) -> bool:
-    """Whether a phrase stands at ``at`` of a line, whatever the case of its letters."""
+    """Whether a phrase is at ``at`` of a line, whatever the case of its letters."""
     if last - first > end - at:
         return False
     for i in range(last - first):  # noqa: SIM110 - all() of a generator does not compile

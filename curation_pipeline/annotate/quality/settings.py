@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from curation_pipeline.annotate.quality.filters import FilterRule
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.settings import Settings
 
@@ -99,6 +100,19 @@ class QualitySettings(Settings):
     )
     c4: C4Settings = Field(default=C4Settings(), description="rules of C4")
     fineweb: FineWebSettings = Field(default=FineWebSettings(), description="rules of FineWeb")
+    filters: tuple[FilterRule, ...] = Field(
+        default=(),
+        # An empty list adds nothing to recipes.
+        exclude_if=lambda filters: not filters,
+        description="filters of datatrove as further rules: import paths, or tables with filter, name and options",
+    )
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _paths(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        return tuple({"filter": item} if isinstance(item, str) else item for item in given)
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
@@ -111,4 +125,18 @@ class QualitySettings(Settings):
             low, high = getattr(self.gopher_quality, f"min_{name}"), getattr(self.gopher_quality, f"max_{name}")
             if low > high:
                 raise ConfigError(f"gopher_quality.min_{name} ({low}) is above gopher_quality.max_{name} ({high})")
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        """Every rule has a column of its own.
+
+        Raises:
+            ConfigError: two rules have one name.
+        """
+        from curation_pipeline.annotate.quality.rules import rule_names
+
+        names = rule_names(self)
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"quality.filters: several rules are called {', '.join(repeated)}; set `name`")
         return self

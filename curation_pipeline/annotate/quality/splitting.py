@@ -21,7 +21,7 @@ SENTENCE_MARK = np.uint8(4)
 PUNCTUATION_ONLY = np.uint8(8)
 """All characters of the token are punctuation."""
 AFTER_GAP = np.uint8(16)
-"""White space other than one blank stands before the token."""
+"""White space other than one blank is before the token."""
 
 SEED = np.uint64(0xCBF29CE484222325)
 FACTOR = np.uint64(0x9E3779B97F4A7C15)

@@ -45,9 +45,35 @@ class HubSource(ReadSettings):
         return {f"hub:{self.dataset}": revision(self)}
 
     def batches(self, snapshot: str, found: Listing, cache: Path) -> Iterator[tuple[str, Batch]]:
-        """The rows of a split."""
-        for batch in read_hub(self, snapshot, revision(self)):
-            yield f"hub:{self.dataset}", batch
+        """The rows of a split at its commit, streamed in windows of Arrow; positions number them.
+
+        A failing connection ends the ingest with an error: it says nothing about the data.
+
+        Raises:
+            DownloadError: the hub cannot be reached, or the connection fails on the way.
+        """
+        name = f"hub:{self.dataset}"
+        rows = RowBuilder(self)
+        position = 0
+        declared: int | None = None
+        wanted: set[str] | None = None
+        for table, told in _tables(self, snapshot, revision(self)):
+            declared = told
+            wanted = readable_columns(table.schema, rows) if wanted is None else wanted
+            for batch in table.to_batches():
+                before = rows.met
+                try:
+                    for full in add_table(batch, position, rows, wanted):
+                        yield name, full
+                except damage() as error:
+                    lost = batch.num_rows - (rows.met - before)
+                    rows.fail(position, -1, "", f"{lost} rows cannot be read: {error}", rows=lost)
+                position += batch.num_rows
+        if declared is not None and declared != position:
+            reason = f"the data set's description counts {declared} rows of split {snapshot!r}, {position} came"
+            rows.fail(position, -1, "", reason, rows=0)
+        for last in rows.drain(position):
+            yield name, last
 
 
 def _unreachable(source: HubSource, error: BaseException) -> DownloadError:
@@ -94,35 +120,6 @@ def splits(source: HubSource) -> list[str]:
         )
     except Exception as error:  # Which errors there are depends on the HTTP library that the hub's client picks.
         raise _unreachable(source, error) from error
-
-
-def read_hub(source: HubSource, split: str, commit: str) -> Iterator[Batch]:
-    """Batches of one split at a commit, streamed in windows of Arrow; positions number its rows.
-
-    A failing connection ends the ingest with an error: it says nothing about the data.
-
-    Raises:
-        DownloadError: the hub cannot be reached, or the connection fails on the way.
-    """
-    rows = RowBuilder(source)
-    position = 0
-    declared: int | None = None
-    wanted: set[str] | None = None
-    for table, told in _tables(source, split, commit):
-        declared = told
-        wanted = readable_columns(table.schema, rows) if wanted is None else wanted
-        for batch in table.to_batches():
-            before = rows.met
-            try:
-                yield from add_table(batch, position, rows, wanted)
-            except damage() as error:
-                lost = batch.num_rows - (rows.met - before)
-                rows.fail(position, -1, "", f"{lost} rows cannot be read: {error}", rows=lost)
-            position += batch.num_rows
-    if declared is not None and declared != position:
-        reason = f"the data set's description counts {declared} rows of split {split!r}, {position} came"
-        rows.fail(position, -1, "", reason, rows=0)
-    yield from rows.drain(position)
 
 
 def _tables(source: HubSource, split: str, commit: str) -> Iterator[tuple[pa.Table, int | None]]:

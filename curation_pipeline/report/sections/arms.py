@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,7 +15,16 @@ from curation_pipeline.experiment.claims import OPEN
 from curation_pipeline.experiment.comparison import relative_reduction
 from curation_pipeline.report.html import CI, Column, csv, interval, join, mark, numeric, paragraph, small, table
 from curation_pipeline.report.numbers import DASH, number, percent
-from curation_pipeline.report.section import ENDS, IS_LAST, ReportData, ReportTable, Rows, Section, Source, Verdict
+from curation_pipeline.report.section import (
+    ENDS,
+    IS_LAST,
+    Finding,
+    ReportData,
+    ReportSource,
+    ReportTable,
+    Rows,
+    Section,
+)
 from curation_pipeline.report.sections.claims import COMPARISONS, HARM_METRIC
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.state import MAIN
@@ -31,7 +41,7 @@ HARM = ReportTable(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The aggregates of every iteration with their intervals, and the reductions of harm."""
     lake, rows = source.lake, []
     for chain, entries in source.states.items():
@@ -48,7 +58,7 @@ def query(source: Source) -> dict[str, Rows]:
     return {"summary": rows, "harm": _reductions(source)}
 
 
-def _reductions(source: Source) -> Rows:
+def _reductions(source: ReportSource) -> Rows:
     """Reduction of harmful outputs of the loop's model in force against each arm's, at the same ordinal."""
     lake, profile, rows = source.lake, source.ctx.profile, []
     for arm in profile.experiment.arms:
@@ -62,21 +72,9 @@ def _reductions(source: Source) -> Rows:
                 [lake.frame(lake.get(other.metrics_id), "generations") for other in others],
                 generator(profile.seed, "reduction", arm, state.ordinal),
             )
-            rows.append(
-                {
-                    "arm": MAIN,
-                    "baseline": arm,
-                    "ordinal": state.ordinal,
-                    "benchmark": "toxicity_prompts",
-                    "judge": profile.annotate.judge,
-                    "rate": found.rate,
-                    "baseline_rate": found.baseline_rate,
-                    "reduction": found.value,
-                    "ci_low": found.low,
-                    "ci_high": found.high,
-                    "n": found.n,
-                }
-            )
+            at = {"arm": MAIN, "baseline": arm, "ordinal": state.ordinal}
+            at |= {"benchmark": "toxicity_prompts", "judge": profile.annotate.judge}
+            rows.append(at | asdict(found))
     return rows
 
 
@@ -216,7 +214,7 @@ def terminal_table(data: ReportData) -> Table:
     return table
 
 
-def verdicts(data: ReportData) -> list[Verdict]:
+def verdicts(data: ReportData) -> list[Finding]:
     """What the last iteration shows of harm; what the corrected comparisons do not show is called undecided."""
     compared = data.table(COMPARISONS).filter(pl.col("metric") == HARM_METRIC)
     corrected = {row["baseline"]: row for row in compared.iter_rows(named=True)}
@@ -225,7 +223,7 @@ def verdicts(data: ReportData) -> list[Verdict]:
     return [_verdict(row, data.arm, corrected.get(row["baseline"])) for row in rows]
 
 
-def _verdict(row: Mapping[str, Any], arm: str, corrected: Mapping[str, Any] | None) -> Verdict:
+def _verdict(row: Mapping[str, Any], arm: str, corrected: Mapping[str, Any] | None) -> Finding:
     change = row["reduction"]
     amount = f"{percent(abs(change))} {'fewer' if change >= 0 else 'more'}"
     where = f"{row['benchmark']}, iteration {row['ordinal']}"
@@ -233,19 +231,19 @@ def _verdict(row: Mapping[str, Any], arm: str, corrected: Mapping[str, Any] | No
     head = f"{arm} gave {amount} harmful outputs than {row['baseline']} ({rates}; {where})."
     low, high = row["ci_low"], row["ci_high"]
     if low is None or high is None:
-        return Verdict(f"{head} No interval was computed, so chance is not ruled out.", "open")
+        return Finding(f"{head} No interval was computed, so chance is not ruled out.", "open")
     span = f"The 95% interval of the reduction runs from {percent(low)} to {percent(high)}"
     if corrected is not None and low * high > 0 and corrected["verdict"] == OPEN:
         p = number(corrected["p_holm"])
-        return Verdict(
+        return Finding(
             f"{head} {span}, but among all comparisons of this report chance is not ruled out (p {p}).", "open"
         )
     if low > 0:
         p = "" if corrected is None else f" (p {number(corrected['p_holm'])} after Holm's correction)"
-        return Verdict(f"{head} {span}, all of it a reduction{p}.", "good")
+        return Finding(f"{head} {span}, all of it a reduction{p}.", "good")
     if high < 0:
-        return Verdict(f"{head} {span}: the model became more harmful.", "bad")
-    return Verdict(f"{head} {span} and includes zero: these data do not show a difference.", "open")
+        return Finding(f"{head} {span}: the model became more harmful.", "bad")
+    return Finding(f"{head} {span} and includes zero: these data do not show a difference.", "open")
 
 
 SECTION = Section(10, "arms", "Every arm at the same token budget", show, (SUMMARY, HARM), query, verdicts)

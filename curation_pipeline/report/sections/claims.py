@@ -15,7 +15,7 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest, canonical_json
 from curation_pipeline.report.html import CI, Column, csv, join, numeric, paragraph, small, table, text
 from curation_pipeline.report.numbers import number, percent, signed
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source, Verdict
+from curation_pipeline.report.section import Finding, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.seeds import generator
 from curation_pipeline.stages.state import MAIN
 
@@ -25,7 +25,7 @@ _ITEM_TABLES = ("benchmarks", "heldout_texts", "detectors", "cascade")
 _TONES = {SHOWN: "good", OPEN: "open", AT_CHANCE: "chance"}
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The loop's model in force against the models of each arm at the same iteration, and so after as many tokens."""
     lake, last = source.lake, source.main[-1]
     arms: dict[str, list[ModelEvaluation]] = {}
@@ -107,13 +107,13 @@ def _question(row: Mapping[str, Any]) -> Markup:
     return join(one_line(row["question"], 60), Markup("<br>"), small(metric))
 
 
-def verdicts(data: ReportData) -> list[Verdict]:
+def verdicts(data: ReportData) -> list[Finding]:
     """Whether language was lost against each arm; the other comparisons are in the table."""
     lost = data.table(COMPARISONS).filter(pl.col("metric") == "bits_per_byte")
     return [_loss(row) for row in lost.iter_rows(named=True)]
 
 
-def _loss(row: Mapping[str, Any]) -> Verdict:
+def _loss(row: Mapping[str, Any]) -> Finding:
     head = (
         f"{row['arm']} needs {number(row['ours'])} bits per byte of held-out text, {row['baseline']} "
         f"{number(row['theirs'])} ({signed(row['difference'])}; 95% interval {signed(row['ci_low'])} to "
@@ -123,8 +123,8 @@ def _loss(row: Mapping[str, Any]) -> Verdict:
     p = f"p {number(row['p_holm'])} after Holm's correction"
     if row["verdict"] == SHOWN:
         some = "There is a loss, and it" if row["ci_low"] > 0 else "It"
-        return Verdict(f"{head} {some} is shown not to reach {margin} ({p}).", "good")
-    return Verdict(f"{head} These data do not rule out {margin} ({p}).", "open")
+        return Finding(f"{head} {some} is shown not to reach {margin} ({p}).", "good")
+    return Finding(f"{head} These data do not rule out {margin} ({p}).", "open")
 
 
 SECTION = Section(30, "claims", "What may be claimed", show, (COMPARISONS,), query, verdicts)

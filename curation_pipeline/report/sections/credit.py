@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import csv, element, figure, join, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import count
-from curation_pipeline.report.plots import MUTED, Plot, bars, colour, plot
-from curation_pipeline.report.section import IS_LAST, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.plots import MUTED, SvgPlot, bars, colour, plot
+from curation_pipeline.report.section import IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.stages.credit_report import credit_section
 
@@ -21,10 +21,9 @@ MAX_STRATA = 8
 """Strata that are shown at each end of the credit."""
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The credit of every iteration with its fit, and the last iteration's probes."""
-    lake = source.lake
-    found = [(state.ordinal, lake.get(state.own["probes"])) for state in source.main if "probes" in state.own]
+    lake, found = source.lake, source.made("probes")
     if not found:
         return {}
     fits = [(ordinal, DownstreamCredit.from_json(lake.json(probes, "credit"))) for ordinal, probes in found]
@@ -76,7 +75,7 @@ def show(data: ReportData) -> Markup:
     )
 
 
-def _probes(frame: pl.DataFrame) -> Plot:
+def _probes(frame: pl.DataFrame) -> SvgPlot:
     """Measured outcome of each probe against its prediction from the others."""
 
     def draw(axes: Any) -> None:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import Column, element, figure, join, legend, numeric, paragraph, table
 from curation_pipeline.report.numbers import percent
-from curation_pipeline.report.plots import INK, MARKERS, PAPER, Plot, colour, plot
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.plots import INK, MARKERS, PAPER, SvgPlot, colour, plot
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.report.sections.arms import arms, iteration_with_status
 from curation_pipeline.stages.final_evaluation import front
 
@@ -24,7 +24,7 @@ FRONT = ReportTable(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Every model with the front and the choice marked; nothing where there is only one model."""
     marked = front(source.ctx, dict(source.states))
     return {"front": marked if marked.height > 1 else None}
@@ -63,7 +63,7 @@ def _name(row: Mapping[str, Any]) -> Markup:
     return join(one_line(row["chain"], 40), Markup(" <b>chosen</b>") if row["chosen"] else "")
 
 
-def _plot(frame: pl.DataFrame, names: list[str]) -> Plot:
+def _plot(frame: pl.DataFrame, names: list[str]) -> SvgPlot:
     """The path of each chain, the front as steps, the choice ringed."""
 
     def draw(axes: Any) -> None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import CI, Column, csv, element, join, numeric, paragraph, small, table, text
-from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.stages.final_evaluation import holdout_accesses
 
 ACCESSES = ReportTable(
@@ -19,7 +19,7 @@ ACCESSES = ReportTable(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Every final evaluation, with what it found."""
     rows = []
     for access in holdout_accesses(source.lake):

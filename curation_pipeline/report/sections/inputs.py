@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import Column, csv, element, join, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import DASH, count, size
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.stages.declared import standing
 
 INPUTS = ReportTable(
@@ -16,7 +16,7 @@ INPUTS = ReportTable(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Every raw partition that was read, with whether the profile still declares it."""
     known, _ = standing(source.ctx)
     rows = [

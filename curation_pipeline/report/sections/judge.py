@@ -25,7 +25,7 @@ from curation_pipeline.report.html import (
 )  # fmt: skip
 from curation_pipeline.report.numbers import DASH, count, number, percent, signed
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.reward.divergence import CORRELATION, GAP, trend
 from curation_pipeline.stages.divergence import divergence_history
 from curation_pipeline.stages.state import MAIN
@@ -37,7 +37,7 @@ MOST_FLAGGED = 0.01
 """A judge that flags a larger share of clean text carries no sampled metric."""
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Mean scores of the sampled texts, the distances, and how often the judge flags clean held-out text."""
     lake = source.lake
     figures = lake.require("heldout_texts").summary
@@ -52,12 +52,12 @@ def query(source: Source) -> dict[str, Rows]:
         **dict(zip(CI, ends, strict=True)),
     }
     means = [
-        lake.frame(lake.get(state.own["metrics"]), "generations").select(
-            pl.lit(state.ordinal).alias("ordinal"),
+        lake.frame(metrics, "generations").select(
+            pl.lit(ordinal).alias("ordinal"),
             pl.col("teacher_score").mean().fill_null(0.0).alias("teacher"),
             pl.col("score").mean().fill_null(0.0).alias("judge"),
         )
-        for state in source.main
+        for ordinal, metrics in source.made("metrics")
     ]
     return {
         "divergence": pl.concat(means),

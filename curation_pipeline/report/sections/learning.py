@@ -7,22 +7,21 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import grid, join, legend
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 LEARNING = ReportTable("learning", {"ordinal": int, "step": int, "quantity": str, "value": float})
 QUANTITIES = ("mean_reward", "entropy", "approx_kl", "explained_variance", "clip_fraction", "price")
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """One row for each quantity and rollout of every policy's training."""
     frames = [
-        source.lake.frame(source.lake.get(state.own["policies"]), "learning_curve")
+        source.lake.frame(policy, "learning_curve")
         .select(pl.col("candidates").alias("step"), *(pl.col(name).cast(pl.Float64) for name in QUANTITIES))
         .unpivot(QUANTITIES, index="step", variable_name="quantity", value_name="value")
         .drop_nulls()
-        .with_columns(pl.lit(state.ordinal, pl.Int64).alias("ordinal"))
-        for state in source.main
-        if "policies" in state.own
+        .with_columns(pl.lit(ordinal, pl.Int64).alias("ordinal"))
+        for ordinal, policy in source.made("policies")
     ]
     return {"learning": pl.concat(frames) if frames else None}
 

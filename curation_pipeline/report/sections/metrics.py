@@ -13,7 +13,7 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.report.html import CI, Column, csv, element, fold, interval, join, numeric, small, table, text
 from curation_pipeline.report.numbers import DASH, count, number
-from curation_pipeline.report.section import ENDS, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.stages.state import State, state_partition
 
 METRICS = ReportTable(
@@ -23,7 +23,7 @@ METRICS = ReportTable(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Every figure of every iteration."""
     return {"metrics": all_metrics(source.lake, source.states)}
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from curation_pipeline.report.html import CI, csv, element, figure, fold, join, legend, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import count, percent, signed
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ENDS, IS_LAST, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ENDS, IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.stages.refinement_report import refinement_parts
 
 MOVES = ReportTable("moves", {"ordinal": int, "kind": str, "name": str, "before": float, "after": float, "reason": str})
@@ -26,7 +26,7 @@ MAX_LINES = 8
 _ITERATION = numeric("iteration", "ordinal", str)
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """What the refinement wrote."""
     parts = refinement_parts(source.lake, source.main)
     return {table.name: parts[table.name] for table in TABLES}

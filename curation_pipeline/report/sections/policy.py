@@ -24,7 +24,7 @@ from curation_pipeline.report.html import (
 )
 from curation_pipeline.report.numbers import number, percent, points, signed
 from curation_pipeline.report.plots import bars
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.report.sections.moves import MOVES
 from curation_pipeline.stages.policy_report import policy_section
 
@@ -42,20 +42,19 @@ MAX_ROWS = 10
 """Features and groups that are shown, those that matter or moved most; the CSV has all."""
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """The cards of the loop's policies."""
     effects, rates, control = [], [], []
-    for state in source.main:
-        manifest = source.lake.get(state.own["policies"]) if "policies" in state.own else None
-        found = None if manifest is None else policy_section(source.lake, manifest)
+    for ordinal, manifest in source.made("policies"):
+        found = policy_section(source.lake, manifest)
         if found is None:
             continue
-        ordinal = pl.lit(state.ordinal, pl.Int64).alias("ordinal")
-        effects.append(found.effects.filter(pl.col("axis") == "all").with_columns(ordinal))
-        rates.append(found.rates.with_columns(ordinal))
+        at = pl.lit(ordinal, pl.Int64).alias("ordinal")
+        effects.append(found.effects.filter(pl.col("axis") == "all").with_columns(at))
+        rates.append(found.rates.with_columns(at))
         control.append(
             {
-                "ordinal": state.ordinal,
+                "ordinal": ordinal,
                 "verdict": found.summary["control_verdict"],
                 "sentence": found.summary["against_the_closed_form"],
                 "kl_to_parent": found.summary.get("kl_to_parent"),

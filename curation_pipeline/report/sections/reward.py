@@ -6,22 +6,21 @@ from markupsafe import Markup
 
 from curation_pipeline.report.html import element, figure, join, legend, numeric, paragraph, table, text
 from curation_pipeline.report.plots import curves
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 WEIGHTS = ReportTable("reward_moves", {"ordinal": int, "weight": str, "value": float, "reason": str})
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Alpha, beta and gamma of every iteration."""
     rows = []
-    for state in source.main:
-        manifest = source.lake.get(state.own["reward_models"])
-        moves = source.lake.json(manifest, "moves") if state.ordinal else []
+    for ordinal, manifest in source.made("reward_models"):
+        moves = source.lake.json(manifest, "moves") if ordinal else []
         reasons = {move["name"]: move["reason"] for move in moves}
-        start = None if state.ordinal else "the profile's value"
+        start = None if ordinal else "the profile's value"
         rows += [
             {
-                "ordinal": state.ordinal,
+                "ordinal": ordinal,
                 "weight": weight,
                 "value": float(manifest.summary[weight]),
                 "reason": reasons.get(weight, start),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import fold, paragraph
 from curation_pipeline.report.numbers import number
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 GENERATIONS = ReportTable(
     "generations",
@@ -27,7 +27,7 @@ _SAMPLE = Markup(
 )
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Texts of the last iteration of every chain."""
     frames = []
     for chain, entries in source.states.items():

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import grid, join, paragraph
 from curation_pipeline.report.plots import ranges, shares
-from curation_pipeline.report.section import IS_LAST, ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.stages.results_selection import parity, selection
 
 SELECTION = ReportTable(
@@ -29,7 +29,7 @@ TITLES = {
 }
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """Shares along each dimension, and selection rates of benign text over that of text that mentions no group."""
     return {
         "selection": selection(source.lake, dict(source.states)),

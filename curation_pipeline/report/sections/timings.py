@@ -8,12 +8,12 @@ from markupsafe import Markup
 from curation_pipeline.report.html import element, figure, numeric, paragraph, table, text
 from curation_pipeline.report.numbers import DASH
 from curation_pipeline.report.plots import bars
-from curation_pipeline.report.section import ReportData, ReportTable, Rows, Section, Source
+from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 
 TIMINGS = ReportTable("timings", {"ordinal": int, "stage": str, "seconds": float})
 
 
-def query(source: Source) -> dict[str, Rows]:
+def query(source: ReportSource) -> dict[str, Rows]:
     """How long each artefact of the loop took to make."""
     rows = [
         {"ordinal": state.ordinal, "stage": table, "seconds": source.lake.get(identity).seconds}

@@ -1,4 +1,4 @@
--- A text that stands in several partitions was judged once in each, with the same result.
+-- A text that is in several partitions was judged once in each, with the same result.
 select doc_id, any_value(toxic) as toxic
 from {{ source('lake', 'toxicity_judge') }}
 group by doc_id

@@ -73,7 +73,7 @@ class PerspectiveDetector(HostedDetector):
 
     @asynccontextmanager
     async def session(self, key: SecretStr | None) -> AsyncIterator[Ask]:
-        """See ``HostedDetector.session``."""
+        """A client of the service, open."""
         import httpx
 
         def add_key(request: httpx.Request) -> httpx.Request:

