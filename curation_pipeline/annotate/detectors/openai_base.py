@@ -44,13 +44,11 @@ class OpenAIDetector(HostedDetector):
         """The official client, open."""
         import openai
 
-        no_key: Any = {"Authorization": openai.Omit()}
         client = openai.AsyncOpenAI(
-            api_key=key.get_secret_value() if key else "none",
+            api_key=key.get_secret_value() if key else "none",  # the client refuses to go without one
             base_url=self.settings.base_url,
             max_retries=0,
             timeout=self.settings.timeout_seconds,
-            default_headers=None if key else no_key,
             # Redirects are not followed: a key goes to the host that the settings name and to no other.
             http_client=openai.DefaultAsyncHttpxClient(trust_env=not self.settings.local, follow_redirects=False),
         )
