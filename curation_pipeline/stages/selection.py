@@ -18,7 +18,7 @@ from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.selection.bad_words import WORD_LIST
-from curation_pipeline.selection.baselines import BASELINES, baseline
+from curation_pipeline.selection.baselines import baseline, declared
 from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.policy_selector import PolicySelector
@@ -139,7 +139,7 @@ def draw_baseline_batch(ctx: Context, chain: str, ordinal: int, arm: str, seed: 
     _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
     settings = ctx.profile.baselines
     reward_manifest = ctx.lake.get(parent.reward_model_id)
-    needs = BASELINES[arm].needs
+    needs = declared(arm).needs
     probes = first_probes(ctx.lake, chain, gate.references["base_checkpoint"]) if needs == "credit" else None
     rules = rule_tables(ctx.lake, gate.corpus) if needs == "flags" else ()
     read = (reward_manifest, *rules, *([probes] if probes is not None else []))
