@@ -160,7 +160,7 @@ def score_tokens(
                 opened = np.concatenate([[lm.bos_id], tokenised[w.item][: w.end]])[w.start :]
                 tokens[row, : opened.size] = opened
                 scored[row, w.first - w.start : w.end - w.start] = True
-            # Padding stands at the right, where causal attention never looks: no mask is needed.
+            # Padding is at the right, where causal attention never looks: no mask is needed.
             inputs = torch.from_numpy(tokens).to(device)
             mask = torch.from_numpy(scored).to(device)
             logits = lm.model(input_ids=inputs[:, :-1], use_cache=False).logits[mask].float()

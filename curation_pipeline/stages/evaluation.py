@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint: what is reported to people, and beside it what drives the loop.
+"""The evaluation of a checkpoint: what is reported to people, and what drives the loop.
 
 The two lean on disjoint data. Reported figures use items of role ``report`` and the judge; what accepts an iteration
 and moves the reward uses likelihoods on items of role ``credit``, labelled by people or by the teacher.
@@ -6,7 +6,7 @@ and moves the reward uses likelihoods on items of role ``credit``, labelled by p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from curation_pipeline.evaluation.benchmarks import preferences, red_team
 from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
 from curation_pipeline.evaluation.composite import composite, metric_value
 from curation_pipeline.evaluation.items import ItemFrames
-from curation_pipeline.evaluation.judging import FLAG
+from curation_pipeline.evaluation.judging import FLAG, Judge
 from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.rows import Bootstrap
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.progress import silent
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import (
@@ -84,6 +85,17 @@ def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> di
     return {red_team.NAME: red_team.next_prompts(pl.concat(failed), seed, settings.used)}
 
 
+def judge_with(ctx: Context, references: Mapping[str, Manifest]) -> Judge:
+    """The judge of the profile, from the models among the references."""
+    quiet = ctx.telling(silent)
+
+    def judge(texts: Sequence[str]) -> np.ndarray:
+        scores = score_judge(quiet, pl.Series("text", texts), references)
+        return scores.to_series(0).to_numpy().astype(np.float64)
+
+    return judge
+
+
 def _evaluate(
     ctx: Context,
     table: str,
@@ -112,16 +124,11 @@ def _evaluate(
         seed = derive(ctx.profile.seed, "evaluation")
         embedding = lake.folder(references["sentence_embedding"])
         vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
-        quiet = ctx.telling(lambda what, fraction: None)
-
-        def judge(texts: Sequence[str]) -> np.ndarray:
-            scores = score_judge(quiet, pl.Series("text", texts), references)
-            return scores.to_series(0).to_numpy().astype(np.float64)
-
+        quiet = ctx.telling(silent)
         found = evaluate(
             folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
-            judge, settings, seed, ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
-            lambda texts: topics.assign(vectors.transform(texts))[0],
+            judge_with(ctx, references), settings, seed, ctx.progress, ctx.profile.annotate.judge,
+            ctx.profile.training.sequence_length, lambda texts: topics.assign(vectors.transform(texts))[0],
         )  # fmt: skip
         teachers = score_teachers(quiet, found.generations["text"], references)
         toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()

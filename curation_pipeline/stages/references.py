@@ -47,7 +47,7 @@ def labels(ctx: Context) -> Manifest:
 
     Raises:
         ConfigError: a labelled file of the profile is not there, or is not what the profile says.
-        DataError: a file's content is wrong, or one text stands in two roles.
+        DataError: a file's content is wrong, or one text has two roles.
     """
     opt_in, files = sorted(ctx.profile.corpus.opt_in_labels), ctx.profile.labels.files
     parameters: dict[str, Any] = {"opt_in": opt_in}
@@ -94,7 +94,7 @@ def sentence_embedding(ctx: Context) -> Manifest:
     """The sentence-vector model and the topic clusters, fitted on a sample of every partition.
 
     Fitted once: documents that arrive later are placed in the same space, and topics keep their ids. A new generation
-    (`annotate.generation`) fits anew; a topic then keeps the id of the old one whose texts it mostly holds.
+    (`annotate.generation`) fits again; a topic then keeps the id of the old one whose texts it mostly holds.
     """
     documents = corpus_documents(ctx)
     settings = ctx.profile.annotate
