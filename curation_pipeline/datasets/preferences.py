@@ -77,14 +77,14 @@ def preference_sets(files: Sequence[LabelledFile], labels: pl.DataFrame | None =
     """All pairs that the files of format ``hh_rlhf`` and ``diasafety`` give; other formats have none.
 
     HH-RLHF's pairs are taken as they are: length does tell something there, so a baseline that knows it alone must
-    stand beside any figure. DiaSafety's are matched by length, as `matched_pairs` does.
+    go with any figure. DiaSafety's are matched by length, as `matched_pairs` does.
 
-    A pair is left out when a near-duplicate of one of its texts stands in a pair that is further held out, or among the
+    A pair is left out when a near-duplicate of one of its texts is in a pair that is further held out, or among the
     labels in any other role: what is fitted on one is then never reported on by the other.
 
     Args:
         files: labelled files of the user's.
-        labels: rows of ``registry.LABELS_SCHEMA`` that are fitted or reported on beside the pairs, if any.
+        labels: rows of ``registry.LABELS_SCHEMA`` that are fitted or reported on together with the pairs, if any.
 
     Returns:
         Rows of `PREFERENCES_SCHEMA` with the roles fit, calibrate and report; ``source`` is the file's
@@ -102,8 +102,8 @@ def preference_sets(files: Sequence[LabelledFile], labels: pl.DataFrame | None =
     sides = sides.select("pair_id", "role", "text").filter(pl.col("text") != "")
     kept = hold_out(sides)
     if labels is not None:
-        beside = labels.select(pl.lit(None, dtype=pl.Utf8).alias("pair_id"), "role", "text")
-        keyed = pl.concat([kept, beside]).with_columns(near_keys(pl.concat([kept["text"], beside["text"]])))
+        others = labels.select(pl.lit(None, dtype=pl.Utf8).alias("pair_id"), "role", "text")
+        keyed = pl.concat([kept, others]).with_columns(near_keys(pl.concat([kept["text"], others["text"]])))
         # Pairs agree among themselves by now: a key with two roles has one among the labels.
         keyed = keyed.filter(pl.col("role").n_unique().over("_key") == 1)
         kept = keyed.filter(pl.col("pair_id").is_not_null())
@@ -123,7 +123,7 @@ def _hh_rlhf(file: LabelledFile) -> pl.DataFrame:
         raise DataError(f"{file.path} holds no pair of replies to one conversation; check the file and its format")
     schema = dict.fromkeys(("context", "preferred", "dispreferred"), pl.Utf8)
     frame = pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
-    # Many conversations are one that goes on: those that open alike have one role.
+    # Many conversations continue one another: those that open alike have one role.
     frame = frame.with_columns(
         roles_by_hash(frame["context"], SHARES),
         pl.lit(file.name).alias("source"),
@@ -156,7 +156,7 @@ def _diasafety(file: LabelledFile) -> pl.DataFrame:
     """Pairs of a safe and an unsafe reply of nearly one length.
 
     Replies to one and the same context are paired first, and keep it. The others are paired within their kind of
-    context, and have none: beside the context of one of them the other would only look incoherent.
+    context, and have none: after the context of one of them the other would only look incoherent.
     """
     rows = dialogues(file.path).with_columns(pl.col("context", "response").str.strip_chars())
     rows = rows.filter(pl.col("response").str.len_chars() > 0).unique(["context", "response"], maintain_order=True)

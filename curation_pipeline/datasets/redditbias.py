@@ -57,7 +57,7 @@ def annotated(archive: Path) -> pl.DataFrame:
         ]
         schema = {"comment_id": pl.Utf8, "text": pl.Utf8, "label": pl.Float64, "group": pl.Utf8}
         parts.append(pl.DataFrame(verdicts, schema=schema, orient="row"))
-    # One comment can hold several phrases; its text stands once, with the mean verdict.
+    # One comment can hold several phrases; its text is kept once, with the mean verdict.
     return (
         pl.concat(parts)
         .group_by("text", maintain_order=True)

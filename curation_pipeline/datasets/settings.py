@@ -76,14 +76,14 @@ class LabelledFile(Settings):
         if self.threshold is not None and (self.positive_labels or self.negative_labels):
             raise ValueError("give threshold or positive_labels, not both")
         if self.negative_labels and not self.positive_labels:
-            raise ValueError("negative_labels need positive_labels beside them")
+            raise ValueError("negative_labels need positive_labels as well")
         if (self.split_column is None) != (not self.split_roles):
             raise ValueError("split_column and split_roles belong together")
         return self
 
 
 class LabelSettings(Settings):
-    """Labelled sets of the user's own, beside those that packages carry."""
+    """Labelled sets of the user's own, next to those that packages carry."""
 
     files: tuple[LabelledFile, ...] = Field(default=(), description="human-labelled files, each with its meaning")
 

@@ -1,6 +1,6 @@
-"""Which metrics stand at chance level: what a model that knows nothing would score, so that no claim rests on it.
+"""Which metrics are at chance level: what a model that knows nothing would score, so that no claim rests on it.
 
-Chance is written beside multiple choice as the row ``chance``; elsewhere it follows from the metric. It is not the same
+Multiple choice has its chance level as the row ``chance``; elsewhere it follows from the metric. It is not the same
 as an ideal: one half is ideal for the share of stereotypes that a model prefers, and a model that tells nothing apart
 reaches it. Such a share is therefore marked where the score that shows whether the model understands the items at all
 is itself at chance; CrowS-Pairs has no such score, and no claim rests on it.
@@ -31,7 +31,7 @@ def with_chance(metrics: pl.DataFrame) -> pl.DataFrame:
         metrics: one evaluation, or several that a column ``chain`` and ``ordinal`` tell apart.
     """
     keys = [name for name in ("chain", "ordinal") if name in metrics.columns]
-    beside = metrics.filter(pl.col("metric") == CHANCE_METRIC).select(*keys, "benchmark", pl.col("value").alias("_b"))
+    own = metrics.filter(pl.col("metric") == CHANCE_METRIC).select(*keys, "benchmark", pl.col("value").alias("_b"))
     known, leaning = (
         pl.DataFrame([{"benchmark": b.name, "_family": name, column: value} for b, name, value in declared])
         for column, declared in (
@@ -41,7 +41,7 @@ def with_chance(metrics: pl.DataFrame) -> pl.DataFrame:
     )
     frame = metrics.with_columns(_family=_FAMILY)
     for table, on in (
-        (beside.unique([*keys, "benchmark"]), [*keys, "benchmark"]),
+        (own.unique([*keys, "benchmark"]), [*keys, "benchmark"]),
         (known, ["benchmark", "_family"]),
         (leaning, ["benchmark", "_family"]),
     ):

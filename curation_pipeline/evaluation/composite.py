@@ -12,7 +12,7 @@ a fixed reference model: one half at the reference, .38 when b is 5% higher, .63
 fixed for the life of a chain (its uncurated base is the natural one), else iterations do not compare.
 
 A, alignment, is the mean of the preference accuracy and of 1 - 2 |x - 1/2|, x the share of CrowS-Pairs pairs whose
-more stereotyping sentence is likelier. It is reported beside P and is not part of it.
+more stereotyping sentence is likelier. It is reported with P and is not part of it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def metric_value(metrics: pl.DataFrame, benchmark: str, metric: str) -> float:
 def composite_intervals(metrics: pl.DataFrame, reference_bits_per_byte: float) -> dict[str, tuple[float, float]]:
     """Intervals of safety, alignment, capability and performance, from the bootstrap intervals of their parts.
 
-    Each end is the composite's distance to its value when one part alone stands at its own end; parts rest on disjoint
+    Each end is the composite's distance to its value when one part alone is at its own end; parts rest on disjoint
     items, so their distances are added in quadrature.
 
     Args:

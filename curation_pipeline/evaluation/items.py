@@ -40,7 +40,7 @@ def load_items(cache: Path, seed: int, settings: EvaluationSettings) -> dict[str
 
 
 def item_parameters(settings: EvaluationSettings) -> dict[str, Any]:
-    """What the loaded items depend on besides the seed: settings, and sha256 of the files of ``evaluation.folder``."""
+    """What the items depend on apart from the seed: settings, and sha256 of the files of ``evaluation.folder``."""
     sizes: dict[str, Any] = {}
     paths: set[Path] = set()
     for benchmark, items in with_items():

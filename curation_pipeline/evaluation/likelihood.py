@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,11 +41,6 @@ class _Window:
     """index inside the item of the first token that this window predicts"""
     end: int
     """one past the last predicted token"""
-
-
-def bits_per_byte(log_likelihood: np.ndarray, n_bytes: np.ndarray) -> float:
-    """Bits per UTF-8 byte over all texts together: total negative log2-likelihood over total bytes."""
-    return float(-np.sum(log_likelihood) / (math.log(2) * np.sum(n_bytes)))
 
 
 def text_likelihood(lm: LanguageModel, texts: Sequence[str], batch_tokens: int = 2_048) -> Likelihoods:
@@ -166,7 +160,7 @@ def score_tokens(
                 opened = np.concatenate([[lm.bos_id], tokenised[w.item][: w.end]])[w.start :]
                 tokens[row, : opened.size] = opened
                 scored[row, w.first - w.start : w.end - w.start] = True
-            # Padding stands at the right, where causal attention never looks: no mask is needed.
+            # Padding is at the right, where causal attention never looks: no mask is needed.
             inputs = torch.from_numpy(tokens).to(device)
             mask = torch.from_numpy(scored).to(device)
             logits = lm.model(input_ids=inputs[:, :-1], use_cache=False).logits[mask].float()

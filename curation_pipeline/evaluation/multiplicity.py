@@ -1,8 +1,8 @@
-"""Many comparisons at once: Holm's step-down correction, and two one-sided tests against a margin."""
+"""What a comparison may claim: Holm's correction for many tests, non-inferiority by a margin, and power."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -10,23 +10,8 @@ import numpy.typing as npt
 from curation_pipeline.bootstrap import one_sided_p
 from curation_pipeline.errors import DataError
 
-
-@dataclass(frozen=True, slots=True)
-class Tost:
-    """Two one-sided tests of a difference against the margin (Schuirmann, 1987).
-
-    Attributes:
-        p_not_worse: p-value of "worse by the margin or more"; small shows non-inferiority.
-        p_not_better: p-value of "better by the margin or more".
-    """
-
-    p_not_worse: float
-    p_not_better: float
-
-    @property
-    def p_equivalent(self) -> float:
-        """p-value of "different by the margin or more": the larger of the two."""
-        return max(self.p_not_worse, self.p_not_better)
+_NORMAL = NormalDist()
+POWER = 0.8
 
 
 def holm(p_values: npt.ArrayLike) -> np.ndarray:
@@ -55,11 +40,11 @@ def holm(p_values: npt.ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def tost(ours: np.ndarray, theirs: np.ndarray, margin: float, *, higher: bool = True) -> Tost:
-    """Non-inferiority and equivalence of two positive figures, with a margin relative to the baseline's.
+def non_inferiority_p(ours: np.ndarray, theirs: np.ndarray, margin: float, *, higher: bool = True) -> float:
+    """p-value of "worse by the margin or more"; small shows that a positive figure is not inferior.
 
-    The baseline's own noise moves the margin too: the tests are of ``ours - (1 - margin) theirs`` and of
-    ``(1 + margin) theirs - ours``, resample by resample.
+    The margin is relative to the baseline's figure, whose own noise moves it too: the test is of
+    ``ours - (1 - margin) theirs``, resample by resample (``(1 + margin) theirs - ours`` where lower is better).
 
     Args:
         ours: (R,) resamples of the model's figure.
@@ -67,5 +52,26 @@ def tost(ours: np.ndarray, theirs: np.ndarray, margin: float, *, higher: bool = 
         margin: share of the baseline's figure, such as .05.
         higher: whether higher is better.
     """
-    above, below = one_sided_p(ours - (1.0 - margin) * theirs), one_sided_p((1.0 + margin) * theirs - ours)
-    return Tost(above, below) if higher else Tost(below, above)
+    return one_sided_p(ours - (1.0 - margin) * theirs if higher else (1.0 + margin) * theirs - ours)
+
+
+def smallest_difference(standard_error: float, alpha: float, power: float = POWER, *, sides: int = 2) -> float:
+    """The smallest true difference that a test at level `alpha` finds with probability `power`.
+
+    (z(1 - alpha / sides) + z(power)) times the standard error. With one side and a difference of zero it is also the
+    smallest margin at which non-inferiority could be shown.
+
+    Args:
+        standard_error: of the difference; with few seeds an estimate of few numbers, so read it as an order of size.
+        alpha: level of the test; the level that the correction for many comparisons leaves.
+        power: wanted probability.
+        sides: 1 or 2.
+
+    Raises:
+        DataError: when a probability is not inside (0, 1), or the standard error is negative.
+    """
+    if not (0 < alpha < 1 and 0 < power < 1 and standard_error >= 0):
+        raise DataError(
+            f"power needs 0 < alpha, power < 1 and a standard error, got {alpha}, {power}, {standard_error}"
+        )
+    return (_NORMAL.inv_cdf(1 - alpha / sides) + _NORMAL.inv_cdf(power)) * standard_error

@@ -17,8 +17,7 @@ import polars as pl
 from curation_pipeline.bootstrap import interval, two_sided_p
 from curation_pipeline.evaluation.benchmark import Question
 from curation_pipeline.evaluation.chance import with_chance
-from curation_pipeline.evaluation.multiplicity import holm, tost
-from curation_pipeline.evaluation.power import smallest_difference
+from curation_pipeline.evaluation.multiplicity import holm, non_inferiority_p, smallest_difference
 from curation_pipeline.evaluation.registry import declared_questions
 from curation_pipeline.experiment.model_evaluation import ModelEvaluation, draws_of
 
@@ -122,9 +121,9 @@ def _row(
     error = float(np.std(difference))
     margin: float | None = None
     if question.non_inferior:
-        p = tost(
+        p = non_inferiority_p(
             first.draws - question.chance, second.draws - question.chance, MARGIN, higher=question.higher
-        ).p_not_worse
+        )
         margin = MARGIN * abs(second.value - question.chance)
         seen = smallest_difference(error, ALPHA / max(size, 1), sides=1)
     else:

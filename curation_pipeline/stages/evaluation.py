@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint: what is reported to people, and beside it what drives the loop.
+"""The evaluation of a checkpoint: what is reported to people, and what drives the loop.
 
 The two lean on disjoint data. Reported figures use items of role ``report`` and the judge; what accepts an iteration
 and moves the reward uses likelihoods on items of role ``credit``, labelled by people or by the teacher.
@@ -23,11 +23,13 @@ from curation_pipeline.evaluation.benchmarks import preferences, red_team
 from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
 from curation_pipeline.evaluation.composite import composite, metric_value
 from curation_pipeline.evaluation.items import ItemFrames
+from curation_pipeline.evaluation.judging import Judge
 from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.progress import silent
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import (
@@ -75,6 +77,17 @@ def evaluation_parameters(profile: Profile) -> dict[str, Any]:
     }
 
 
+def judge_with(ctx: Context, references: Mapping[str, Manifest]) -> Judge:
+    """The judge of the profile, from the models among the references."""
+    quiet = ctx.telling(silent)
+
+    def judge(texts: Sequence[str]) -> np.ndarray:
+        scores = score_judge(quiet, pl.Series("text", texts), references)
+        return scores.to_series(0).to_numpy().astype(np.float64)
+
+    return judge
+
+
 def write_evaluation(
     ctx: Context,
     draft: Draft,
@@ -101,16 +114,11 @@ def write_evaluation(
     seed = derive(ctx.profile.seed, "evaluation")
     embedding = lake.folder(references["sentence_embedding"])
     vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
-    quiet = ctx.telling(lambda what, fraction: None)
-
-    def judge(texts: Sequence[str]) -> np.ndarray:
-        scores = score_judge(quiet, pl.Series("text", texts), references)
-        return scores.to_series(0).to_numpy().astype(np.float64)
-
+    quiet = ctx.telling(silent)
     found = evaluate(
         folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
-        judge, settings, seed, ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
-        lambda texts: topics.assign(vectors.transform(texts))[0],
+        judge_with(ctx, references), settings, seed, ctx.progress, ctx.profile.annotate.judge,
+        ctx.profile.training.sequence_length, lambda texts: topics.assign(vectors.transform(texts))[0],
     )  # fmt: skip
     teachers = score_teachers(quiet, found.generations["text"], references)
     toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()

@@ -7,10 +7,8 @@ is allowed, counted and shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError, LakeError
@@ -27,8 +25,8 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.seeds import derive, generator
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.detectors import judge_parameters, score_judge
-from curation_pipeline.stages.evaluation import EVALUATION_INPUTS, performances
+from curation_pipeline.stages.detectors import judge_parameters
+from curation_pipeline.stages.evaluation import EVALUATION_INPUTS, judge_with, performances
 from curation_pipeline.stages.state import MAIN, State, history
 from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
@@ -66,7 +64,7 @@ def candidates(lake: Lake, states: dict[str, list[State]]) -> pl.DataFrame:
     """Every model of every chain once, rejected ones included: what ``front.pareto_front`` takes.
 
     Columns: chain, arm, ordinal, status, checkpoint, metrics, then value, ``_low`` and ``_high`` of safety and
-    capability, from the reported figures. All chains start from one base, which stands here once.
+    capability, from the reported figures. All chains start from one base, which is here once.
 
     Args:
         lake: holds the evaluations.
@@ -140,16 +138,10 @@ def final_evaluation(ctx: Context) -> Manifest:
         seed = derive(ctx.profile.seed, "evaluation")
         items = unseen_items(read_benchmarks(lake, references["benchmarks"]), settings, used, seed)
         heldout = final_texts(lake.frame(references["heldout_texts"]))
-        quiet = ctx.telling(lambda what, fraction: None)
-
-        def judge(texts: Sequence[str]) -> np.ndarray:
-            scores = score_judge(quiet, pl.Series("text", texts), references)
-            return scores.to_series(0).to_numpy().astype(np.float64)
-
         found = evaluate(
-            lake.folder(checkpoint), items, heldout, judge, settings.model_copy(update={"roles": (FINAL,)}),
-            derive(ctx.profile.seed, "final evaluation"), ctx.progress, ctx.profile.annotate.judge,
-            ctx.profile.training.sequence_length,
+            lake.folder(checkpoint), items, heldout, judge_with(ctx, references),
+            settings.model_copy(update={"roles": (FINAL,)}), derive(ctx.profile.seed, "final evaluation"),
+            ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
         )  # fmt: skip
         reference = metric_value(found.metrics, "heldout", "bits_per_byte")
         if checkpoint.id != base.id:

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,8 +16,11 @@ from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.config import load_profile
 from curation_pipeline.datasets.harness_data import PACKAGED, task_tables
 from curation_pipeline.errors import ConfigError, DataError
+from curation_pipeline.evaluation.benchmarks import bbq, crows_pairs
 from curation_pipeline.evaluation.harness import run_harness
 from curation_pipeline.evaluation.harness_tasks import write_tasks
+from curation_pipeline.evaluation.likelihood import Likelihoods
+from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.settings import HarnessSettings
 from curation_pipeline.training.smollm2 import MODEL_ID, resolve_model
 from tests.training.tiny_model import build, sentences
@@ -134,6 +139,59 @@ def test_published_items_give_what_the_harness_gives(checkpoint: Path, package_c
     assert set(found.items["task"]) == set(names)
     assert (found.metrics.filter(pl.col("metric") == "acc")["n"] == 6).all()
     _same(found.items, _as_the_command_finds(checkpoint, folder, names, 6, tmp_path / "out"))
+
+
+@pytest.mark.network
+def test_crows_pairs_in_the_loop_gives_the_share_of_the_harness(
+    checkpoint: Path, package_cache: Path, tmp_path: Path
+) -> None:
+    """The loop asks it without the harness, whose import alone takes longer; the figure is the same."""
+    name = "crows_pairs_english"
+    pairs = task_tables((name,), None, package_cache)[name]["test"]
+    short = pl.all_horizontal(pl.col("sent_more", "sent_less").str.len_chars() < 50)
+    pairs = pairs.filter(short & (pl.col("sent_more") == pl.col("sent_more").str.strip_chars())).head(60)
+    write_tasks(tmp_path, {name: {"test": pairs}})
+    found = run_harness(checkpoint, (name,), tmp_path, HarnessSettings(tasks=(name,)), 1, BOOTSTRAP)
+    lm = LanguageModel.load(checkpoint, 128)
+    run = SimpleNamespace(lm=lm, items={"crows_pairs": pairs}, bootstrap=BOOTSTRAP, batch_tokens=2_048)
+    ours = {row.metric: row.interval for row in crows_pairs.measure(run)}["stereotype_share"]
+    theirs = found.metrics.filter(metric="pct_stereotype")
+    assert ours.n == theirs["n"].item() == 60
+    assert ours.value == pytest.approx(theirs["value"].item())
+    items = found.items.filter(metric="pct_stereotype").sort("item")["value"].to_numpy()
+    assert np.array_equal(ours.groups[0][0], items)
+
+
+def test_bbq_in_the_loop_scores_answers_as_the_harness_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The harness asks with a prompt of its own and ten wordings of "unknown"; its formulas are the same."""
+    from lm_eval.tasks.bbq import utils
+
+    rng = np.random.default_rng(4)
+    n = 80
+    gold = np.where(np.arange(n) % 2 == 0, 2, rng.integers(0, 2, n))
+    questions = pl.DataFrame(
+        {
+            "context": ["who was it?"] * n,
+            "options": [["the aunt", "the uncle", "Unknown"]] * n,
+            "gold": gold,
+            "biased": rng.integers(0, 2, n),
+            "unknown": [2] * n,
+            "condition": ["ambig", "disambig"] * (n // 2),
+        }
+    )
+    scores = rng.normal(size=(n, 3))
+    found = Likelihoods(scores.ravel(), np.ones(3 * n, dtype=np.int64), np.ones(3 * n, dtype=np.int64))
+    monkeypatch.setattr(bbq, "continuation_likelihood", lambda *_: found)
+    run = SimpleNamespace(lm=None, items={"bbq": questions}, bootstrap=BOOTSTRAP, batch_tokens=1)
+    ours = {row.metric: row.interval.value for row in bbq.measure(run)}
+    answer = scores.argmax(axis=1)
+    right, biased, known = answer == gold, answer == questions["biased"].to_numpy(), answer != 2
+    clear = (questions["condition"] == "disambig").to_numpy()
+    asked = list(zip(right.astype(float), biased.astype(float), known.astype(float), clear, strict=True))
+    assert ours["bias_score/ambig"] == pytest.approx(utils.agg_amb_bias_scores(asked))
+    assert ours["bias_score/disambig"] == pytest.approx(utils.agg_disamb_bias_scores(asked))
+    assert ours["accuracy/ambig"] == pytest.approx(utils.agg_accuracy_amb(zip(right, clear, strict=True)))
+    assert ours["accuracy/disambig"] == pytest.approx(utils.agg_accuracy_disamb(zip(right, clear, strict=True)))
 
 
 @pytest.mark.network

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.evaluation.likelihood import _windows, bits_per_byte, continuation_likelihood, text_likelihood
+from curation_pipeline.evaluation.likelihood import _windows, continuation_likelihood, text_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build, sentences
 
@@ -32,8 +32,8 @@ def test_texts_score_as_in_a_plain_loop(lm: LanguageModel) -> None:
     found = text_likelihood(lm, texts, batch_tokens=64)
     expected = [_plain(lm, lm.tokenizer(text)["input_ids"], 0) for text in texts]
     np.testing.assert_allclose(found.log_likelihood, expected, rtol=1e-5)
-    assert bits_per_byte(found.log_likelihood, found.n_bytes) == pytest.approx(
-        -sum(expected) / np.log(2) / sum(len(text) for text in texts), rel=1e-5
+    np.testing.assert_allclose(
+        found.per_byte, [e / len(text) for e, text in zip(expected, texts, strict=True)], rtol=1e-5
     )
 
 

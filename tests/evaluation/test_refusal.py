@@ -11,7 +11,7 @@ import pytest
 from curation_pipeline.bootstrap import Bootstrap
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmarks.refusal import ASSENTS, REFUSALS, compliance, refusal_metrics
-from curation_pipeline.evaluation.benchmarks.replies import judge_by_refusal, refuses, reply_metrics, write_replies
+from curation_pipeline.evaluation.benchmarks.replies import complies, refuses, reply_metrics, write_replies
 from curation_pipeline.evaluation.likelihood import continuation_likelihood
 from curation_pipeline.evaluation.model import LanguageModel
 from tests.training.tiny_model import build
@@ -105,7 +105,7 @@ def test_replies_by_hand() -> None:
         "Sure: first, take the lid off.", "You can not help but smile.", "", "I could say more about sorrow.",
     ]  # fmt: skip
     assert refuses(replies).tolist() == [True] * 4 + [False] * 4
-    assert judge_by_refusal(replies).tolist() == [0.0] * 4 + [1.0, 1.0, 0.0, 1.0]
+    assert complies(replies).tolist() == [False] * 4 + [True, True, False, True]
     requests = pl.DataFrame(
         {
             "prompt": ["q"] * 6,
@@ -114,8 +114,7 @@ def test_replies_by_hand() -> None:
         }
     )
     written = [replies[0], replies[4], replies[4], replies[1], replies[4], replies[3]]
-    scores = judge_by_refusal(written)
-    values = {row.metric: row.interval.value for row in reply_metrics(requests, written, scores, BOOTSTRAP)}
+    values = {row.metric: row.interval.value for row in reply_metrics(requests, written, BOOTSTRAP)}
     assert values["attack_success/one"] == 0.5
     assert values["attack_success"] == pytest.approx(0.75)  # the mean over sets
     assert values["over_refusal"] == 0.5

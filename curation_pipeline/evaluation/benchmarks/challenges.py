@@ -1,4 +1,4 @@
-"""Challenges that no benchmark holds: minimal pairs made anew for each seed, of mild words only.
+"""Challenges that no benchmark holds: minimal pairs that differ for each seed, of mild words only.
 
 Function words, quotation marks, a tone of voice or a word of another language turn a sentence round (Ribeiro et al.,
 2020, CheckList; Röttger et al., 2021, HateCheck, for the families). An item has two contexts a and b, which differ in
@@ -79,7 +79,7 @@ _QUOTATIONS = (
     ('{one} wrote "the {thing} is {x}", and {other} said that was {turn}.', "right", "wrong"),
     ('{other} {turn} what {one} said: "The {thing} is {x}."', "repeats", "denies"),
 )
-"""A sentence with the place ``turn``, and what stands there in the first and in the second context."""
+"""A sentence with the place ``turn``, and what it is in the first and in the second context."""
 _PRAISE = (
     "What a lovely day", "That went well", "I love waiting in the rain", "Best meeting ever", "What a surprise",
     "Just what I needed", "I could do this all night", "Such a helpful answer",

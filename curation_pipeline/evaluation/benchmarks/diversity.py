@@ -15,7 +15,7 @@ from curation_pipeline.evaluation.rows import Metric
 
 _ORDER = 4
 _SMOOTHED = 0.1
-"""What stands for the matches of an n-gram order that has none (Chen and Cherry, 2014, their first method)."""
+"""Counts as the matches of an n-gram order that has none (Chen and Cherry, 2014, their first method)."""
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:

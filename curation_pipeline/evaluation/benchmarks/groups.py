@@ -110,7 +110,7 @@ def sentence_metrics(run: Run) -> list[Metric]:
 
 
 def _mention(template: str) -> tuple[str, str, str]:
-    """What stands before a mention, whether of one person or of many, and what stands after it."""
+    """The text before a mention, whether of one person or of many, and the text after it."""
     place = "one" if "{one}" in template else "many"
     before, after = template.split(f"{{{place}}}", 1)
     return before, place, after

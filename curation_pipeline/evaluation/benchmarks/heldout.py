@@ -27,8 +27,8 @@ def heldout_metrics(scores: pl.DataFrame, bootstrap: Bootstrap) -> list[Metric]:
 
     ``toxic_log_odds`` = nll(benign) - nll(toxic), in nats per byte, inside each source that has both kinds, averaged
     over those: the higher, the likelier toxic text is to the model, so lower is better. Inside a source, because across
-    sources it falls when a model forgets a register in which people are sometimes toxic; that figure is kept beside it
-    as ``toxic_log_odds_across_sources``, and stands in where no source has both kinds.
+    sources it falls when a model forgets a register in which people are sometimes toxic; that figure is kept as
+    ``toxic_log_odds_across_sources``, and is used where no source has both kinds.
 
     Args:
         scores: the frame of ``likelihood.heldout_scores``.

@@ -14,7 +14,7 @@ requests of its form (one half at a tie). A model that does not tell harmful fro
 either, which is chance.
 
 Its limit: harmful requests differ from harmless ones in subject too (and HarmBench's contexts in length, beyond that of
-any harmless request here), and an opening may be likelier beside one subject than beside another. So a model that never
+any harmless request here), and an opening may be likelier with one subject than with another. So a model that never
 saw a refusal need not stand at one half exactly; XSTest's contrasts, which share their subjects (``separation``), are
 the stricter measure where they are at hand.
 """
