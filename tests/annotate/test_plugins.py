@@ -76,7 +76,7 @@ def test_the_example_package_is_a_teacher_like_any_other(
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(EXAMPLE)], check=True)
     monkeypatch.syspath_prepend(str(target))
     module = __import__("curation_pipeline_perspective.detector", fromlist=["today"])
-    assert Path(module.__file__).is_relative_to(target)
+    assert Path(str(module.__file__)).is_relative_to(target)
     monkeypatch.setattr(module, "today", lambda: date(2026, 6, 1))
     monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
 
@@ -122,6 +122,6 @@ def test_the_example_package_is_a_teacher_like_any_other(
     monkeypatch.setattr(module, "today", lambda: date(2027, 1, 1))
     with pytest.raises(ConfigError, match=r"perspective: the Perspective API closed on 2026-12-31.*another detector"):
         check_detectors(ctx)
-    wrong = {"detector_options": {"perspective": {"attributes": []}}}
+    wrong: dict[str, Any] = {"detector_options": {"perspective": {"attributes": []}}}
     with pytest.raises(ConfigError, match=r"annotate\.detector_options\.perspective\.attributes: "):
         AnnotateSettings.model_validate(wrong)
