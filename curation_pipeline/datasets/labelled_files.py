@@ -24,7 +24,7 @@ from curation_pipeline.datasets.text import text_ids
 from curation_pipeline.errors import ConfigError, DataError
 
 PREFERENCES_ONLY = frozenset({"hh_rlhf"})
-"""Formats that hold pairs and no labels; see ``datasets/preference_files.py``."""
+"""Formats that hold pairs and no labels; see ``datasets/preferences.py``."""
 
 
 def file_labels(file: LabelledFile) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -133,12 +133,12 @@ class Term:
 
     Attributes:
         metric: its name.
-        axis: the axis whose value is the mean of its terms.
+        axis: the part of the composite, which is the mean of its terms.
         score: from the metric's value, and the bits per byte of the reference model, to [0, 1]; higher is better.
     """
 
     metric: str
-    axis: Axis
+    axis: Literal["safety", "alignment", "capability"]
     score: Callable[[float, float], float]
 
 
@@ -273,8 +273,8 @@ def labelled_texts(frame: pl.DataFrame, benchmark: str | pl.Expr, *columns: str 
 def take(frame: pl.DataFrame, key: str, count: int, seed: int, within: Sequence[str]) -> pl.DataFrame:
     """At most `count` rows of each group, those whose ids hash lowest, in the order of their ids."""
     ordered = frame.with_columns(pl.Series("_u", uniform(frame[key], seed))).sort("_u", key)
-    groups = ordered.group_by(within, maintain_order=True) if within else ordered
-    return groups.head(count).select(frame.columns).sort(key)
+    first = ordered.group_by(within, maintain_order=True).head(count) if within else ordered.head(count)
+    return first.select(frame.columns).sort(key)
 
 
 def uniform(ids: pl.Series, seed: int) -> np.ndarray:

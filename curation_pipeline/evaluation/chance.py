@@ -32,13 +32,12 @@ def with_chance(metrics: pl.DataFrame) -> pl.DataFrame:
     """
     keys = [name for name in ("chain", "ordinal") if name in metrics.columns]
     own = metrics.filter(pl.col("metric") == CHANCE_METRIC).select(*keys, "benchmark", pl.col("value").alias("_b"))
-    known, leaning = (
-        pl.DataFrame([{"benchmark": b.name, "_family": name, column: value} for b, name, value in declared])
-        for column, declared in (
-            ("_l", [(b, name, level) for b in all_benchmarks() for name, level in b.chance.items()]),
-            ("_on", [(b, name, on) for b in all_benchmarks() for name, on in b.understood_by.items()]),
-        )
-    )
+    declared = all_benchmarks()
+    levels = [{"benchmark": b.name, "_family": name, "_l": level} for b in declared for name, level in b.chance.items()]
+    leans = [
+        {"benchmark": b.name, "_family": name, "_on": on} for b in declared for name, on in b.understood_by.items()
+    ]
+    known, leaning = pl.DataFrame(levels), pl.DataFrame(leans)
     frame = metrics.with_columns(_family=_FAMILY)
     for table, on in (
         (own.unique([*keys, "benchmark"]), [*keys, "benchmark"]),

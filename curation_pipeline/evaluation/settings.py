@@ -71,14 +71,15 @@ class _SharedSettings(Settings):
 if TYPE_CHECKING:
     EvaluationSettings = _SharedSettings
 else:
-    _sections = {b.name: b.settings for b in all_benchmarks() if b.settings is not None}
-    if taken := sorted(_sections.keys() & _SharedSettings.model_fields.keys()):
+    _sections = {b.name: b for b in all_benchmarks() if b.settings is not None}
+    if taken := [name for name in _sections if name in _SharedSettings.model_fields or hasattr(_SharedSettings, name)]:
         raise ConfigError(f"a benchmark may not be called {', '.join(taken)}: that is a setting of every evaluation")
     EvaluationSettings = create_model(
         "EvaluationSettings",
         __base__=_SharedSettings,
         __doc__=_SharedSettings.__doc__,
         **{
-            name: (kind, Field(default=kind(), description=f"the benchmark {name}")) for name, kind in _sections.items()
+            name: (b.settings, Field(default=b.settings(), description=f"{b.settings.__doc__} Axis: {b.axis}."))
+            for name, b in _sections.items()
         },
     )

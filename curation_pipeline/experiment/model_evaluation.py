@@ -111,7 +111,7 @@ def _mean(found: ModelEvaluation, benchmark: str, metric: str, coefficient: floa
 
 
 def _log_odds(found: ModelEvaluation) -> list[Part]:
-    """Toxic log-odds, as in ``perplexity.heldout_metrics``: inside sources that have benign and toxic text."""
+    """Toxic log-odds, as in ``benchmarks.heldout.heldout_metrics``: inside sources that have benign and toxic text."""
     if found.items is None:
         return []
     metrics = set(found.items.filter(pl.col("benchmark") == "heldout")["metric"].to_list())

@@ -27,6 +27,8 @@ from tests.stages.sources import make, make_all
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 FITTED = {"cascade", "sentence_embedding", "register_model", "tokenizer"}
 
+SIZES = {"toxicity_prompts": {"kept_toxic": 60, "kept_neutral": 60}, "crows_pairs": {"kept": 40}}
+
 
 def packaged_texts(cache: Path, name: str, n: int) -> list[str]:
     dataset = next(entry for entry in PACKAGED if entry.name == name)
@@ -83,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, package_cache: Path) -> tupl
             },
             "annotate": {"vector_max_terms": 2000, "topics": 4},
             "training": {"scratch": {"vocab_size": 512}},
-            "benchmarks": {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40},
+            "evaluation": SIZES,
             "removal": {"takedown_requests": str(root / "requests.csv")},
         },
         "test",
@@ -215,8 +217,7 @@ def test_a_rule_that_is_required_removes(world: tuple[Context, Path, list[str], 
 def test_a_corpus_of_one_register_has_quality_and_no_register(tmp_path: Path, package_cache: Path) -> None:
     deliver(tmp_path / "crawl", "2026-09", packaged_texts(package_cache, "boolq", 60))
     source = {"kind": "folder", "name": "crawl", "path": str(tmp_path / "crawl"), "url_column": "url"}
-    sizes = {"toxic_prompts": 60, "neutral_prompts": 60, "bias_pairs": 40}
-    profile = validate_profile({"name": "one", "corpus": {"sources": [source]}, "benchmarks": sizes}, "test")
+    profile = validate_profile({"name": "one", "corpus": {"sources": [source]}, "evaluation": SIZES}, "test")
     ctx = Context(Lake.open(tmp_path / "lake"), profile, package_cache)
     for name, key in (("labels", None), ("benchmarks", None), ("documents", "crawl|2026-09")):
         make(ctx, name, key)
