@@ -56,11 +56,11 @@ BENCHMARKS := quality_rules near_duplicates annotators ingest pool_lookup
 # `make bench-corpus BENCH=--quick BENCH_OUT=FOLDER` runs each on little, and leaves the committed figures alone.
 BENCH_OUT ?= benchmarks
 
-bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools beside their peers
+bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools and their peers
 	mkdir -p $(BENCH_OUT)
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --out $(BENCH_OUT)/$$name.json $(BENCH); done
 
-bench-scoring: $(READY) .venv-peers/detectors/.ready ## measure scoring speed and the cascade beside Detoxify and others
+bench-scoring: $(READY) .venv-peers/detectors/.ready ## measure scoring speed and the cascade, with Detoxify and others
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/scoring.py --out $(BENCH_OUT)/scoring.json $(BENCH)
 
@@ -71,7 +71,7 @@ bench-detectors: $(READY) ## measure detectors and the ensemble on human labels 
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --out $(BENCH_OUT)/detectors.json $(BENCH)
 
 bench-baselines bench-policy bench-loop bench-decisions: export PYTHONPATH := $(CURDIR)
-bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on the synthetic pool, and DSIR beside its package
+bench-baselines: $(READY) .venv-peers/dsir/.ready ## measure every baseline on the synthetic pool, and DSIR with its package
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/baselines.py --out $(BENCH_OUT)/baselines.json $(BENCH)
 	$(BIN)/python benchmarks/dsir.py --out $(BENCH_OUT)/dsir.json $(BENCH)
