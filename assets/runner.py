@@ -39,10 +39,10 @@ from curation_pipeline.errors import CurationError
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.processes import end_with_parent, how_it_ended
+from curation_pipeline.report.corpus_status import corpus_notes
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
-from curation_pipeline.stages.corpus_status import corpus_notes
 from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.foundation import check_foundation

@@ -15,7 +15,7 @@ from assets.views import metadata
 from curation_pipeline.config import state_folder
 from curation_pipeline.installation import program
 from curation_pipeline.report.page import write_report
-from curation_pipeline.stages.serving import export_sources
+from curation_pipeline.report.serving import export_sources
 from curation_pipeline.steps.view import Table
 from resources.project import ProjectResource
 from resources.warehouse import WarehouseResource

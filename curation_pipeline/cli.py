@@ -120,13 +120,16 @@ def status(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Show the corpus with what is retired or in quarantine, iterations with their checkpoints, and arms."""
     ctx = _context(profile, state)
     from curation_pipeline.cli_tables import print_frame
+    from curation_pipeline.report.corpus_status import corpus_notes, corpus_status
     from curation_pipeline.stages.arms import reported_chains
-    from curation_pipeline.stages.corpus_status import corpus_notes, corpus_status
     from curation_pipeline.stages.state import chains, history
+    from curation_pipeline.steps.status import stale_steps, step_status
 
     print_frame(console, "Raw corpus", corpus_status(ctx))
     for line in corpus_notes(ctx):
         console.print(line, soft_wrap=True)
+    if stale := stale_steps(step_status(ctx.lake)):
+        console.print(f"Stale, and made again by the next `curate run`: {', '.join(stale)}", soft_wrap=True)
     reported = reported_chains(ctx)
     for chain in chains(ctx.lake):
         title = f"Chain {chain}" if chain in reported else f"Chain {chain} (the profile no longer asks for it)"
@@ -136,6 +139,16 @@ def status(profile: ProfileOption = None, state: StateOption = None) -> None:
             figures = [f"{value:.3f}" for value in (p.safety, p.alignment, p.capability, p.performance)]
             table.add_row(entry.key, entry.status, *figures, entry.checkpoint_id)
         console.print(table)
+
+
+@app.command()
+def steps(profile: ProfileOption = None, state: StateOption = None) -> None:
+    """Show every step of the graph: what it reads, its version, and what has been made of it."""
+    ctx = _context(profile, state)
+    from curation_pipeline.cli_tables import print_frame
+    from curation_pipeline.steps.status import step_status
+
+    print_frame(console, "Steps", step_status(ctx.lake))
 
 
 @app.command()
@@ -166,7 +179,7 @@ def why(
     """Say everything about a document: origin, annotations, what removes it, what each iteration decided."""
     ctx = _context(profile, state)
     from curation_pipeline.cli_tables import print_explanation
-    from curation_pipeline.stages.explain import explain
+    from curation_pipeline.report.explain import explain
 
     for found in explain(ctx, _doc_id(name)):
         print_explanation(console, found)
@@ -186,7 +199,7 @@ def pool(
     """Query the last candidate pool: by condition, or a stratified sample."""
     ctx = _context(profile, state)
     from curation_pipeline.cli_tables import print_frame, write_frame
-    from curation_pipeline.stages.corpus_status import retired_since
+    from curation_pipeline.report.corpus_status import retired_since
     from curation_pipeline.stages.queries import PoolQuery
 
     pools = ctx.lake.heads("pool", {"chain": chain})
@@ -213,9 +226,9 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
     from curation_pipeline.cli_tables import print_frame
     from curation_pipeline.config import state_folder
     from curation_pipeline.report.corpus_page import write_page
-    from curation_pipeline.stages.corpus_profile import corpus_profile
+    from curation_pipeline.steps.corpus_wide.corpus_profile import STEP
 
-    manifest = corpus_profile(ctx)
+    manifest = STEP.make(ctx)
     print_frame(console, "Deliveries", ctx.lake.frame(manifest, "partitions"))
     print_frame(console, "What never enters the pool", ctx.lake.frame(manifest, "removal"))
     print_frame(console, "Removal requests, and the documents that each removes", ctx.lake.frame(manifest, "requests"))
@@ -256,7 +269,7 @@ def export(
 ) -> None:
     """Copy a checkpoint and its batch out of the lake, as folders with cards and Croissant metadata."""
     ctx = _context(profile, state)
-    from curation_pipeline.stages.corpus_status import retired_since
+    from curation_pipeline.report.corpus_status import retired_since
     from curation_pipeline.stages.dataset_export import export_batch
     from curation_pipeline.stages.lineage import resolve_checkpoint
     from curation_pipeline.stages.model_card import export_checkpoint
@@ -277,9 +290,9 @@ def final(profile: ProfileOption = None, state: StateOption = None) -> None:
     Every further choice that is evaluated so is a look at the holdout, counted and shown in the report.
     """
     ctx = _context(profile, state)
-    from curation_pipeline.stages.final_evaluation import final_evaluation
+    from curation_pipeline.steps.experiment.final_evaluation import STEP
 
-    for what, value in final_evaluation(ctx).summary.items():
+    for what, value in STEP.make(ctx).summary.items():
         console.print(f"{what}: {value}")
 
 

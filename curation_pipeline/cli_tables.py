@@ -13,7 +13,7 @@ from rich.text import Text
 
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.escaping import shown
-from curation_pipeline.stages.explain import Explanation
+from curation_pipeline.report.explain import Explanation
 from curation_pipeline.stages.lineage import CheckpointLineage, DocumentLineage
 
 

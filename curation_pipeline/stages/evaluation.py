@@ -31,6 +31,7 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.progress import silent
 from curation_pipeline.seeds import derive
+from curation_pipeline.stages.benchmarks import read_benchmarks
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import (
     MODELS,
@@ -40,7 +41,6 @@ from curation_pipeline.stages.detectors import (
     teacher_parameters,
 )
 from curation_pipeline.stages.state import Performance
-from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
 VERSION = "5"

@@ -17,8 +17,8 @@ from curation_pipeline.config import Profile, load_profile
 from curation_pipeline.corpus.rows import RowBuilder
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Recipe
+from curation_pipeline.report.corpus_status import corpus_notes
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus_status import corpus_notes
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.steps.corpus import documents
 from curation_pipeline.steps.step import of_corpus

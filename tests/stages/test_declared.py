@@ -20,15 +20,15 @@ from curation_pipeline.corpus.sources import hub
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.report.corpus_status import corpus_notes, corpus_status, retired_since
+from curation_pipeline.report.explain import explain
+from curation_pipeline.report.serving import export_sources
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus_status import corpus_notes, corpus_status, retired_since
 from curation_pipeline.stages.declared import IN_USE, RETIRED, UNKNOWN, UNREAD, partition_sources, standing
-from curation_pipeline.stages.explain import explain
 from curation_pipeline.stages.gate import read_gate
 from curation_pipeline.stages.lineage import document_lineage
 from curation_pipeline.stages.sampling import corpus_documents
-from curation_pipeline.stages.serving import export_sources
 from curation_pipeline.stages.state import state_partition
 from curation_pipeline.steps.corpus import documents as ingest
 from curation_pipeline.steps.experiment.baseline_batch import draw_baseline_batch

@@ -19,11 +19,11 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.report.section import ReportData, ReportSource
 from curation_pipeline.report.sections import claims, front, holdout
-from curation_pipeline.stages import final_evaluation as stage
 from curation_pipeline.stages.arms import reported_chains
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.evaluation import EVALUATION_INPUTS
 from curation_pipeline.stages.state import Performance, State, chains, history, state_partition
+from curation_pipeline.steps.experiment import final_evaluation as stage
 
 REFERENCE = 2.5
 
@@ -136,16 +136,16 @@ def test_the_best_model_is_looked_at_once_and_a_second_look_is_counted(ctx: Cont
         commit(ctx.lake, chain, 0, 0.4, 2.5)
     commit(ctx.lake, "main", 1, 0.1, 2.46)
     commit(ctx.lake, "random/demo-0", 1, 0.35, 2.45)
-    first = stage.final_evaluation(ctx)
+    first = stage.STEP.make(ctx)
     assert (first.summary["chain"], first.summary["ordinal"], first.summary["look"]) == ("main", 1, 1)
     assert (first.summary["candidates"], first.summary["on_the_front"]) == (3, 2)  # one base for both chains
     # On the holdout the model is as harmful as it is there, not as it was when it was chosen.
     assert first.summary["safety"] == pytest.approx(composite(metrics(0.3, 2.45), REFERENCE).safety, abs=1e-4)
     assert first.summary["performance_when_chosen"] > first.summary["performance"]
-    assert stage.final_evaluation(ctx).id == first.id
+    assert stage.STEP.make(ctx).id == first.id
     assert stub.calls == 1
     commit(ctx.lake, "main", 2, 0.05, 2.40)
-    second = stage.final_evaluation(ctx)
+    second = stage.STEP.make(ctx)
     assert (second.summary["look"], second.summary["models_looked_at"]) == (2, 2)
     assert [(look.number, look.ordinal, look.new_model) for look in stage.holdout_accesses(ctx.lake)] == [
         (1, 1, True),
@@ -161,7 +161,7 @@ def test_an_arm_that_the_profile_gave_up_is_not_chosen(ctx: Context, stub: Stub)
         commit(ctx.lake, chain, 0, 0.4, 2.5)
         commit(ctx.lake, chain, 1, 0.3 if chain in ("main", "random/demo-0") else 0.01, 2.40)
     assert reported_chains(ctx) == ["main", "random/demo-0"]
-    assert stage.final_evaluation(ctx).summary["candidates"] == 3
+    assert stage.STEP.make(ctx).summary["candidates"] == 3
 
 
 def test_arms_are_compared_at_the_same_iteration(ctx: Context) -> None:
@@ -178,7 +178,7 @@ def test_arms_are_compared_at_the_same_iteration(ctx: Context) -> None:
 
 def test_without_texts_of_the_role_the_remedy_is_named(ctx: Context) -> None:
     with pytest.raises(LakeError, match="nothing has been committed"):
-        stage.final_evaluation(ctx)
+        stage.STEP.make(ctx)
     texts = pl.DataFrame({"doc_id": ["a"], "kind": ["benign"], "role": ["report"]})
     with pytest.raises(DataError, match="holdout_share"):
         stage.final_texts(texts)

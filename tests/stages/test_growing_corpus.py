@@ -15,12 +15,12 @@ from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.report.corpus_page import write_page
+from curation_pipeline.report.explain import explain
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus_profile import corpus_profile, requests_without_documents
 from curation_pipeline.stages.document_index import locate
-from curation_pipeline.stages.explain import explain
 from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.steps.corpus_tables import complete_corpus
+from curation_pipeline.steps.corpus_wide.corpus_profile import requests_without_documents
 from curation_pipeline.steps.registry import steps
 from tests.stages.sources import make, make_all
 
@@ -175,7 +175,7 @@ def test_why_names_the_duplicate_and_the_request(world: tuple[Context, Path, lis
 
 def test_the_profile_adds_up(world: tuple[Context, Path, list[str], list[str]]) -> None:
     ctx, root, _, _ = world
-    manifest = corpus_profile(ctx)
+    manifest = make(ctx, "corpus_profile")
     partitions = ctx.lake.frame(manifest, "partitions")
     parts = partitions.select(pl.sum_horizontal("kept", "duplicates", "quarantined", "excluded")).to_series()
     assert parts.to_list() == partitions["read"].to_list()

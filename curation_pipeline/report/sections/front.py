@@ -14,7 +14,7 @@ from curation_pipeline.report.numbers import percent
 from curation_pipeline.report.plots import INK, MARKERS, PAPER, SvgPlot, colour, plot
 from curation_pipeline.report.section import ReportData, ReportSource, ReportTable, Rows, Section
 from curation_pipeline.report.sections.arms import arms, iteration_with_status
-from curation_pipeline.stages.final_evaluation import front
+from curation_pipeline.steps.experiment.final_evaluation import front
 
 FRONT = ReportTable(
     "front",

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from curation_pipeline.escaping import one_line
 from curation_pipeline.report.html import CI, Column, csv, element, join, numeric, paragraph, small, table, text
 from curation_pipeline.report.section import ENDS, ReportData, ReportSource, ReportTable, Rows, Section
-from curation_pipeline.stages.final_evaluation import holdout_accesses
+from curation_pipeline.steps.experiment.final_evaluation import holdout_accesses
 
 ACCESSES = ReportTable(
     "holdout_accesses",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from curation_pipeline.annotate import contamination
 from curation_pipeline.evaluation.items import overlap_texts
+from curation_pipeline.stages.benchmarks import read_benchmarks
 from curation_pipeline.steps.annotator import Annotate, annotator
 from curation_pipeline.steps.reference.benchmarks import STEP as BENCHMARKS
-from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.steps.step import Work
 
 

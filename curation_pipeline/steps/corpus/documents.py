@@ -15,10 +15,10 @@ from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.items import contamination_keys
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.stages.benchmarks import read_benchmarks
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.quarantine import quarantine_line, quarantine_reasons, unreadable
 from curation_pipeline.steps.reference.benchmarks import STEP as BENCHMARKS
-from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.steps.reference.labels import STEP as LABELS
 from curation_pipeline.steps.step import Partitioning, Step, Work, no_seed
 from curation_pipeline.steps.view import Check, Code, Table, View

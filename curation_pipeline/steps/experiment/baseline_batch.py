@@ -40,6 +40,7 @@ def draw_baseline_batch(ctx: Context, place: Place, arm: str) -> Manifest:
     """
 
     def compute(work: Work, draft: Draft) -> None:
+        """The batch of a baseline."""
         draw_batch(work, draft, WholePool(baseline(arm, work.profile.baselines, _inputs(work, arm))))
 
     step = replace(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from curation_pipeline.evaluation.items import ItemFrames, item_parameters, load_items, with_items
-from curation_pipeline.lake.lake import Draft, Lake
-from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.evaluation.items import item_parameters, load_items
+from curation_pipeline.lake.lake import Draft
 from curation_pipeline.seeds import derive
 from curation_pipeline.steps.step import Step, Work
 
@@ -15,11 +14,6 @@ def compute(work: Work, draft: Draft) -> None:
     for name, frame in load_items(work.ctx.cache, seed, work.profile.evaluation).items():
         draft.frame(frame, name)
         draft.summary[name] = frame.height
-
-
-def read_benchmarks(lake: Lake, manifest: Manifest) -> ItemFrames:
-    """The items that a manifest holds, by benchmark."""
-    return {benchmark.name: lake.frame(manifest, benchmark.name) for benchmark, _ in with_items()}
 
 
 STEP = Step(

@@ -10,11 +10,11 @@ from curation_pipeline.corpus.ingest import everything
 from curation_pipeline.errors import CurationError, DataError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.corpus_profile import requests_without_documents
 from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.gate import gate_of
 from curation_pipeline.stages.quarantine import quarantine_line
 from curation_pipeline.stages.takedown import read_takedown_requests
+from curation_pipeline.steps.corpus_wide.corpus_profile import requests_without_documents
 
 
 def corpus_status(ctx: Context) -> pl.DataFrame:
