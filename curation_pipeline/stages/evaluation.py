@@ -50,7 +50,8 @@ EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODEL
 def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performance]:
     """The reported and the driving summary of an evaluation."""
     raw = lake.json(metrics, "performance")
-    return Performance(**raw["reported"]), Performance(**raw["credit_metrics"])
+    credit_metrics = raw["credit_metrics"] if "credit_metrics" in raw else raw["drive"]  # as earlier versions wrote it
+    return Performance(**raw["reported"]), Performance(**credit_metrics)
 
 
 def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> dict[str, pl.DataFrame]:

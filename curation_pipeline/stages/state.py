@@ -62,6 +62,8 @@ class Refinement:
         return cls(Duals.from_json(raw["duals"]), raw["audit_shifts"], raw["fitted_reward_id"], tuple(raw["audits"]))
 
 
+_FORMER = {"drive": "credit_metrics", "own_drive": "own_credit_metrics"}
+"""Names in states that earlier versions wrote: a chain that has iterations is read as it is."""
 _PERFORMANCES = ("performance", "credit_metrics", "own_performance", "own_credit_metrics")
 
 
@@ -124,6 +126,7 @@ class State:
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> State:
         """The inverse of `to_dict`."""
+        raw = {_FORMER.get(name, name): value for name, value in raw.items()}
         return cls(
             **{
                 **raw,
