@@ -6,9 +6,10 @@ and moves the reward uses likelihoods on items of role ``credit``, labelled by p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from curation_pipeline.annotate.topics import load_topics
 from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
 from curation_pipeline.annotate.vectors import load_vectors
 from curation_pipeline.bootstrap import Bootstrap
+from curation_pipeline.config import Profile
 from curation_pipeline.evaluation.benchmarks import preferences, red_team
 from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
 from curation_pipeline.evaluation.composite import composite, metric_value
@@ -25,7 +27,7 @@ from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
-from curation_pipeline.lake.manifest import Manifest, Recipe
+from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import (
@@ -35,12 +37,11 @@ from curation_pipeline.stages.detectors import (
     score_teachers,
     teacher_parameters,
 )
-from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.steps.reference.benchmarks import read_benchmarks
 from curation_pipeline.training.runtime import torch_runtime
 
-CODE_VERSION = "5"
+VERSION = "5"
 EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODELS)
 
 
@@ -48,25 +49,6 @@ def performances(lake: Lake, metrics: Manifest) -> tuple[Performance, Performanc
     """The reported and the driving summary of an evaluation."""
     raw = lake.json(metrics, "performance")
     return Performance(**raw["reported"]), Performance(**raw["credit_metrics"])
-
-
-def evaluate_base(ctx: Context) -> Manifest:
-    """Evaluate the uncurated base; its bits per byte are the reference of capability for every chain."""
-    references = {table: ctx.lake.require(table) for table in EVALUATION_INPUTS}
-    return _evaluate(ctx, "base_metrics", {}, ctx.lake.require("base_checkpoint"), references, None, None)
-
-
-def evaluate_checkpoint(ctx: Context, chain: str, ordinal: int) -> Manifest:
-    """Evaluate an iteration's checkpoint.
-
-    Raises:
-        LakeError: the checkpoint has not been trained.
-    """
-    _, gate, parent = gate_and_parent(ctx.lake, chain, ordinal)
-    checkpoint = ctx.lake.require("checkpoints", gate.partition)
-    references = {table: ctx.lake.get(gate.references[table]) for table in EVALUATION_INPUTS}
-    before = ctx.lake.get(parent.metrics_id)
-    return _evaluate(ctx, "metrics", gate.partition, checkpoint, references, ctx.lake.require("base_metrics"), before)
 
 
 def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> dict[str, pl.DataFrame]:
@@ -83,80 +65,86 @@ def _red_team(ctx: Context, before: Manifest | None, checkpoint: Manifest) -> di
     return {red_team.NAME: red_team.next_prompts(pl.concat(failed), seed, settings.used)}
 
 
-def _evaluate(
+def evaluation_parameters(profile: Profile) -> dict[str, Any]:
+    """What an evaluation depends on besides the model and the artefacts that it reads."""
+    return {
+        "evaluation": profile.evaluation.model_dump(mode="json", exclude={"harness", "folder"}),
+        **judge_parameters(profile.annotate),
+        **teacher_parameters(profile.annotate),
+        "window": profile.training.sequence_length,
+    }
+
+
+def write_evaluation(
     ctx: Context,
-    table: str,
-    partition: dict[str, str],
+    draft: Draft,
     checkpoint: Manifest,
-    references: dict[str, Manifest],
+    references: Mapping[str, Manifest],
     base_metrics: Manifest | None,
     before: Manifest | None,
-) -> Manifest:
+) -> None:
+    """Evaluate a model: the metrics, ``items``, ``generations``, ``attacks`` and ``performance``.
+
+    Args:
+        ctx: the surroundings.
+        draft: where they are written.
+        checkpoint: the model.
+        references: the artefacts of `EVALUATION_INPUTS`.
+        base_metrics: evaluation of the base, whose bits per byte are the reference of capability; None for the base.
+        before: evaluation of the model before it, which the red team starts from; None for the base.
+    """
     settings = ctx.profile.evaluation
-    inputs = [checkpoint.id, *(manifest.id for manifest in references.values())]
-    inputs += list(dict.fromkeys(found.id for found in (base_metrics, before) if found is not None))
-    parameters = {
-        "evaluation": settings.model_dump(mode="json", exclude={"harness", "folder"}),
-        **judge_parameters(ctx.profile.annotate),
-        **teacher_parameters(ctx.profile.annotate),
-        "window": ctx.profile.training.sequence_length,
-    }
-    recipe = Recipe(table, partition, tuple(inputs), parameters, ctx.profile.seed, CODE_VERSION)
+    lake = ctx.lake
+    folder = lake.folder(checkpoint)
+    benchmarks = read_benchmarks(lake, references["benchmarks"])
+    heldout = lake.frame(references["heldout_texts"])
+    seed = derive(ctx.profile.seed, "evaluation")
+    embedding = lake.folder(references["sentence_embedding"])
+    vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
+    quiet = ctx.telling(lambda what, fraction: None)
 
-    def make(draft: Draft) -> None:
-        lake = ctx.lake
-        folder = lake.folder(checkpoint)
-        benchmarks = read_benchmarks(lake, references["benchmarks"])
-        heldout = lake.frame(references["heldout_texts"])
-        seed = derive(ctx.profile.seed, "evaluation")
-        embedding = lake.folder(references["sentence_embedding"])
-        vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
-        quiet = ctx.telling(lambda what, fraction: None)
+    def judge(texts: Sequence[str]) -> np.ndarray:
+        scores = score_judge(quiet, pl.Series("text", texts), references)
+        return scores.to_series(0).to_numpy().astype(np.float64)
 
-        def judge(texts: Sequence[str]) -> np.ndarray:
-            scores = score_judge(quiet, pl.Series("text", texts), references)
-            return scores.to_series(0).to_numpy().astype(np.float64)
-
-        found = evaluate(
-            folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
-            judge, settings, seed, ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
-            lambda texts: topics.assign(vectors.transform(texts))[0],
-        )  # fmt: skip
-        teachers = score_teachers(quiet, found.generations["text"], references)
-        toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()
-        generations = found.generations.with_columns(toxicity.alias("teacher_score"))
-        credit_texts = heldout.filter(pl.col("role") == "credit")
-        bits, odds, accuracy = _credit_figures(ctx, folder, credit_texts, benchmarks, seed)
-        reported_bits = metric_value(found.metrics, "heldout", "bits_per_byte")
-        reference = {"reported": reported_bits, "credit_metrics": bits}
-        if base_metrics is not None:
-            reference = lake.json(base_metrics, "performance")["reference_bits_per_byte"]
-        summed = composite(found.metrics, reference["reported"])
-        safety, capability = safety_from_log_odds(odds), capability_from_bits(bits, reference["credit_metrics"])
-        reported = Performance(summed.safety, summed.alignment, summed.capability, summed.performance)
-        credit_metrics = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
-        draft.frame(found.metrics)
-        draft.frame(found.items, "items")
-        draft.frame(generations, "generations")
-        draft.frame(found.attacks, "attacks")
-        draft.json(
-            {
-                "reported": asdict(reported),
-                "credit_metrics": asdict(credit_metrics),
-                "reference_bits_per_byte": reference,
-            },
-            "performance",
-        )
-        draft.summary.update(
-            checkpoint=checkpoint.id,
-            **{name: round(value, 4) for name, value in asdict(reported).items()},
-            **{f"credit_{name}": round(value, 4) for name, value in asdict(credit_metrics).items()},
-            judge_toxic_outputs=round(float((generations["score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
-            teacher_toxic_outputs=round(float((generations["teacher_score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
-            judge_false_positive_rate=references["heldout_texts"].summary["judge_false_positive_rate"],
-        )
-
-    return ctx.lake.build(recipe, make)
+    found = evaluate(
+        folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
+        judge, settings, seed, ctx.progress, ctx.profile.annotate.judge, ctx.profile.training.sequence_length,
+        lambda texts: topics.assign(vectors.transform(texts))[0],
+    )  # fmt: skip
+    teachers = score_teachers(quiet, found.generations["text"], references)
+    toxicity = teachers.select(toxicity_columns(ctx.profile.annotate.teachers)).mean_horizontal()
+    generations = found.generations.with_columns(toxicity.alias("teacher_score"))
+    credit_texts = heldout.filter(pl.col("role") == "credit")
+    bits, odds, accuracy = _credit_figures(ctx, folder, credit_texts, benchmarks, seed)
+    reported_bits = metric_value(found.metrics, "heldout", "bits_per_byte")
+    reference = {"reported": reported_bits, "credit_metrics": bits}
+    if base_metrics is not None:
+        reference = lake.json(base_metrics, "performance")["reference_bits_per_byte"]
+    summed = composite(found.metrics, reference["reported"])
+    safety, capability = safety_from_log_odds(odds), capability_from_bits(bits, reference["credit_metrics"])
+    reported = Performance(summed.safety, summed.alignment, summed.capability, summed.performance)
+    credit_metrics = Performance(safety, accuracy, capability, 0.5 * (safety + capability))
+    draft.frame(found.metrics)
+    draft.frame(found.items, "items")
+    draft.frame(generations, "generations")
+    draft.frame(found.attacks, "attacks")
+    draft.json(
+        {
+            "reported": asdict(reported),
+            "credit_metrics": asdict(credit_metrics),
+            "reference_bits_per_byte": reference,
+        },
+        "performance",
+    )
+    draft.summary.update(
+        checkpoint=checkpoint.id,
+        **{name: round(value, 4) for name, value in asdict(reported).items()},
+        **{f"credit_{name}": round(value, 4) for name, value in asdict(credit_metrics).items()},
+        judge_toxic_outputs=round(float((generations["score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
+        teacher_toxic_outputs=round(float((generations["teacher_score"] >= HARM_THRESHOLD).to_numpy().mean()), 4),
+        judge_false_positive_rate=references["heldout_texts"].summary["judge_false_positive_rate"],
+    )
 
 
 def _credit_figures(

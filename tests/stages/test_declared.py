@@ -28,11 +28,12 @@ from curation_pipeline.stages.explain import explain
 from curation_pipeline.stages.gate import read_gate
 from curation_pipeline.stages.lineage import document_lineage
 from curation_pipeline.stages.sampling import corpus_documents
-from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.serving import export_sources
 from curation_pipeline.stages.state import state_partition
 from curation_pipeline.steps.corpus import documents as ingest
+from curation_pipeline.steps.experiment.baseline_batch import draw_baseline_batch
 from curation_pipeline.steps.registry import annotations, read_by
+from curation_pipeline.steps.step import of_iteration
 
 from .sources import REFERENCES, build_pool, declaring, deliver, make, open_gate
 from .test_pool import small_reward
@@ -103,7 +104,7 @@ def iterate(ctx: Context, ordinal: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pool and batch of an iteration, which is committed with stand-ins for what is trained."""
     gate = open_gate(ctx, CHAIN, ordinal)
     pool = build_pool(ctx, CHAIN, ordinal)
-    batch = draw_baseline_batch(ctx, CHAIN, ordinal, "random", 0)
+    batch = draw_baseline_batch(ctx, of_iteration(CHAIN, ordinal), "random")
     for table in ("checkpoints", "metrics"):
         write(ctx.lake, table, state_partition(CHAIN, ordinal), pl.DataFrame({"doc_id": ["0" * 32]}), gate.id, batch.id)
     commit_iteration(ctx, CHAIN, ordinal)

@@ -20,11 +20,11 @@ from curation_pipeline.stages import arm_inputs
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.state import state_partition
+from curation_pipeline.steps.experiment.baseline_batch import draw_baseline_batch
 from curation_pipeline.steps.loop.candidate_pool import candidates
 from curation_pipeline.steps.registry import step_of
-from curation_pipeline.steps.step import Place
+from curation_pipeline.steps.step import Place, of_iteration
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 from ..selection.arms import credit_of
@@ -115,7 +115,7 @@ def drawn(ctx: Context, manifest: Manifest) -> set[str]:
 
 def test_manual_filters_read_the_rules_of_every_partition(ctx: Context, synthetic: SyntheticPool) -> None:
     open_arm(ctx, synthetic, "manual_filters/x-0")
-    manifest = draw_baseline_batch(ctx, "manual_filters/x-0", 1, "manual_filters", 0)
+    manifest = draw_baseline_batch(ctx, of_iteration("manual_filters/x-0", 1), "manual_filters")
     ids = synthetic.frame["doc_id"].to_list()
     expected = {ids[i] for i in range(N) if i % 3 and i % 5}
     assert drawn(ctx, manifest)
@@ -134,18 +134,18 @@ def test_regmix_learns_once_from_the_first_probes(ctx: Context, synthetic: Synth
     chain = "regmix/x-0"
     open_arm(ctx, synthetic, chain)
     with pytest.raises(LakeError, match="arm 'regmix' learns from the probes of the loop's first iteration"):
-        draw_baseline_batch(ctx, chain, 1, "regmix", 0)
+        draw_baseline_batch(ctx, of_iteration(chain, 1), "regmix")
     credit, base = credit_of(synthetic.pool).to_json(), ctx.lake.require("base_checkpoint").id
     probes = write(ctx.lake, "probes", state_partition("main", 1), pl.DataFrame({"x": [1]}), (base,), credit=credit)
     later = write(ctx.lake, "probes", state_partition("main", 2), pl.DataFrame({"x": [2]}), (base,), credit=credit)
-    manifest = draw_baseline_batch(ctx, chain, 1, "regmix", 0)
+    manifest = draw_baseline_batch(ctx, of_iteration(chain, 1), "regmix")
     assert probes.id in manifest.inputs
     assert later.id not in manifest.inputs, "one shot"
     harm = synthetic.pool.p_harm
     chosen = synthetic.frame["doc_id"].is_in(list(drawn(ctx, manifest))).to_numpy()
     assert harm[chosen].mean() < 0.7 * harm.mean(), "the credit dislikes the harmful bins"
     own = write(ctx.lake, "probes", state_partition(chain, 1), pl.DataFrame({"x": [3]}), (base,), credit=credit)
-    assert own.id in draw_baseline_batch(ctx, chain, 1, "regmix", 0).inputs
+    assert own.id in draw_baseline_batch(ctx, of_iteration(chain, 1), "regmix").inputs
 
     other = write(ctx.lake, "base_checkpoint", {}, pl.DataFrame({"x": [4]}), (later.id,))
     with pytest.raises(LakeError, match="another base"):

@@ -16,11 +16,12 @@ from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.policy.artefact import save_policy
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.reward.credit import DownstreamCredit
-from curation_pipeline.stages import probes
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import MAIN, state_partition
+from curation_pipeline.steps.loop import probes
+from curation_pipeline.steps.step import of_iteration
 from research.synthetic_pool import SyntheticPool
 
 from ..policy.test_stream import untrained
@@ -63,7 +64,7 @@ def test_the_first_probes_stand_where_they_are_told_and_credit_a_trait(
     credit_settings = played.profile.credit.model_copy(update={"first_around": around})
     played = replace(played, profile=played.profile.model_copy(update={"credit": credit_settings}))
     open_arm(played, synthetic, MAIN)
-    manifest = probes.run_probes(played, MAIN, 1)
+    manifest = probes.STEP.make(played, of_iteration(MAIN, 1))
     outcomes = played.lake.frame(manifest)
     harm = [
         dict(zip(*row, strict=True))["trait_p_harm"] for row in outcomes.select("traits", "trait_means").iter_rows()
@@ -85,7 +86,7 @@ def test_later_probes_stand_around_the_policy_in_force_with_its_own_credit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     open_arm(played, synthetic, MAIN)
-    first = probes.run_probes(played, MAIN, 1)
+    first = probes.STEP.make(played, of_iteration(MAIN, 1))
     pool = Pool.from_frame(played.lake.frame(played.lake.require("pool", state_partition(MAIN, 1))))
     made = untrained(pool)
 
@@ -97,14 +98,15 @@ def test_later_probes_stand_around_the_policy_in_force_with_its_own_credit(
     policy = played.lake.build(Recipe("policies", state_partition(MAIN, 1), (first.id,), {}), make)
     manifest, gate, parent = gate_and_parent(played.lake, MAIN, 1)
     later = replace(parent, policy_id=policy.id, probes=(first.id,))
-    monkeypatch.setattr(probes, "gate_and_parent", lambda *given: (manifest, gate, later))
-    second = probes.run_probes(played, MAIN, 1)
+    monkeypatch.setattr("curation_pipeline.steps.step.gate_and_parent", lambda *given: (manifest, gate, later))
+    second = probes.STEP.make(played, of_iteration(MAIN, 1))
     assert second.id != first.id
     assert {first.id, policy.id} <= set(second.inputs)
     assert second.summary["around"] == policy.id
     credit = DownstreamCredit.from_json(played.lake.json(second, "credit"))
     assert credit.n_probes == 24 + played.profile.credit.n_probes
-    scores = probes._around(played, later, pool, 0)
+    work, _ = probes.STEP.recipe(played, of_iteration(MAIN, 1))
+    scores = probes._around(work, pool, 0)
     assert scores.probability @ pool.n_tokens == pytest.approx(synthetic.budget_tokens, rel=1e-6)
 
 

@@ -82,8 +82,8 @@ def model_problem(model: str, revision: str | None, environ: Mapping[str, str]) 
     if isinstance(try_to_load_from_cache(model, "config.json", cache, revision), str):
         return None
     return (
-        f"{model}@{revision or 'main'} is no local folder and not in the hub's cache {cache}, and the hub is switched off; download "
-        "it where there is a network, or give a local folder"
+        f"{model}@{revision or 'main'} is no local folder and not in the hub's cache {cache}, and the hub is switched "
+        "off; download it where there is a network, or give a local folder"
     )
 
 

@@ -11,8 +11,8 @@ from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.parity import batch_parity
-from curation_pipeline.stages.selection import draw_baseline_batch
 from curation_pipeline.stages.state import committed, read_state
+from curation_pipeline.steps.experiment.baseline_batch import draw_baseline_batch
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
 from curation_pipeline.steps.loop.checkpoint import STEP as CHECKPOINT
 from curation_pipeline.steps.loop.evaluation import STEP as EVALUATION
@@ -61,7 +61,7 @@ def _run(ctx: Context, cell: Cell) -> Manifest:
             place = of_iteration(chain, ordinal, cell.seed)
             for step in (ITERATION_GATE, CANDIDATE_POOL):
                 step.make(inner, place)
-            draw_baseline_batch(inner, chain, ordinal, cell.arm, cell.seed)
+            draw_baseline_batch(inner, place, cell.arm)
             for step in (CHECKPOINT, EVALUATION):
                 step.make(inner, place)
             accepted = replace(place, options={"max_performance_drop": ACCEPT_ALL})

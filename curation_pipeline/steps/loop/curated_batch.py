@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.reward.composite import RewardModel
+from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.reward.parity import PARITY_FLOOR
+from curation_pipeline.seeds import derive
+from curation_pipeline.selection.draw import BATCH, DECISIONS
+from curation_pipeline.selection.policy_selector import PolicySelector
+from curation_pipeline.selection.protocol import Drawer, PoolFile
+from curation_pipeline.selection.stream_tables import DrawTables
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.objective import objective_of
 from curation_pipeline.stages.parity import batch_parity
-from curation_pipeline.stages.selection import BATCH_VERSION, draw_policy_batch
 from curation_pipeline.steps.figures import corpus_links, documents_of, input_links
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
+from curation_pipeline.steps.loop.probes import STEP as PROBES
 from curation_pipeline.steps.loop.selection_policy import STEP as SELECTION_POLICY
-from curation_pipeline.steps.step import Partitioning, Place, Step
+from curation_pipeline.steps.step import Partitioning, Step, Work
 from curation_pipeline.steps.view import Answer, Check, Plot, Table, View
 
 BUDGET_MET = Check("token_budget_met", "the drawn tokens meet the budget within one document", blocking=True)
@@ -30,12 +40,47 @@ PARITY = Check(
 )
 
 
-def run(ctx: Context, place: Place) -> Manifest:
+def compute(work: Work, draft: Draft) -> None:
     """The weighted batch: order sampling with the policy's probabilities under the token budget.
 
     The decision about every document of the pool is a row of a table of its own.
     """
-    return draw_policy_batch(ctx, place.chain, place.ordinal)
+    lake, parent = work.lake, work.parent
+    reward = RewardModel.load(lake.folder(lake.get(parent.reward_model_id)))
+    credit = DownstreamCredit.from_json(lake.json(work[PROBES], "credit"))
+    objective = objective_of(work.ctx, parent, reward, credit)
+    draw_batch(work, draft, PolicySelector(lake.folder(work[SELECTION_POLICY]), objective))
+
+
+def draw_batch(work: Work, draft: Draft, drawer: Drawer) -> None:
+    """Write a batch and the decisions about the whole pool.
+
+    Args:
+        work: of an iteration, with the pool among its inputs.
+        draft: gets the tables ``data`` and ``decisions``.
+        drawer: the policy, or a baseline.
+    """
+    budget = work.profile.loop.token_budget
+    # The draw's seed carries the iteration, so that the same document is not lucky every night; arms of one seed share
+    # it, so that they differ by what they choose and not by chance.
+    seed = derive(work.profile.seed, "draw", work.place.arm_seed, work.place.ordinal)
+    path = work.lake.path(work[CANDIDATE_POOL], "data.parquet")
+    file = PoolFile(path, draft.scratch, work.profile.loop.workers, work.ctx.progress)
+    with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
+        tables = DrawTables(decisions, batch)
+        threshold = tables.extend(drawer.decisions(file, budget, seed))
+    draft.summary.update(tables.summary(budget))
+    draft.summary["threshold"] = threshold
+
+
+def draw_parameters(work: Work, selector: str, settings: Mapping[str, object]) -> dict[str, Any]:
+    """What a batch depends on besides its inputs."""
+    return {
+        "selector": selector,
+        "token_budget": work.profile.loop.token_budget,
+        "arm_seed": work.place.arm_seed,
+        "settings": dict(settings),
+    }
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
@@ -90,11 +135,14 @@ def _shares(shares: dict[str, dict[str, float]]) -> Plot:
 STEP = Step(
     module=__name__,
     table="batches",
-    version=BATCH_VERSION,
-    run=run,
+    version="4",
+    compute=compute,
     partitioning=Partitioning.ITERATION,
-    inputs=(CANDIDATE_POOL, SELECTION_POLICY),
+    inputs=(CANDIDATE_POOL, SELECTION_POLICY, PROBES),
+    also=lambda work: [work.parent.reward_model_id],
+    parameters=lambda work: draw_parameters(work, "policy", {}),
     kinds=frozenset({"polars", "parquet"}),
     view=view,
     checks=(BUDGET_MET, DRAWN_FROM_POOL, PARITY),
+    resumes=True,
 )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.evaluation import CODE_VERSION, evaluate_checkpoint
+from curation_pipeline.stages.evaluation import VERSION, evaluation_parameters, write_evaluation
 from curation_pipeline.stages.state import parent_of
 from curation_pipeline.steps.figures import metrics_table
 from curation_pipeline.steps.loop.checkpoint import STEP as CHECKPOINT
-from curation_pipeline.steps.reference.benchmarks import STEP as BENCHMARKS
-from curation_pipeline.steps.reference.cascade import STEP as CASCADE
-from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
-from curation_pipeline.steps.reference.heldout_texts import STEP as HELDOUT_TEXTS
-from curation_pipeline.steps.reference.sentence_embedding import STEP as SENTENCE_EMBEDDING
-from curation_pipeline.steps.step import Partitioning, Place, Step
+from curation_pipeline.steps.reference.base_metrics import REFERENCES
+from curation_pipeline.steps.reference.base_metrics import STEP as BASE_METRICS
+from curation_pipeline.steps.step import Partitioning, Step, Work
 from curation_pipeline.steps.view import Check, View
 
 JUDGE_IS_FAIR = Check(
@@ -27,12 +25,19 @@ JUDGE_AGREES = Check(
 )
 
 
-def run(ctx: Context, place: Place) -> Manifest:
+def compute(work: Work, draft: Draft) -> None:
     """Safety, alignment, bias, capability and diversity of the checkpoint, with intervals.
 
     Sampled text is judged by the detector that did not make the reward.
     """
-    return evaluate_checkpoint(ctx, place.chain, place.ordinal)
+    references = {step.table: work[step] for step in REFERENCES}
+    base, before = map(work.lake.get, _earlier(work))
+    write_evaluation(work.ctx, draft, work[CHECKPOINT], references, base, before)
+
+
+def _earlier(work: Work) -> tuple[str, str]:
+    """The evaluations of the base and of the model in force before."""
+    return work.lake.require(BASE_METRICS.table).id, work.parent.metrics_id
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
@@ -57,10 +62,12 @@ def view(ctx: Context, manifest: Manifest) -> View:
 STEP = Step(
     module=__name__,
     table="metrics",
-    version=CODE_VERSION,
-    run=run,
+    version=VERSION,
+    compute=compute,
     partitioning=Partitioning.ITERATION,
-    inputs=(CHECKPOINT, BENCHMARKS, HELDOUT_TEXTS, SENTENCE_EMBEDDING, DETECTORS, CASCADE),
+    inputs=(CHECKPOINT, *REFERENCES),
+    also=lambda work: dict.fromkeys(_earlier(work)),
+    parameters=lambda work: evaluation_parameters(work.profile),
     kinds=frozenset({"pytorch"}),
     view=view,
     checks=(JUDGE_IS_FAIR, JUDGE_AGREES),

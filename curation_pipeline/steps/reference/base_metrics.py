@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.evaluation import CODE_VERSION, evaluate_base
+from curation_pipeline.stages.evaluation import VERSION, evaluation_parameters, write_evaluation
 from curation_pipeline.steps.figures import metrics_table
 from curation_pipeline.steps.reference.base_checkpoint import STEP as BASE_CHECKPOINT
 from curation_pipeline.steps.reference.benchmarks import STEP as BENCHMARKS
@@ -12,16 +13,20 @@ from curation_pipeline.steps.reference.cascade import STEP as CASCADE
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.reference.heldout_texts import STEP as HELDOUT_TEXTS
 from curation_pipeline.steps.reference.sentence_embedding import STEP as SENTENCE_EMBEDDING
-from curation_pipeline.steps.step import Place, Step
+from curation_pipeline.steps.step import Step, Work
 from curation_pipeline.steps.view import View
 
+REFERENCES = (BENCHMARKS, HELDOUT_TEXTS, SENTENCE_EMBEDDING, DETECTORS, CASCADE)
+"""What an evaluation reads besides the model."""
 
-def run(ctx: Context, place: Place) -> Manifest:
+
+def compute(work: Work, draft: Draft) -> None:
     """Safety, alignment, bias and capability of the uncurated base.
 
     Its bits per byte are the reference of capability for every chain.
     """
-    return evaluate_base(ctx)
+    references = {step.table: work[step] for step in REFERENCES}
+    write_evaluation(work.ctx, draft, work[BASE_CHECKPOINT], references, None, None)
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
@@ -32,9 +37,10 @@ def view(ctx: Context, manifest: Manifest) -> View:
 STEP = Step(
     module=__name__,
     table="base_metrics",
-    version=CODE_VERSION,
-    run=run,
-    inputs=(BASE_CHECKPOINT, BENCHMARKS, HELDOUT_TEXTS, SENTENCE_EMBEDDING, DETECTORS, CASCADE),
+    version=VERSION,
+    compute=compute,
+    inputs=(BASE_CHECKPOINT, *REFERENCES),
+    parameters=lambda work: evaluation_parameters(work.profile),
     kinds=frozenset({"pytorch"}),
     view=view,
 )
