@@ -126,7 +126,12 @@ class Column:
 
 def text(title: str, name: str, limit: int = 60, css: str = "") -> Column:
     """A column of text, one line of at most `limit` characters; a dash where it is missing."""
-    return Column(title, lambda row: one_line(row[name] or DASH, limit), css)
+
+    def cell(row: Row) -> str:
+        value = row[name]
+        return DASH if value in (None, "") else one_line(str(value), limit)
+
+    return Column(title, cell, css)
 
 
 def numeric(
