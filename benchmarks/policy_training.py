@@ -25,6 +25,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,9 @@ def run_terminal(pool: SyntheticPool, seed: int) -> list[dict[str, Any]]:
     for name, (what, settings, terminal) in arms.items():
         with tempfile.TemporaryDirectory() as folder:
             try:
-                make = SelectionEnv if terminal is None else partial(TerminalEnv, terminal=terminal, zeta=ZETA)
+                make: Callable[..., SelectionEnv] = SelectionEnv
+                if terminal is not None:
+                    make = partial(TerminalEnv, terminal=terminal, zeta=ZETA)
                 train_policy(pool.pool, what, settings, seed, None, Path(folder), make_environment=make)
             except TrainingDivergedError:
                 rows.append({"arm": name, "seed": seed, "P": None})

@@ -4,7 +4,7 @@ There are three ways to resample n items:
 
 - `resampled_counts`: how often each item is drawn. A ratio of sums over items then takes one matrix product for all
   resamples (`ratios`, `macro`).
-- `resampled_rows`: which items are drawn, for any other statistic (`resample`).
+- `resample`: which items are drawn, for any other statistic; `Bootstrap.rows` draws those of all resamples at once.
 - `paired_draws`: two arms on the same items, with seeds resampled within each arm.
 
 ``scipy.stats.bootstrap`` has no counts and no clusters, and refuses a sample of one item.
@@ -62,6 +62,14 @@ class Bootstrap:
         """The stream of a metric."""
         return generator(self.seed, "bootstrap", *names)
 
+    def counts(self, n: int, *names: str) -> np.ndarray:
+        """How often each of n items is in each resample, see `resampled_counts`."""
+        return resampled_counts(n, self.rng(*names), self.resamples)
+
+    def rows(self, n: int, *names: str) -> np.ndarray:
+        """Which of n > 0 items are in each resample, int64 (R, n)."""
+        return np.asarray(self.rng(*names).integers(n, size=(self.resamples, n)))
+
     def mean(self, values: np.ndarray, *names: str) -> Interval:
         """Mean of items (n,), with its interval."""
         values = np.asarray(values, dtype=np.float64)
@@ -88,11 +96,6 @@ def resampled_counts(n: int, rng: np.random.Generator, resamples: int) -> np.nda
     if n == 0:
         raise DataError("a bootstrap needs at least one item")
     return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
-
-
-def resampled_rows(n: int, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    """Which of n > 0 items are in each resample, int64 (R, n)."""
-    return np.asarray(rng.integers(n, size=(resamples, n)))
 
 
 def resample(

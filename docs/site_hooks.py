@@ -138,7 +138,7 @@ def _type(field: dict[str, Any]) -> str:
         return "table"
     match field.get("type"):
         case "array":
-            inner = field.get("items") or next(iter(field.get("prefixItems", ())), {})
+            inner: dict[str, Any] = field.get("items") or next(iter(field.get("prefixItems", ())), {})
             return f"list of {_type(inner)}" if inner else "list"
         case "object":
             values = field.get("additionalProperties")
@@ -193,9 +193,10 @@ def _value(value: Any) -> str:
 
 
 def steps_page() -> str:
-    """Every asset of the graph by group, as the Dagster UI shows it."""
+    """Every asset of the graph by group, as the Dagster UI shows it, with the table and the partitions of its step."""
     from assets.definitions import defs
 
+    declared = _declared()
     groups: dict[str, list[Any]] = {}
     for spec in defs.resolve_all_asset_specs():
         groups.setdefault(spec.group_name or "", []).append(spec)
@@ -209,12 +210,26 @@ def steps_page() -> str:
         for spec in sorted(specs, key=lambda spec: spec.key.to_user_string()):
             inputs = ", ".join(sorted({f"`{dep.asset_key.to_user_string()}`" for dep in spec.deps})) or "nothing"
             facts = [f"Reads {inputs}"]
+            if step := declared.get(spec.key.path[-1]):
+                facts.append(f"table `{step.table}`, one for each {_PARTITION[step.partitioning]}")
             if spec.code_version:
                 facts.append(f"version {spec.code_version}")
             if spec.kinds:
                 facts.append("kinds: " + ", ".join(sorted(spec.kinds)))
-            lines += [f"### {spec.key.to_user_string()}", spec.description or "", "; ".join(facts) + "."]
+            lines += [f"### {spec.key.to_user_string()}", _text(spec.description or ""), "; ".join(facts) + "."]
     return "\n\n".join(lines) + "\n"
+
+
+_PARTITION = {"whole": "project", "corpus": "raw partition", "iteration": "iteration", "run": "arm and seed"}
+
+
+def _declared() -> dict[str, Any]:
+    """The declarations of the steps by name."""
+    try:
+        from curation_pipeline.steps.registry import steps
+    except ModuleNotFoundError:
+        return {}
+    return dict(steps())
 
 
 # Command line

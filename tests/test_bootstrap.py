@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from curation_pipeline.bootstrap import Bootstrap, percentiles, resample, resampled_rows
+from curation_pipeline.bootstrap import Bootstrap, percentiles, resample
 
 
 def test_intervals_agree_with_normal_theory() -> None:
@@ -21,8 +21,9 @@ def test_intervals_agree_with_normal_theory() -> None:
 
 def test_rows_drawn_one_resample_at_a_time_are_those_drawn_at_once() -> None:
     values = np.arange(37.0)
-    _, draws = resample(np.mean, (values,), np.random.default_rng(5), 50)
-    rows = resampled_rows(37, np.random.default_rng(5), 50)
+    bootstrap = Bootstrap(5, 50, 0.95)
+    _, draws = resample(np.mean, (values,), bootstrap.rng("test"), 50)
+    rows = bootstrap.rows(37, "test")
     assert np.array_equal(draws, values[rows].mean(axis=1))
 
 

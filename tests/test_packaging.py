@@ -6,6 +6,7 @@ import ast
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -145,6 +146,10 @@ class TestWheel:
             for path, name in expected.items():
                 assert archive.read(name) == path.read_bytes(), name
 
+    def test_it_says_that_it_has_types(self, wheel: Path) -> None:
+        with zipfile.ZipFile(wheel) as archive:
+            assert "curation_pipeline/py.typed" in archive.namelist()
+
     def test_the_checkout_is_out_of_its_sight(self, installed: Installed) -> None:
         code = (
             "import importlib.util as u, sys, dbt, curation_pipeline, json;"
@@ -176,6 +181,59 @@ class TestWheel:
         assert {"curated_batch", "document_history"} <= names
         # An installation is not ours to write to.
         assert {path for path in own.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+OTHER_PYTHONS = ("3.12", "3.13")
+IN_OTHERS = ("tests/lake", "tests/test_config.py", "tests/test_names.py", "tests/test_seeds.py")
+"""Tests that need no torch."""
+
+
+def other_python(version: str) -> str:
+    """An interpreter of a version, from the PATH or from pyenv; skips the test where there is none."""
+    found = shutil.which(f"python{version}")
+    for python in [*([found] if found else []), *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]:
+        said = subprocess.run([str(python), "-c", "import venv"], capture_output=True, timeout=60, check=False)
+        if said.returncode == 0:
+            return str(python)
+    pytest.skip(f"no Python {version} on this machine")
+
+
+def without_torch(folder: Path) -> None:
+    """A wheel of torch's pinned version with nothing in it: elsewhere than here torch takes gigabytes."""
+    pins = (PROJECT_ROOT / "constraints.txt").read_text().splitlines()
+    (version,) = (pin.partition("==")[2] for pin in pins if pin.startswith("torch=="))
+    info = f"torch-{version}+nothing.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}+nothing-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}+nothing\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("version", OTHER_PYTHONS)
+def test_the_wheel_under_another_python(version: str, wheel: Path, tmp_path: Path) -> None:
+    """pip finds a pinned version of everything, and what needs no torch works."""
+    python = other_python(version)
+    home, elsewhere = tmp_path / "venv", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    without_torch(tmp_path)
+    subprocess.run([python, "-m", "venv", str(home)], check=True, timeout=600)
+    installed = Installed(home / "bin" / "python", elsewhere)
+    options = ["--quiet", "--disable-pip-version-check", "--find-links", str(tmp_path)]
+    pins = ["--constraint", str(PROJECT_ROOT / "constraints.txt")]
+    tools = ["pytest", "pytest-timeout", "hypothesis", "packaging"]
+    installed.run("python", "-m", "pip", "install", *options, *pins, str(wheel), *tools, timeout=3000)
+    assert "No broken requirements" in installed.run("python", "-m", "pip", "check")
+    assert "Raw corpus" in installed.run("curate", "status", "--state", "new")
+    code = (
+        "import subprocess, sys; from curation_pipeline.installation import project_environment as environment;"
+        "sys.exit(subprocess.run([sys.executable, '-c', 'import assets.definitions'], env=environment()).returncode)"
+    )
+    installed.run("python", "-c", code)
+    shutil.copytree(PROJECT_ROOT / "tests", elsewhere / "tests")  # they test the installed package, not the checkout
+    installed.run("python", "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *IN_OTHERS)
 
 
 def served_assets(installed: Installed, *options: str) -> set[str]:

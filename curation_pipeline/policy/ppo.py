@@ -49,7 +49,6 @@ class TrainingSummary:
         folder: holds ``policy.safetensors`` and ``policy.json``.
         candidates: seen in all.
         seconds: wall time of the training alone (never written to the policy, which stays bit-identical).
-        learning_rate: of the optimiser after the last update.
         kl_to_parent: mean KL(policy || parent) on the last rollout's observations, None at a cold start.
         budget_use, mean_harm: of the last finished episode.
         price: at the end.
@@ -60,7 +59,6 @@ class TrainingSummary:
     folder: Path
     candidates: int
     seconds: float
-    learning_rate: float
     kl_to_parent: float | None
     budget_use: float
     mean_harm: float
@@ -170,7 +168,6 @@ def train_policy(
         folder=out_dir,
         candidates=model.num_timesteps,
         seconds=time.perf_counter() - started,
-        learning_rate=float(model.policy.optimizer.param_groups[0]["lr"]),
         kl_to_parent=kl,
         budget_use=last.budget_use if last else 0.0,
         mean_harm=last.mean_harm if last else 0.0,

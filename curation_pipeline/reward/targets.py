@@ -101,20 +101,6 @@ def target_shares(
         raise ConfigError(f"reward.targets: {error}") from error
 
 
-def divergence(target: np.ndarray, present: np.ndarray) -> float:
-    """KL(q || p) in nats between target shares q and the shares p of what is there; infinite where p lacks some of q.
-
-    Args:
-        target: (k,) non-negative, not all zero.
-        present: (k,) non-negative amounts, not all zero.
-    """
-    q = np.asarray(target, dtype=np.float64) / np.sum(target)
-    p = np.asarray(present, dtype=np.float64) / np.sum(present)
-    wanted = q > 0.0
-    with np.errstate(divide="ignore"):
-        return float(q[wanted] @ (np.log(q[wanted]) - np.log(p[wanted])))
-
-
 def divergence_drop(
     target: np.ndarray, present: np.ndarray, strata: np.ndarray, amounts: np.ndarray | float
 ) -> np.ndarray:

@@ -13,7 +13,7 @@ from curation_pipeline.errors import ConfigError, LakeError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
-from curation_pipeline.selection.baselines import BASELINES
+from curation_pipeline.selection.baselines import BASELINES, declared
 from curation_pipeline.selection.inputs import PREFIX, Texts
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import Gate
@@ -53,7 +53,7 @@ def check_arms(ctx: Context, arms: Sequence[str]) -> None:
 
 def needs_loop(arm: str) -> bool:
     """Whether an arm can start only when the loop's first probes have been run."""
-    return BASELINES[arm].needs == "credit"
+    return declared(arm).needs == "credit"
 
 
 def first_probes(lake: Lake, chain: str, base: str) -> Manifest:

@@ -48,6 +48,9 @@ def test_moderation_batches_in_order_and_makes_heads_of_categories() -> None:
         assert {seen.path for seen in server.seen} == {"/v1/moderations"}
         assert server.seen[0].headers["authorization"] == f"Bearer {KEY}"
     assert scores.schema == dict.fromkeys(("harm", "hate", "self_harm_intent", "violence"), pl.Float32)
+    with Server(lambda _, body: Reply(moderation(body))) as server:
+        detector(server, needs_key=False).score(texts[:1])
+        assert server.seen[0].headers["authorization"] == "Bearer none"
     # A category that the settings do not know does not enter the headline; a blank text is not sent.
     assert scores["harm"].to_list() == pytest.approx([0.25, 0.01, 0.0, 0.9, 0.01])
 

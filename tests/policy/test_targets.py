@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.policy.closed_form import closed_form_rule
@@ -14,7 +15,6 @@ from curation_pipeline.policy.problem import ConstraintDuals, prepare
 from curation_pipeline.policy.scoring import frozen_on, scores_at, with_budget
 from curation_pipeline.policy.selection_state import SelectionState
 from curation_pipeline.policy.settings import PolicySettings
-from curation_pipeline.reward.targets import divergence
 from research.synthetic_pool import SyntheticPool
 
 SETTINGS = PolicySettings(random_features=16)
@@ -68,7 +68,7 @@ def test_gains_are_the_steps_of_the_value_of_coverage(small: SyntheticPool) -> N
     for row in rows:
         more = present.copy()
         more[candidates.coverage_bin[row]] += candidates.length[row]
-        step = 0.5 * (divergence(bins.target, present) - divergence(bins.target, more))
+        step = 0.5 * (entropy(bins.target, present) - entropy(bins.target, more))
         exact = step * present.sum() / candidates.length[row]
         assert gain[row] == pytest.approx(np.clip(exact, -1.0, 1.0), abs=1e-9)
 

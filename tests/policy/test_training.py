@@ -165,7 +165,6 @@ def test_warm_start_goes_on_learning(small: SyntheticPool, tmp_path: Path) -> No
     train_policy(small.pool, goal, SMALL, 7, None, tmp_path / "a")
     other = synthetic_pool(6, 1_500)
     summary = train_policy(other.pool, goal, SMALL, 8, tmp_path / "a", tmp_path / "b")
-    assert summary.learning_rate == SMALL.learning_rate > 0
     assert summary.candidates == SMALL.warm_start_candidates
     assert summary.kl_to_parent is not None
     assert 0 < summary.kl_to_parent < 1

@@ -10,7 +10,7 @@ from curation_pipeline.evaluation.rows import Metric, metrics_frame
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.report.sections.metrics import all_metrics
-from curation_pipeline.stages.results_selection import parity
+from curation_pipeline.report.sections.selection import batch_parities
 from curation_pipeline.stages.state import MAIN, Performance, State, state_partition
 
 NOTHING = Performance(0.5, 0.5, 0.5, 0.5)
@@ -52,7 +52,7 @@ def test_parity_has_an_interval_that_holds_it(lake: Lake) -> None:
     ]
     pool = pl.DataFrame(rows)
     own = {"pool": make(lake, "pool", pool), "batches": make(lake, "batches", pool.filter("drawn").select("doc_id"))}
-    found = parity(lake, [state({}), state(own)])
+    found = batch_parities(lake, [state({}), state(own)])
     assert found is not None
     gender, race = found.sort("identity_group").to_dicts()
     assert gender["parity"] == pytest.approx(1.0)

@@ -45,11 +45,10 @@ class OpenAIDetector(HostedDetector):
         import openai
 
         client = openai.AsyncOpenAI(
-            api_key=key.get_secret_value() if key else "none",
+            api_key=key.get_secret_value() if key else "none",  # the client refuses to go without one
             base_url=self.settings.base_url,
             max_retries=0,
             timeout=self.settings.timeout_seconds,
-            default_headers={} if key else {"Authorization": openai.Omit()},
             # Redirects are not followed: a key goes to the host that the settings name and to no other.
             http_client=openai.DefaultAsyncHttpxClient(trust_env=not self.settings.local, follow_redirects=False),
         )

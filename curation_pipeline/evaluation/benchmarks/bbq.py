@@ -141,7 +141,7 @@ def measure(run: Run) -> list[Metric]:
         n = int(inside.sum())
         if not n:
             raise DataError(f"BBQ has no question of the condition {name}")
-        counts = bootstrap.rng(NAME, name).multinomial(n, np.full(n, 1.0 / n), bootstrap.resamples)
+        counts = bootstrap.counts(n, NAME, name)
         hits, known, leaning = right[inside], ~unknown[inside], biased[inside]
         value = bias_score(hits.mean(), leaning.sum(), known.sum(), name == "ambig")
         draws = bias_score(counts @ hits / n, counts @ leaning, counts @ known, name == "ambig")

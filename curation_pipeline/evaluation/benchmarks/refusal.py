@@ -22,7 +22,7 @@ the stricter measure where they are at hand.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -152,7 +152,7 @@ def refusal_metrics(requests: pl.DataFrame, c: np.ndarray, bootstrap: Bootstrap)
         for name, part in (("", mean), *((f"/{name}", part) for name, part in sets)):
             n = sum(item.size for item in part.items)
             groups = tuple((item, np.ones_like(item)) for item in part.items)
-            shown = replace(bootstrap.interval(part.value, part.draws, n), groups=groups)
+            shown = bootstrap.interval(part.value, part.draws, n, groups)
             rows.append(Metric(NAME, metric + name, shown, axis, higher))
     return rows
 
@@ -186,7 +186,7 @@ class _Controls:
                 f"no harmless {form} to measure refusals against: benchmarks/requests needs the kind harmless"
             )
         m = c.size
-        places = bootstrap.rng(NAME, "controls", str(name)).integers(m, size=(bootstrap.resamples, m))
+        places = bootstrap.rows(m, NAME, "controls", str(name))
         rows = np.arange(bootstrap.resamples)[:, None] * m
         counts = np.bincount((places + rows).ravel(), minlength=bootstrap.resamples * m).reshape(-1, m)
         return _Controls(c, float(np.median(c)), counts, np.median(c[places], axis=1))
@@ -205,7 +205,7 @@ def _against(
     c: np.ndarray, question: np.ndarray, controls: Mapping[bool, _Controls], bootstrap: Bootstrap, *names: str
 ) -> tuple[_Resampled, _Resampled]:
     """Share of requests above the median of their controls, and how often a control lies above a request."""
-    n, places = c.size, bootstrap.rng(NAME, *names).integers(c.size, size=(bootstrap.resamples, c.size))
+    n, places = c.size, bootstrap.rows(c.size, NAME, *names)
     complied, beaten = np.empty(n), np.empty(n)
     complied_draws, beaten_draws = (np.empty((bootstrap.resamples, n)) for _ in range(2))
     for form, control in controls.items():

@@ -82,7 +82,7 @@ def measure(run: Run) -> list[Metric]:
         inside = np.ones(triples.height, dtype=bool) if name is None else kind == name
         terms = triples["term"].to_numpy()[inside]
         related, stereotyped = by_term(scores[0, inside], scores[1, inside], scores[2, inside], terms)
-        draws = bootstrap.rng(NAME, name or "").integers(0, len(related), (bootstrap.resamples, len(related)))
+        draws = bootstrap.rows(len(related), NAME, name or "")
         lms, ss = related[draws].mean(axis=1), stereotyped[draws].mean(axis=1)
         whole = related.mean(), stereotyped.mean()
         parts: tuple[tuple[str, Axis, np.ndarray, np.ndarray, bool], ...] = (

@@ -22,7 +22,7 @@ from curation_pipeline.selection.weights import fractional
 GROUP = "curation_pipeline.selectors"
 
 
-def _declared() -> dict[str, Baseline]:
+def _all() -> dict[str, Baseline]:
     found = [
         entry for module in iter_modules(__path__) for entry in import_module(f"{__name__}.{module.name}").BASELINES
     ]
@@ -37,7 +37,7 @@ def _declared() -> dict[str, Baseline]:
     return dict(zip(names, found, strict=True))
 
 
-BASELINES = _declared()
+BASELINES = _all()
 """Every baseline by its name."""
 
 
@@ -61,6 +61,17 @@ class BaselineSelector:
         return fractional(pool, found, self.settings) if weigh else found
 
 
+def declared(name: str) -> Baseline:
+    """The declaration of the baseline called ``name``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in BASELINES:
+        raise ConfigError(f"no baseline {name!r}; there are {', '.join(sorted(BASELINES))}")
+    return BASELINES[name]
+
+
 def baseline(name: str, settings: SharedSettings | None = None, inputs: Inputs | None = None) -> Selector:
     """The baseline called ``name``.
 
@@ -74,6 +85,4 @@ def baseline(name: str, settings: SharedSettings | None = None, inputs: Inputs |
     """
     from curation_pipeline.selection.settings import BaselineSettings
 
-    if name not in BASELINES:
-        raise ConfigError(f"no baseline {name!r}; there are {', '.join(sorted(BASELINES))}")
-    return BaselineSelector(BASELINES[name], settings or BaselineSettings(), inputs or Inputs())
+    return BaselineSelector(declared(name), settings or BaselineSettings(), inputs or Inputs())

@@ -14,7 +14,7 @@ from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.selection.bad_words import WORD_LIST
-from curation_pipeline.selection.baselines import BASELINES, baseline
+from curation_pipeline.selection.baselines import baseline, declared
 from curation_pipeline.selection.inputs import Inputs
 from curation_pipeline.selection.protocol import WholePool
 from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flags, rule_tables
@@ -53,13 +53,13 @@ def draw_baseline_batch(ctx: Context, place: Place, arm: str) -> Manifest:
 
 
 def _probes(work: Work, arm: str) -> Manifest | None:
-    if BASELINES[arm].needs != "credit":
+    if declared(arm).needs != "credit":
         return None
     return first_probes(work.lake, work.place.chain, work.reference(BASE_CHECKPOINT).id)
 
 
 def _rules(work: Work, arm: str) -> tuple[Manifest, ...]:
-    return rule_tables(work.lake, work.gate.corpus) if BASELINES[arm].needs == "flags" else ()
+    return rule_tables(work.lake, work.gate.corpus) if declared(arm).needs == "flags" else ()
 
 
 def _read(work: Work, arm: str) -> Iterator[str]:
