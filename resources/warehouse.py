@@ -45,7 +45,7 @@ _TYPES: Mapping[str, pl.DataType] = {
 def _source_schemas() -> dict[str, dict[str, pl.DataType]]:
     (source,) = yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))["sources"]
     return {
-        table["name"]: {column["name"]: _TYPES[column.get("data_type", "varchar")] for column in table["columns"]}
+        table["name"]: {column["name"]: _TYPES[column["data_type"]] for column in table["columns"]}
         for table in source["tables"]
     }
 
