@@ -211,7 +211,7 @@ def steps_page() -> str:
             inputs = ", ".join(sorted({f"`{dep.asset_key.to_user_string()}`" for dep in spec.deps})) or "nothing"
             facts = [f"Reads {inputs}"]
             if step := declared.get(spec.key.path[-1]):
-                facts.append(f"table `{step.table}`, one for each {_PARTITION[step.partitioning]}")
+                facts.append(f"table `{step.table}`, one for {_PARTITION[step.partitioning]}")
             if spec.code_version:
                 facts.append(f"version {spec.code_version}")
             if spec.kinds:
@@ -220,7 +220,13 @@ def steps_page() -> str:
     return "\n\n".join(lines) + "\n"
 
 
-_PARTITION = {"whole": "project", "corpus": "raw partition", "iteration": "iteration", "run": "arm and seed"}
+_PARTITION = {
+    "whole": "the project",
+    "corpus": "each raw partition",
+    "iteration": "each iteration",
+    "run": "each arm and seed",
+}
+"""What one artefact of a step belongs to, by its partitioning."""
 
 
 def _declared() -> dict[str, Any]:
