@@ -47,7 +47,7 @@ from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
-from curation_pipeline.steps.registry import phases, steps
+from curation_pipeline.steps.registry import phases, step_of, steps
 from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
 from resources.tracking import TrackingResource
@@ -345,6 +345,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ctx = open_context(active_profile())
         check_foundation(ctx)
         check_detectors(ctx)
+        for name in ctx.profile.annotate.annotator_options:
+            step_of(name)
         check_arms(ctx, ctx.profile.experiment.arms)
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)

@@ -231,10 +231,8 @@ _PARTITION = {
 
 def _declared() -> dict[str, Any]:
     """The declarations of the steps by name."""
-    try:
-        from curation_pipeline.steps.registry import steps
-    except ModuleNotFoundError:
-        return {}
+    from curation_pipeline.steps.registry import steps
+
     return dict(steps())
 
 

@@ -99,6 +99,10 @@ class AnnotateSettings(Settings):
         default_factory=dict, description="settings of detectors of other packages: detector -> what it declares"
     )
 
+    annotator_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="settings of annotators of other packages: annotator -> what it declares"
+    )
+
     @field_validator("detector_options", mode="before")
     @classmethod
     def _declared(cls, given: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from curation_pipeline.errors import ConfigError, LakeError
+from curation_pipeline.extras import extra
 
 
 class Store(Protocol):
@@ -157,7 +158,8 @@ class S3Store:
             cache: a local folder for copies of immutable files.
             endpoint_url: address of a service other than AWS.
         """
-        import s3fs
+        with extra("s3", "a lake on S3"):
+            import s3fs
 
         self.root, self.cache = root.rstrip("/"), cache
         self._base = self.root.removeprefix("s3://")

@@ -15,7 +15,7 @@ def source_ratios(base: pl.DataFrame, model: pl.DataFrame, min_texts: int = 8) -
     """Bits per byte of clean held-out text over those of the base, by source, with paired 95% intervals.
 
     Args:
-        base: columns doc_id, source, kind, nll, n_bytes (`evaluation.perplexity.heldout_scores`) of the base.
+        base: columns doc_id, source, kind, nll, n_bytes (`evaluation.likelihood.heldout_scores`) of the base.
         model: the same of the model, on the same texts.
         min_texts: fewest benign texts of a source for a figure.
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import ValidationError
 
+from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.settings import Settings
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.step import Partitioning, Step, Work, no_seed
 from curation_pipeline.steps.view import Figure, Plot, Table, View
 
+Options = TypeVar("Options", bound=Settings)
 CHUNK = 20_000
 """Documents annotated at a time: memory does not grow with the partition."""
 COLUMNS = ("doc_id", "text", "n_bytes", "domain")
@@ -72,6 +76,21 @@ def annotator(
         inputs=(DOCUMENTS, *references, *same_partition_inputs), seed=no_seed, kinds=kinds, view=view,
         parameters=(lambda work: parameters(work.ctx)) if parameters is not None else (lambda work: {}),
     )  # fmt: skip
+
+
+def options_of(ctx: Context, name: str, settings: type[Options]) -> Options:
+    """The settings of an annotator of another package: ``[annotate.annotator_options.NAME]`` of the profile.
+
+    Raises:
+        ConfigError: a value is wrong; all are named.
+    """
+    given = ctx.profile.annotate.annotator_options.get(name, {})
+    try:
+        return settings.model_validate(given)
+    except ValidationError as error:
+        where = f"annotate.annotator_options.{name}"
+        problems = (f"{where}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError("; ".join(problems)) from None
 
 
 def sections(*names: str) -> Callable[[Context], dict[str, Any]]:

@@ -24,6 +24,7 @@ from curation_pipeline.stages.detectors import (
     score_teachers,
     teacher_parameters,
 )
+from curation_pipeline.steps.registry import steps
 from tests.hosted_server import KEY, Reply, Server, harm_of
 from tests.stages.sources import make
 
@@ -79,6 +80,7 @@ def test_the_example_package_is_a_teacher_like_any_other(
     assert Path(str(module.__file__)).is_relative_to(target)
     monkeypatch.setattr(module, "today", lambda: date(2026, 6, 1))
     monkeypatch.setenv("PERSPECTIVE_API_KEY", KEY)
+    steps.cache_clear()
 
     def answer(number: int, body: Any) -> Reply:
         if number == 1:
@@ -92,7 +94,11 @@ def test_the_example_package_is_a_teacher_like_any_other(
         profile = validate_profile(
             {
                 "name": "plugin",
-                "corpus": {"sources": [{"kind": "package", "name": "wiki", "dataset": "bold", "limit": 50}]},
+                "corpus": {
+                    "sources": [
+                        {"kind": "package", "name": "wiki", "dataset": "bold", "snapshots": ["gender"], "limit": 50}
+                    ]
+                },
                 "annotate": {
                     "teachers": ["alt_profanity", "perspective"],
                     "detector_options": {"perspective": own},
@@ -103,6 +109,11 @@ def test_the_example_package_is_a_teacher_like_any_other(
         ctx = Context(Lake.open(tmp_path / "lake"), profile, package_cache)
         check_detectors(ctx)
         make(ctx, "labels"), make(ctx, "detectors"), make(ctx, "cascade")
+        make(ctx, "benchmarks"), make(ctx, "documents", "wiki|gender")
+        shouted = ctx.lake.frame(make(ctx, "shouting", "wiki|gender"))
+        assert shouted.height == 50
+        assert shouted["capital_share"].is_between(0, 1).all()
+        steps.cache_clear()
         texts = pl.Series(["harm=0.75 one", "two", "harm=0.75 one"])
         with pytest.warns(UserWarning, match="closes on 2026-12-31, in 213 days"):
             scores = score_teachers(ctx, texts, models_in_force(ctx))
