@@ -167,7 +167,8 @@ class Runner:
             return
         marker.unlink(missing_ok=True)
         order = phases(_prepared())
-        work = [(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else [None])]
+        once: list[str | None] = [None]
+        work = [(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else once)]
         total, done = sum(len(phase) for phase, _ in work), 0
         for phase, key in work:
             span = (done / total, (done + len(phase)) / total)

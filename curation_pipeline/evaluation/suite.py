@@ -82,7 +82,11 @@ def evaluate(
         run = Run(lm, chosen, heldout, judge, judge_name, settings, bootstrap, topics)
         for place, benchmark in enumerate(asked):
             start = place / len(asked)
-            run.progress = lambda what, part, start=start: report(what, start + part / len(asked))
+
+            def tell(what: str, part: float, start: float = start) -> None:
+                report(what, start + part / len(asked))
+
+            run.progress = tell
             run.progress(benchmark.name.replace("_", " "), 0.0)
             rows += benchmark.measure(run)
     report("evaluated", 1.0)

@@ -169,7 +169,7 @@ class SelectionProblem:
         second = first + len(SetFeatures._fields)
         observation = np.empty((len(relative), second + len(GlobalFeatures._fields)), np.float32)
         observation[:, :first] = candidates.features[rows]
-        observation[:, first:second] = (relative - (0.0, 0.0, novelty, 0.0, 0.0)) * (1.0, *paid)
+        observation[:, first:second] = (relative - np.array([0.0, 0.0, novelty, 0.0, 0.0])) * np.array([1.0, *paid])
         observation[:, second:] = state.global_features(price / unit, duals.toxicity / unit, progress)
         return observation
 

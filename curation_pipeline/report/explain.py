@@ -20,7 +20,7 @@ from curation_pipeline.stages.queries import selection_history
 from curation_pipeline.stages.removal import removed_documents
 from curation_pipeline.stages.sampling import is_held_out
 from curation_pipeline.steps.corpus_tables import annotated
-from curation_pipeline.steps.registry import annotations
+from curation_pipeline.steps.registry import annotation_steps
 
 SPANS = PII_SCHEMA["spans"]
 HIDDEN = ("vector", "signature", "figures", "doc_id", "spans")
@@ -101,7 +101,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
 
 def _annotations(lake: Lake, place: Location) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for table in (step.table for step in annotations()):
+    for table in (step.table for step in annotation_steps()):
         manifest = lake.head(table, place.documents.partition)
         if manifest is not None and place.place is not None and place.documents.id in manifest.inputs:
             row = row_at(lake.path(manifest, "data.parquet"), place.place)

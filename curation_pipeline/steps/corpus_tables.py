@@ -6,13 +6,13 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import Declared, declared
-from curation_pipeline.steps.registry import annotations
+from curation_pipeline.steps.registry import annotation_steps
 
 
 def annotated(lake: Lake, documents: Manifest) -> dict[str, str] | None:
     """Ids of a partition's documents and of their current annotations, by table; None where one is missing."""
     ids = {"documents": documents.id}
-    for step in annotations():
+    for step in annotation_steps():
         manifest = lake.head(step.table, documents.partition)
         if manifest is None or documents.id not in manifest.inputs:
             return None

@@ -50,7 +50,7 @@ def read_by(step: Step) -> tuple[Step, ...]:
     return tuple(_read(step, steps().values()))
 
 
-def annotations() -> tuple[Step, ...]:
+def annotation_steps() -> tuple[Step, ...]:
     """The annotations that every raw partition has before an iteration may use it, each after those that it reads."""
     return tuple(step for step in steps().values() if step.group == ANNOTATIONS)
 

@@ -127,5 +127,5 @@ def _best(state: FrozenState, gain: F64, penalty: F64, price: float) -> F64:
 
 
 def _part(marginal: Marginal, rows: Rows) -> Marginal:
-    features = SetFeatures(*(feature[rows] for feature in marginal.features))
+    features = SetFeatures._make(feature[rows] for feature in marginal.features)
     return Marginal(marginal.gain[rows], marginal.penalty[rows], features)

@@ -18,7 +18,7 @@ from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages import final_evaluation
 from curation_pipeline.stages.state import MAIN, history
-from curation_pipeline.steps.registry import annotations
+from curation_pipeline.steps.registry import annotation_steps
 from tests.e2e.conftest import TINY, Project
 
 pytestmark = [pytest.mark.network]
@@ -206,7 +206,7 @@ def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_
     project = Project(tmp_path / "state", profile)
     shutil.copytree(finished.state, project.state)
     lake = Lake.open(project.state / "lake")
-    prepared = {"documents", "base_checkpoint", *(step.table for step in annotations())}
+    prepared = {"documents", "base_checkpoint", *(step.table for step in annotation_steps())}
     before = {m.id for m in lake.manifests() if m.table in prepared}
     said = project.curate("run", "--no-arms").stdout
     assert "Retired: wiki|gender" in said

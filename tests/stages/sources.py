@@ -12,7 +12,7 @@ from curation_pipeline.corpus.settings import FolderSource
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import partition_sources
-from curation_pipeline.steps.registry import annotations, frozen, phases, step_of
+from curation_pipeline.steps.registry import annotation_steps, frozen, phases, step_of
 from curation_pipeline.steps.step import Partitioning, Place, Step, of_corpus, of_iteration
 
 
@@ -32,7 +32,7 @@ def declaring(root: Path, *sources: str, profile: str | Profile = "demo") -> Pro
     return found.model_copy(update={"corpus": found.corpus.model_copy(update={"sources": folders})})
 
 
-ANNOTATIONS = tuple(step.table for step in annotations())
+ANNOTATIONS = tuple(step.table for step in annotation_steps())
 REFERENCES = tuple(step.table for step in frozen() if step.name != "cold_start")
 """What a gate freezes besides the corpus."""
 

@@ -32,7 +32,7 @@ from curation_pipeline.stages.sampling import corpus_documents
 from curation_pipeline.stages.state import state_partition
 from curation_pipeline.steps.corpus import documents as ingest
 from curation_pipeline.steps.experiment.baseline_batch import draw_baseline_batch
-from curation_pipeline.steps.registry import annotations, read_by
+from curation_pipeline.steps.registry import annotation_steps, read_by
 from curation_pipeline.steps.step import of_iteration
 
 from .sources import REFERENCES, build_pool, declaring, deliver, make, open_gate
@@ -90,7 +90,7 @@ def read(ctx: Context) -> None:
     for key in partition_sources(ctx):
         documents = make(ctx, "documents", key)
         own = ctx.lake.frame(documents).filter(~pl.col("duplicate")).select("doc_id")
-        for step in annotations():
+        for step in annotation_steps():
             table = step.table
             if any(read.name != "documents" for read in read_by(step)):
                 write(ctx.lake, table, documents.partition, stand_in(table, own), documents.id)

@@ -65,7 +65,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_an_annotator_of_another_package_is_a_step_like_any_other(plugged: None) -> None:
-    assert "shouting" in [step.name for step in registry.annotations()]
+    assert "shouting" in [step.name for step in registry.annotation_steps()]
     assert steps()["shouting"].description == "Exclamation marks of each text."
 
 
