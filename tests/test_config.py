@@ -52,7 +52,8 @@ def test_relative_paths_are_those_of_the_profile_s_folder(tmp_path: Path) -> Non
     path = tmp_path / "deep" / "mine.toml"
     (path.parent / "bge" / "base").mkdir(parents=True)
     path.write_text(
-        'name = "mine"\n[removal]\ntakedown_requests = "requests.csv"\n[lake]\nroot = "lake"\n[evaluation]\nfolder = "sets"\n'
+        'name = "mine"\n[removal]\ntakedown_requests = "requests.csv"\n[lake]\nroot = "lake"\n'
+        '[evaluation]\nfolder = "sets"\n'
         '[evaluation.harness]\ndata = "tasks"\n[training]\nmodel_id = "./model"\n'
         '[annotate]\nclassifier = {model = "unitary/toxic-bert"}\nheads = {encoder = "bge/base"}\n'
         '[[corpus.sources]]\nkind = "folder"\nname = "a"\npath = "../crawl"\n'
