@@ -17,7 +17,9 @@ import dagster as dg
 from curation_pipeline.config import active_profile, load_profile, state_folder
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.store import LocalStore
+from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.state import MAIN, state_partition
+from curation_pipeline.steps.step import Partitioning, of_corpus
 
 WINDOW_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
@@ -129,14 +131,14 @@ def partition_key(partition: Mapping[str, str]) -> str:
     return window_of(int(partition["iteration"])) if "iteration" in partition else "|".join(partition.values())
 
 
-def lake_partition(key: str) -> dict[str, str]:
-    """The partition of the lake that a key of Dagster means: a raw partition, an iteration, or a run of an experiment.
+def lake_partition(partitioning: Partitioning, key: str) -> dict[str, str]:
+    """The partition of the lake that a key of Dagster means.
 
     Raises:
-        ConfigError: the key is none of these.
+        ConfigError: there is no such iteration, or the key of an experiment's run has another form.
     """
-    parts = key.split("|")
-    names = {1: ("iteration",), 2: ("source", "snapshot"), 3: ("experiment", "arm", "seed")}.get(len(parts))
-    if names is None:
-        raise ConfigError(f"partition {key!r}: write source|snapshot, an iteration's window, or experiment|arm|seed")
-    return state_partition(MAIN, ordinal_of(key)) if len(parts) == 1 else dict(zip(names, parts, strict=True))
+    if partitioning is Partitioning.CORPUS:
+        return dict(of_corpus(key).partition)
+    if partitioning is Partitioning.ITERATION:
+        return state_partition(MAIN, ordinal_of(key))
+    return Cell.parse(key).partition

@@ -78,7 +78,7 @@ def _execute(
 ) -> dg.MaterializeResult:
     """Make the artefact of a run's partition."""
     ctx = project.context(context.log)
-    partition = lake_partition(context.partition_key) if context.has_partition_key else {}
+    partition = lake_partition(step.partitioning, context.partition_key) if context.has_partition_key else {}
     try:
         manifest = step.make(ctx, Place(partition, options=options))
         view = step.view(ctx, manifest)

@@ -7,8 +7,8 @@ import sys
 import tomllib
 
 import pytest
-from curation_pipeline.annotate.head_settings import HeadSettings
 
+from curation_pipeline.annotate.detectors.head import HeadSettings
 from curation_pipeline.annotate.encoder import load_encoder
 from curation_pipeline.corpus.payload import binary_kind
 from curation_pipeline.errors import ConfigError

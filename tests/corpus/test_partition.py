@@ -73,7 +73,8 @@ def test_a_delivery_is_made_once_for_its_content(lake: Lake, tmp_path: Path) -> 
 @pytest.mark.usefixtures("stand_ins")
 def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: Lake, tmp_path: Path) -> None:
     import dagster as dg
-    from assets.corpus import documents
+
+    from assets.steps import ASSETS
 
     deliver(tmp_path / "in" / ("\u6570\u636e" * 15), ["one text"])
     (tmp_path / "in" / "notes|1.docx").write_text("x")
@@ -84,7 +85,7 @@ def test_what_is_left_alone_is_in_the_figures_the_messages_and_the_graph(lake: L
     assert lake.require("documents", manifest.partition).id == manifest.id
     assert "source own: 1 left alone (nothing reads .docx): notes|1.docx" in corpus_notes(ctx)
     project = SimpleNamespace(context=lambda log: ctx)
-    found: Any = documents(dg.build_asset_context(partition_key=key), project)
+    found: Any = ASSETS["documents"](dg.build_asset_context(partition_key=key), project, None)
     shown = found.metadata["left_alone"].value
     assert "docx" in shown
     assert "nothing reads" in shown

@@ -16,8 +16,8 @@ import pytest
 
 from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.stages import final_evaluation
 from curation_pipeline.stages.state import MAIN, history
+from curation_pipeline.steps.experiment import final_evaluation
 from curation_pipeline.steps.registry import annotation_steps
 from tests.e2e.conftest import TINY, Project
 
@@ -147,7 +147,7 @@ def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Proj
     without_recipe = {name for name, (group, _) in declared.items() if group == "serving"}
     assert all(declared[name][1] for name in without_recipe)
     never_run = {"committed_state", "final_evaluation"}  # without computation; made by hand
-    assert declared["final_evaluation"][1] == final_evaluation.CODE_VERSION
+    assert declared["final_evaluation"][1] == final_evaluation.VERSION
     with dg.DagsterInstance.from_config(str(finished.state / "dagster")) as instance:
         for name in declared.keys() - without_recipe - never_run:
             event = instance.get_latest_materialization_event(dg.AssetKey(name))
