@@ -33,4 +33,5 @@ def test_every_extra_that_the_code_names_exists_and_belongs_to_the_tests() -> No
     sources = (path.read_text() for path in (PROJECT_ROOT / "curation_pipeline").rglob("*.py"))
     named = {name for text in sources for name in re.findall(r'with extra\("(\w+)"', text)}
     assert named <= extras.keys()
-    assert set(re.split(r"[\[\],]", extras["test"][0])[1:-1]) == extras.keys() - {"test"}
+    tested = set(re.split(r"[\[\],]", extras["test"][0])[1:-1])
+    assert tested == extras.keys() - {"test", "datatrove"}  # datatrove pins other versions of what we need
