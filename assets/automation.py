@@ -1,6 +1,6 @@
 """What runs by itself: the next iteration, the first of a night, new corpus deliveries, and lost events.
 
-The gate of an iteration guarantees order; what stands here only decides when to try.
+The gate of an iteration guarantees order; what is here only decides when to try.
 """
 
 from collections.abc import Iterator, Mapping
@@ -181,7 +181,7 @@ follow_corpus = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.groups("corpus_wide"),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
-    description="Makes what spans the corpus anew when a delivery has been annotated.",
+    description="Makes what spans the corpus again when a delivery has been annotated.",
 )
 
 serving_job = dg.define_asset_job(

@@ -1,11 +1,11 @@
 """Runs the project's Dagster jobs in this process, on the instance that the web UI shows.
 
 `python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
-output: ``{"job": ..., "step": ..., "fraction": ...}`` as work goes on, ``{"note": ...}`` for what a user should know,
+output: ``{"job": ..., "step": ..., "fraction": ...}`` as work proceeds, ``{"note": ...}`` for what a user should know,
 ``{"error": ...}`` before it ends with exit code 1. Standard error is its log, and holds every failure whole.
 
-One process does corpus, loop and serving, because each start would import Dagster and torch anew; the baseline arms run
-in a second one beside the loop, which shares nothing with them but the base.
+One process does corpus, loop and serving, because each start would import Dagster and torch again; the baseline arms run
+in a second one next to the loop, which shares nothing with them but the base.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Runner:
                 print(json.dumps({"note": line}), flush=True)
 
     def run(self, iterations: int, keys: Sequence[str], only_prepare: bool) -> None:
-        """Everything: corpus and base, then the loop with the cells of an experiment beside it, then serving.
+        """Everything: corpus and base, then the loop with the runs of an experiment next to it, then serving.
 
         Raises:
             RunFailedError: a step failed, here or in the process of the cells.
@@ -111,7 +111,7 @@ class Runner:
             return
         waiting = [key for key in keys if not self.cell_done(key)]
         late = [key for key in waiting if needs_loop(Cell.parse(key).arm)]
-        with beside([key for key in waiting if key not in late]), self.job("loop"):
+        with alongside([key for key in waiting if key not in late]), self.job("loop"):
             self.loop(iterations)
         if late:  # they learn from what the loop measured
             with self.job("baseline arms"):
@@ -255,7 +255,7 @@ def _write(marker: Path, fingerprint: str) -> None:
 
 
 @contextmanager
-def beside(keys: Sequence[str]) -> Iterator[None]:
+def alongside(keys: Sequence[str]) -> Iterator[None]:
     """Run cells in a process of their own, whose lines go where this one's go, while the body runs.
 
     Raises:
@@ -323,7 +323,7 @@ def end_interrupted_runs(instance: dg.DagsterInstance) -> None:
     going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     for run in instance.get_runs(dg.RunsFilter(tags={RUNNER_TAG: "command line"}, statuses=going)):
         instance.report_run_failed(
-            run, "The process that executed this run was ended; the next run goes on from there."
+            run, "The process that executed this run was ended; the next run continues from there."
         )
 
 

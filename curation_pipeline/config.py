@@ -100,7 +100,7 @@ class LoopSettings(Settings):
 
 
 class ExperimentSettings(Settings):
-    """Arms that are trained beside the loop at the same token budget."""
+    """Arms that are trained along with the loop at the same token budget."""
 
     arms: tuple[str, ...] = Field(default=("random", "threshold"), description="names of selectors")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="seeds of each arm")

@@ -97,7 +97,7 @@ def contamination(
 
     Returns:
         One row a document, in order, with the columns of ``SCHEMA``: ``n_overlaps``, the number of distinct runs
-        shared; ``overlap``, the first of them in the document, normalised; ``benchmark``, where that one stands (the
+        shared; ``overlap``, the first of them in the document, normalised; ``benchmark``, where that one is (the
         alphabetically first, if in several). The latter two are null where there is none.
     """
     index = (

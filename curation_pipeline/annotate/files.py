@@ -1,4 +1,4 @@
-"""Fitted parameters on disk: arrays as safetensors, everything else as JSON beside them; never a pickle."""
+"""Fitted parameters on disk: arrays as safetensors, everything else as JSON next to them; never a pickle."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from curation_pipeline.errors import DataError
 CLIP = 4.0
 """Standardised indicators are cut here: one odd share in a short text must not decide alone."""
 INDICATOR_WEIGHT = 1.0
-"""How much a standardised indicator counts beside a hashed word under the one penalty. At 1 rather than 0.3, registers
+"""How much a standardised indicator counts against a hashed word under the one penalty. At 1 rather than 0.3, registers
 of text from other sources are told a little better (62% against 58% over ten sets)."""
 
 
@@ -60,14 +60,14 @@ class HashedLinear:
         return np.asarray(bag @ self.word_weights + dense @ self.indicator_weights + self.bias, dtype=np.float64)
 
     def save(self, directory: Path, meta: dict[str, Any]) -> None:
-        """Write to a folder, with facts of the caller's beside the arrays."""
+        """Write to a folder, with facts of the caller's next to the arrays."""
         names = ("word_weights", "indicator_weights", "bias", "mean", "scale")
         facts = {**meta, "pairs": self.pairs, "indicators": list(INDICATORS)}
         save_arrays(directory, {name: getattr(self, name) for name in names}, facts)
 
 
 def load_hashed_linear(directory: Path, kind: str, version: int) -> tuple[HashedLinear, dict[str, Any]]:
-    """What ``HashedLinear.save`` wrote, and the facts beside it.
+    """What ``HashedLinear.save`` wrote, and the facts next to it.
 
     Raises:
         MissingModelError: when the folder does not hold it.

@@ -5,7 +5,7 @@ The share of equal minima in two signatures estimates the Jaccard similarity of 
 
 One compiled pass rolls the shingle hashes over the words and keeps the minima of n permutations x -> a x + c modulo
 2**32 (a odd), eight lanes at once: a library that takes a list of shingles, as rensa does, spends more on making that
-list than on the minima. Measured beside datatrove in ``benchmarks/near_duplicates.py``.
+list than on the minima. Measured against datatrove in ``benchmarks/near_duplicates.py``.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def duplicate_clusters(
 
     Raises:
         ConfigError: when the bands do not fit into the signatures.
-        DataError: when a document has no signature, or stands twice in one partition.
+        DataError: when a document has no signature, or is twice in one partition.
     """
     chosen = settings or DuplicatesSettings()
     rows = documents.select(pl.col("doc_id").cast(pl.Utf8), "partition", pl.col("n_bytes").cast(pl.Int64))
@@ -108,7 +108,7 @@ def _ranked(
     together = rows.sort("code", "part")
     same = together["code"] == together["code"].shift(1).fill_null(-1)
     if (same & (together["part"] == together["part"].shift(1))).any():
-        raise DataError("a document stands twice in one partition; drop copies within a partition before")
+        raise DataError("a document is twice in one partition; drop copies within a partition before")
     starts = (~same).arg_true()
     keys, falling = ["n_bytes", "part"], [True, False]
     if settings.prefer == "earliest":
@@ -134,7 +134,7 @@ def _reasons(ranked: pl.DataFrame, settings: DuplicatesSettings) -> pl.DataFrame
         cluster_id=ids.gather(ranked.select(pl.col("code").min().over("component")).to_series()),
         kept_doc_id=pl.col("doc_id").gather(pl.col("keeper")),
     )
-    # A kept document is set beside the best of those that it stands for: that is the one it beat by least.
+    # A kept document is compared with the best of those that it stands for: that is the one it beat by least.
     dropped = pl.col("keeper") != pl.col("here")
     runner_up = ranked.filter(dropped).group_by("keeper").agg(runner_up=pl.col("here").min(), stands_for=pl.len())
     ranked = ranked.join(runner_up, left_on="here", right_on="keeper", how="left", maintain_order="left")

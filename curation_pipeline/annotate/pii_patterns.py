@@ -19,7 +19,7 @@ from curation_pipeline.annotate.pii_characters import LATIN, MARKS, UNSPACED, WO
 Span = tuple[int, int, str]
 
 PLACEHOLDERS: dict[str, str] = {"email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP>", "card": "<CARD>"}
-"""What stands in redacted text, by kind; also all kinds, in the order in which they claim characters."""
+"""What redacted text has in their place, by kind; also all kinds, in the order in which they claim characters."""
 
 ORDER = ("email", "ip", "card", "phone")
 
@@ -163,7 +163,7 @@ _NO_PHONE = re.compile(
 _CONTEXT = 16
 """Characters before a match that ``_NUMBERING`` and ``_NO_PHONE`` read."""
 _CUE = 48
-"""Characters before a run of digits in which the word stands that announces a phone number."""
+"""Characters before a run of digits that hold the word which announces a phone number."""
 
 _MAX_RUN = 100
 """Longer runs of digits are tables, where only plain shapes count. It also bounds how often ``find`` repeats itself."""

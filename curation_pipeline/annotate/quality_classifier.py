@@ -80,7 +80,7 @@ def fit_quality(documents: pl.DataFrame, seed: int, settings: QualityClassifierS
     named = documents.with_columns(pl.col("domain").fill_null("unknown"))
     limits = (WORDS_MIN, max(WORDS_MIN, settings.words_max))
     sample = excerpts(named, "domain", settings.max_documents, limits, generator)
-    # Good and bad text come from different excerpts: no document stands on both sides.
+    # Good and bad text come from different excerpts: no document is on both sides.
     bad = generator.permutation(len(sample)) < len(sample) // 2
     labels = (~bad).astype(np.int64)
     texts = sample["text"].to_list()

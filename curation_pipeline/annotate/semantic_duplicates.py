@@ -116,7 +116,7 @@ def with_semantic(clusters: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """Clusters with semantic duplicates entered.
 
     Only documents that were kept change. What was dropped for one of them still names it: whether semantic duplicates
-    leave the pool is decided later, and until then it stands for them.
+    leave the pool is decided later, and until then it represents them.
 
     Args:
         clusters: what ``near_duplicates.duplicate_clusters`` gave.

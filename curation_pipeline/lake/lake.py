@@ -87,7 +87,7 @@ class Lake:
 
         Args:
             root: the root.
-            work: local folder for work in the making; beside a local root by default.
+            work: local folder for work in the making; next to a local root by default.
 
         Raises:
             ConfigError: the root is neither.
@@ -118,7 +118,7 @@ class Lake:
                 parameters, seed and code version it is returned though its inputs differ. For what must not move when
                 the corpus grows: a tokenizer, an embedding, the base that every chain starts from.
             resumes: ``make`` uses the draft's scratch folder. A second builder then waits for the first, and finds
-                its work or goes on with it.
+                its work or resumes it.
 
         Returns:
             The committed manifest: of this call's files, or of the writer that committed the same recipe first.

@@ -92,7 +92,7 @@ def policy_card(
         objective: of the iteration.
         budget_tokens: tokens of drawn documents.
         state: at which the policy decides, if it is at hand.
-        control: the closed form beside it.
+        control: the closed form of the same problem.
         origin: of the policy.
     """
     state = state or frozen_on(policy_rule(policy), pool, with_budget(objective, budget_tokens))

@@ -3,7 +3,7 @@
 At a frozen state a document's log-odds of being kept and its weight if kept depend on the document alone. Both are
 rounded to whole steps of 1/4096. A histogram over steps then holds the whole pool without loss: those of parts add up
 exactly, in any order, and the shift that meets the budget is solved on it as if all documents were at hand. Rounding
-moves a probability by less than 4e-5; where a document stands in its block moves the last bits of a product in float32,
+moves a probability by less than 4e-5; the place of a document in its block moves the last bits of a product in float32,
 hence a log-odds by one step now and then.
 """
 

@@ -76,7 +76,7 @@ def _sweep(keep: F64, tokens: F64, budget: float, columns: F64, multipliers: F64
     """Improve the multipliers in place; the constraints that do not hold yet after that."""
     b = 0.0
     for done in range(sweeps + 1):
-        # Built up anew, so that no rounding adds up.
+        # Built up again, so that no rounding adds up.
         tilt = columns @ multipliers
         b = solve_shift(keep + tilt, tokens, budget, b)
         cost = sigmoid(keep + tilt + b) * tokens

@@ -1,4 +1,4 @@
-"""The control beside the policy: the closed form on the same pool, objective and budget, and how the two compare.
+"""The control of the policy: the closed form on the same pool, objective and budget, and how the two compare.
 
 Differences come with an interval from a bootstrap over documents that is paired: every resample is seen by both arms.
 Decisions are held fixed, so the interval says how far the comparison would move on another pool of the same corpus.

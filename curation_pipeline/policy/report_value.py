@@ -20,7 +20,7 @@ from curation_pipeline.reward.composite import reward_terms
 MEASURES = ("value", "safety", "alignment", "diversity", "credit", "paid_value", "mean_harm", "effective_share")
 """``value`` is the sum of the next four. ``paid_value`` is the same measured from the reference gain, as training pays
 it: weights that differ and documents that were drawn before then cost less, since u(w) and the repeat decay multiply a
-smaller gain. The last two are stated beside them."""
+smaller gain. The last two are stated with them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The state of a policy training in the making: what an interrupted one goes on from, bit for bit, without pickle."""
+"""The state of a policy training in the making: what an interrupted one resumes from, bit for bit, without pickle."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class DecisionRule:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRule:
-    """All that a decision depends on beside the document.
+    """All that a decision depends on besides the document.
 
     Attributes:
         decide: logits at a state.

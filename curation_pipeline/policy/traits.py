@@ -1,6 +1,6 @@
-"""Traits of single documents that downstream credit can see beside the strata.
+"""Traits of single documents that downstream credit can see besides the strata.
 
-Strata say where a document stands in the pool, and credit on them is blind to what differs inside one: how harmful a
+Strata say where a document belongs in the pool, and credit on them is blind to what differs inside one: how harmful a
 document of the lowest bin is, what the detectors disagree about, how long or how plain it is. So probes tilt their
 draws by a few standardised traits too, the surrogate has the batch's mean of each for a regressor, and its coefficient
 is a credit that every document gets in proportion.

@@ -33,7 +33,7 @@ LOOP_TABLES = {
 def export_sources(ctx: Context, folder_of: Callable[[str], Path]) -> dict[str, int]:
     """Bring every served table up to date.
 
-    Files carry the id of the artefact that they come from, so what stands there already is left alone, and what is no
+    Files carry the id of the artefact that they come from, so what is there already is left alone, and what is no
     longer current is removed.
 
     Args:

@@ -18,7 +18,7 @@ from curation_pipeline.reward.curriculum_settings import CurriculumStage
 
 @dataclass(frozen=True, slots=True)
 class CurriculumState:
-    """Where the loop stands.
+    """Where the loop is.
 
     Attributes:
         stage: index of the stage in force for the next iteration, from 0.

@@ -1,4 +1,4 @@
-"""Do judge and teacher still say the same? They must differ as detectors, and must not part as the loop goes on.
+"""Do judge and teacher still say the same? They must differ as detectors, and must not part as the loop runs.
 
 Nothing here enters the reward: the judge never teaches. Where its flag rate stays behind the teacher's as iterations
 pass, the policy has learned to please the teacher.

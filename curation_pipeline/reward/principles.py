@@ -1,6 +1,6 @@
 """Written principles as weak evidence of alignment: a statement, and a few own sentences that keep or break it.
 
-A principle is what a person can change overnight. Its examples are a handful of texts beside thousands of labelled
+A principle is what a person can change overnight. Its examples are a handful of texts against thousands of labelled
 anchors, so they enter the fit of the alignment head with a mass of their own (``reward.principle_weight``): they decide
 where no label speaks and yield where labels do. Changing a principle changes that fit and nothing else: no document is
 scored or embedded again, only the examples are.
@@ -35,7 +35,7 @@ class Principle(Settings):
         """Check that both sides have an example.
 
         Raises:
-            ConfigError: when one has none, or a sentence stands on both.
+            ConfigError: when one has none, or a sentence is on both.
         """
         if not self.complies or not self.violates:
             raise ConfigError(f"principle {self.name!r} needs an example that complies and one that violates it")

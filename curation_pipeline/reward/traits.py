@@ -40,7 +40,7 @@ class TraitScale:
         for name in ("centre", "spread"):
             values = np.array(getattr(self, name), dtype=np.float64)
             if values.shape != (len(self.names),) or not np.isfinite(values).all():
-                raise DataError(f"`{name}` of the traits must hold {len(self.names)} finite numbers; fit it anew")
+                raise DataError(f"`{name}` of the traits must hold {len(self.names)} finite numbers; fit it again")
             values.setflags(write=False)
             object.__setattr__(self, name, values)
 
@@ -71,7 +71,7 @@ class TraitScale:
         """
         missing = [name for name in self.names if name not in traits]
         if missing:
-            raise DataError(f"downstream credit knows of {', '.join(missing)}, which the pool lacks; fit it anew")
+            raise DataError(f"downstream credit knows of {', '.join(missing)}, which the pool lacks; fit it again")
         found = np.zeros((len(next(iter(traits.values()))), len(self.names)))
         for place, (name, centre, spread) in enumerate(zip(self.names, self.centre, self.spread, strict=True)):
             if spread > 0:

@@ -34,7 +34,7 @@ class StaticWeights(NamedTuple):
 
 
 def static_reward(pool: Pool, settings: SharedSettings) -> F64:
-    """The reward alpha R_s + beta R_a (n,) of each document alone, whatever is selected beside it."""
+    """The reward alpha R_s + beta R_a (n,) of each document alone, whatever else is selected."""
     weights = StaticWeights(settings.safety_weight, settings.alignment_weight)
     return np.asarray(composite_reward(weights, pool.safety, pool.alignment))
 

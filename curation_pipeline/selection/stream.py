@@ -156,7 +156,7 @@ class Decided:
     limit: float
 
     def parts(self, columns: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Scores, Drawn]]:
-        """The decisions, shard by shard, beside these columns of the pool."""
+        """The decisions, shard by shard, with these columns of the pool."""
         for shard, path in zip(self.shards, self.paths, strict=True):
             record = _Record.load(path)
             scores = Scores(self.budget_shift.probability(record.kept), self.budget_shift.weight(record.kept))

@@ -1,4 +1,4 @@
-"""What some arms read beside the pool: flags of rules (manual_filters) and credit of the first probes (regmix)."""
+"""What some arms read besides the pool: flags of rules (manual_filters) and credit of the first probes (regmix)."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def people_labels(ctx: Context) -> tuple[pl.DataFrame, str]:
         DataError: the file lacks a column, or a label does not lie in [0, 1].
     """
     path = ctx.profile.reward.audit.labels
-    # A sheet that lies there and waits to be filled in is no error: the loop goes on without labels.
+    # A sheet that lies there and waits to be filled in is no error: the loop runs without labels.
     if path is None or not path.is_file() or not expert_people.filled_rows(path):
         return pl.DataFrame(schema=LABEL_COLUMNS), "none"
     labels = expert_people.read_people(path).select(*LABEL_COLUMNS).cast(LABEL_COLUMNS)  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def commit_iteration(ctx: Context, chain: str, ordinal: int, max_performance_dro
 
 
 def _refined(ctx: Context, lake: Lake, reward_id: str | None, parent: State, accepted: bool) -> tuple[str, Refinement]:
-    """The reward model that goes on after a rejection, and what the refinement goes on with either way."""
+    """The reward model in force after a rejection, and what the next refinement starts with either way."""
     settings, before = ctx.profile.reward.refinement, parent.refinement
     if reward_id is None:  # a baseline's chain has no reward to refine
         return parent.reward_model_id, before

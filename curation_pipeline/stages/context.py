@@ -27,7 +27,7 @@ class Context:
     cache: Path
     progress: Progress = silent
 
-    def telling(self, progress: Progress) -> Context:
+    def with_progress(self, progress: Progress) -> Context:
         """The same surroundings with another progress callback."""
         return replace(self, progress=progress)
 

@@ -80,7 +80,7 @@ def evaluation_parameters(profile: Profile) -> dict[str, Any]:
 
 def judge_with(ctx: Context, references: Mapping[str, Manifest]) -> Judge:
     """The judge of the profile, from the models among the references."""
-    quiet = ctx.telling(silent)
+    quiet = ctx.with_progress(silent)
 
     def judge(texts: Sequence[str]) -> np.ndarray:
         scores = score_judge(quiet, pl.Series("text", texts), references)
@@ -115,7 +115,7 @@ def write_evaluation(
     seed = derive(ctx.profile.seed, "evaluation")
     embedding = lake.folder(references["sentence_embedding"])
     vectors, topics = load_vectors(embedding / "vectors"), load_topics(embedding / "topics")
-    quiet = ctx.telling(silent)
+    quiet = ctx.with_progress(silent)
     found = evaluate(
         folder, {**benchmarks, **_red_team(ctx, before, checkpoint)}, heldout.filter(pl.col("role") == "report"),
         judge_with(ctx, references), settings, seed, ctx.progress, ctx.profile.annotate.judge,

@@ -32,7 +32,7 @@ def write_policy_report(
     parent: Path | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Write the card and its tables beside a trained policy.
+    """Write the card and its tables next to a trained policy.
 
     Tables: ``effects`` (feature, axis, name, documents, effect; axis "all" for the whole pool), ``selection_rates``,
     ``control`` and ``agreement``, as in ``PolicyCard`` and ``Control``.

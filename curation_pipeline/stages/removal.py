@@ -1,4 +1,4 @@
-"""What never enters a candidate pool, and why: a decision over annotations, made anew for every iteration."""
+"""What never enters a candidate pool, and why: a decision over annotations, made again for every iteration."""
 
 from __future__ import annotations
 

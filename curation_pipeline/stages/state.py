@@ -41,7 +41,7 @@ class Performance:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """What the reward's refinement carries from an iteration to the next, beside the reward model itself.
+    """What the reward's refinement carries from an iteration to the next, besides the reward model itself.
 
     Attributes:
         duals: multipliers of the constraints, and the step that rejections shorten.
@@ -91,8 +91,8 @@ class State:
         own_performance: what is reported of this iteration's own model.
         own_credit_metrics: the same on data of role ``credit``.
         parent_state_id: the state it started from; None for the cold start.
-        refinement: multipliers, the audits' shifts and the fitted reward that the next iteration goes on from.
-        curriculum: the stage that the next iteration stands in; None without stages in the profile.
+        refinement: multipliers, the audits' shifts and the fitted reward that the next iteration starts from.
+        curriculum: the stage that the next iteration is in; None without stages in the profile.
     """
 
     chain: str

@@ -11,7 +11,7 @@ from curation_pipeline.lake.lake import Lake
 def read_corpus(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
     """Documents of the frozen partitions joined with their annotations, without texts and duplicates.
 
-    A text that stands in several partitions is taken from the first in order of key.
+    A text that is in several partitions is taken from the first in order of key.
     """
     frames = []
     for _, ids in sorted(corpus.items()):

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.steps.step import Group, Partitioning, Step
+from curation_pipeline.steps.step import StepGroup, Partitioning, Step
 
 PLUGINS = "curation_pipeline.annotators"
 """The entry points of annotators: each names an object that `annotator.annotator` made."""
@@ -92,7 +92,7 @@ def phases(chosen: Iterable[Step]) -> list[tuple[Step, ...]]:
 def _read(step: Step, every: Iterable[Step]) -> Iterator[Step]:
     seen: set[str] = set()
     for entry in step.read:
-        members = [other for other in every if other.group == entry.name] if isinstance(entry, Group) else [entry]
+        members = [other for other in every if other.group == entry.name] if isinstance(entry, StepGroup) else [entry]
         for other in members:
             if other.name not in seen:
                 seen.add(other.name)

@@ -77,7 +77,7 @@ def of_iteration(chain: str, ordinal: int, arm_seed: int = 0) -> Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class StepGroup:
     """All steps of a group, as something that is read."""
 
     name: str
@@ -190,7 +190,7 @@ class Step:
         options: what a person may give for one run.
         pinned: made once and kept when its inputs grow; see `Lake.build`.
         foundation: pinned, and refused a change once the loop has committed an iteration; see `stages.foundation`.
-        resumes: goes on after an interruption; see `Lake.build`.
+        resumes: continues after an interruption; see `Lake.build`.
         follows_corpus: made again by itself when a delivery has been annotated.
     """
 
@@ -201,7 +201,7 @@ class Step:
     run: Callable[[Context, Place], Manifest] | None = None
     partitioning: Partitioning = Partitioning.WHOLE
     inputs: tuple[Step | When, ...] = ()
-    reads: tuple[Step | Group, ...] = ()
+    reads: tuple[Step | StepGroup, ...] = ()
     also: Callable[[Work], Iterable[str]] = _no_ids
     parameters: Callable[[Work], dict[str, Any]] = _nothing
     seed: Callable[[Work], int] = _profile_seed
@@ -238,7 +238,7 @@ class Step:
         return " ".join(text.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0].split())
 
     @property
-    def read(self) -> tuple[Step | Group, ...]:
+    def read(self) -> tuple[Step | StepGroup, ...]:
         """Everything that it reads, as the graph shows it."""
         return (*(entry.step if isinstance(entry, When) else entry for entry in self.inputs), *self.reads)
 

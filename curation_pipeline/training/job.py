@@ -110,5 +110,5 @@ def read_outcome(folder: Path, log: str) -> TrainingResult:
         raise kind(raw["message"])
     raise DataError(
         f"the training processes of {folder} ended without a result: {log or 'they wrote nothing'}; start again, "
-        "training goes on from its last saved state"
+        "training resumes from its last saved state"
     )

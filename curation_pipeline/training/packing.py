@@ -5,7 +5,7 @@ every token after the first is the target of exactly one prediction. An eos clos
 input, opens the one after it. Attention does NOT cross documents: `segment` numbers the document of each input, and
 the trainer masks everything outside it (which costs nothing measurable at these sizes). So the first token of a
 document is predicted from its eos alone, as in the evaluation, and never from the text of the document before.
-A document longer than a row goes on in the next row without its earlier tokens.
+A document longer than a row continues in the next row without its earlier tokens.
 """
 
 from __future__ import annotations

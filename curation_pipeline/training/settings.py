@@ -52,7 +52,7 @@ class TrainingSettings(Settings):
     )
     start_from: Literal["parent", "base"] = Field(
         default="parent",
-        description="what an iteration goes on from: the checkpoint in force, or anew from the uncurated base",
+        description="what an iteration goes on from: the checkpoint in force, or the uncurated base each time",
     )
     scratch: ScratchModel = Field(
         default_factory=ScratchModel, description="architecture of the model that is trained from scratch"

@@ -24,7 +24,7 @@ _NOT_THE_RESULT = {"save_every_seconds", "base_tokens", "base_learning_rate", "d
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """Where the loop stands.
+    """Where the loop is.
 
     Attributes:
         step: the step to do next.
@@ -95,7 +95,7 @@ class StateFile:
             temporary.unlink(missing_ok=True)
             raise DataError(
                 f"the training state of step {state.step} cannot be written to {self.folder} ({error}); make room on "
-                "the disk and start again: training goes on from the state that was saved before it"
+                "the disk and start again: training resumes from the state that was saved before it"
             ) from error
 
     def load(self, model: torch.nn.Module, stepper: Stepper | None = None) -> LoopState | None:

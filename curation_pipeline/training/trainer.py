@@ -25,7 +25,7 @@ from curation_pipeline.training.tokenizer import load_tokenizer
 from curation_pipeline.training.world import ALONE, World
 
 LAST_GOOD = "last_good"
-"""Folder beside the resumable state in which a run that diverged leaves its last good weights as a checkpoint."""
+"""Folder next to the resumable state in which a run that diverged leaves its last good weights as a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def fit(
 ) -> TrainingResult:
     """Continue training from a checkpoint's weights, with a fresh optimiser, and write the new checkpoint.
 
-    A run that was interrupted goes on from the state in `scratch_dir` and ends with exactly the weights that an
+    A run that was interrupted resumes from the state in `scratch_dir` and ends with exactly the weights that an
     uninterrupted run has (same machine, same number of threads and processes). The state of another run is ignored and
     overwritten.
 
@@ -119,7 +119,7 @@ def fit(
 
 
 def _keep_last_good(parent_dir: Path, settings: TrainingSettings, saver: StateFile) -> str:
-    """Write the weights of the saved state as a checkpoint beside it, and say where they are."""
+    """Write the weights of the saved state as a checkpoint next to it, and say where they are."""
     model = load_model(parent_dir)
     adapted = model if settings.lora is None else lora.attach(model, settings.lora)
     state = saver.load(adapted)

@@ -23,7 +23,7 @@ def _report(_what: str, fraction: float) -> None:
 
 
 def main(folder: Path) -> int:
-    """Do the job of a folder; 0 when it is done, 1 when it failed and its error stands in the folder."""
+    """Do the job of a folder; 0 when it is done, 1 when it failed and its error is in the folder."""
     job = read_job(folder)
     with joined(resolve_device(job.settings.device)) as world:
         try:

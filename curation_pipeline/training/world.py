@@ -3,7 +3,7 @@
 Each process holds the whole model and computes its share of a step's rows. The loss of a row is divided by the
 predicted tokens of the whole step before it is differentiated, so the gradients of all processes need only be added,
 however rows, tokens and weights fall on them. They are added tensor by tensor in a fixed order, not in buckets that are
-laid out anew during a run, so that a resumed run adds the same numbers in the same order.
+laid out again during a run, so that a resumed run adds the same numbers in the same order.
 """
 
 from __future__ import annotations

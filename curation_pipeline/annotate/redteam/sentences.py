@@ -49,7 +49,7 @@ TERMS: tuple[IdentityTerm, ...] = (
     IdentityTerm("gender", "trans man", "trans men"),
     *_people("gender", "transgender", "non-binary"),
 )
-"""The groups named; each term stands in every template."""
+"""The groups named; each term is in every template."""
 
 TEMPLATES: tuple[str, ...] = (
     "I am {one}.",

@@ -40,7 +40,7 @@ _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
 def _neighbours() -> dict[str, str]:
-    """Letters beside each letter on a QWERTY keyboard; each row is shifted by half a key."""
+    """Letters next to each letter on a QWERTY keyboard; each row is shifted by half a key."""
     found: dict[str, str] = {}
     for row, keys in enumerate(_ROWS):
         for place, key in enumerate(keys):

@@ -240,7 +240,7 @@ class _Framer:
         return WarcRecord(place, block, header=header)
 
     def _damaged(self, place: int, search: int, problem: str) -> WarcRecord:
-        """Goes on at the next record that begins at or behind ``search``."""
+        """Continues at the next record that begins at or behind ``search``."""
         raw = bytes(self._held[self._at : self._at + 1_000])
         self._at = max(search, self._at + 1)
         self._seek(None)

@@ -54,7 +54,7 @@ def _run(ctx: Context, cell: Cell) -> Manifest:
         def tell(what: str, fraction: float, done: float = done, ordinal: int = ordinal) -> None:
             ctx.progress(f"{cell.arm} {cell.seed}, iteration {ordinal}: {what}", done + fraction / iterations)
 
-        inner = ctx.telling(tell)
+        inner = ctx.with_progress(tell)
         found = committed(ctx.lake, chain, ordinal)
         # A cell that is finished stays as it was run, even if the corpus has grown since.
         if found is None or found[1].parent_state_id != states[-1].id:

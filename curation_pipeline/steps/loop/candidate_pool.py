@@ -93,7 +93,7 @@ def held_out_with_copies(doc_ids: pl.Series, clusters: pl.DataFrame, share: floa
 
 
 def drawn_counts(lake: Lake, batches: Iterable[str]) -> dict[str, int]:
-    """How often each document stands in the batches."""
+    """How often each document is in the batches."""
     counts: Counter[str] = Counter()
     for identity in batches:
         counts.update(lake.frame(lake.get(identity), columns=["doc_id"])["doc_id"].to_list())
@@ -132,7 +132,7 @@ def candidates(
     vectors = corpus["vector"].to_numpy()
     found = reward.annotate(corpus, vectors)
     bins = np.digitize(found["p_harm"].to_numpy(), HARM_EDGES).astype(np.int8)
-    beside = tuple(name for name in ("obfuscation", "register") if name in corpus.columns)
+    optional = tuple(name for name in ("obfuscation", "register") if name in corpus.columns)
     return (
         corpus.with_columns(
             found["p_harm"],
@@ -145,7 +145,7 @@ def candidates(
         )
         .select(
             "doc_id", "source", "snapshot", "domain", "n_tokens", "topic", "toxicity_bin", "identity_group", "stratum",
-            "vector", *teachers, *beside, "p_harm", "alignment", "quality", "n_drawn",
+            "vector", *teachers, *optional, "p_harm", "alignment", "quality", "n_drawn",
         )
         .sort("doc_id")
     )  # fmt: skip

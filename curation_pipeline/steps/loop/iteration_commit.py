@@ -26,7 +26,7 @@ class Acceptance(BaseModel):
 def run(ctx: Context, place: Place) -> Manifest:
     """Accepts or rejects the iteration's model and commits the state that the next iteration starts from.
 
-    A rejected iteration keeps its parent's model, policy and reward in force, so the chain goes on.
+    A rejected iteration keeps its parent's model, policy and reward in force, so the chain continues.
     """
     return commit_iteration(ctx, place.chain, place.ordinal, **place.options)
 

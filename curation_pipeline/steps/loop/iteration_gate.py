@@ -25,7 +25,7 @@ from curation_pipeline.steps.reference.initial_reward import STEP as INITIAL_REW
 from curation_pipeline.steps.reference.labels import STEP as LABELS
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
 from curation_pipeline.steps.registry import frozen
-from curation_pipeline.steps.step import Group, Partitioning, Place, Step
+from curation_pipeline.steps.step import StepGroup, Partitioning, Place, Step
 from curation_pipeline.steps.view import Link, View
 
 VERSION = "1"
@@ -43,7 +43,7 @@ def run(ctx: Context, place: Place) -> Manifest:
     chain, partition = place.chain, place.partition
     parent, state = parent_of(ctx.lake, chain, place.ordinal)
     present = declared(ctx)
-    # An iteration that was interrupted goes on with what its gate froze, whatever arrived since; not with what was
+    # An iteration that was interrupted continues with what its gate froze, whatever arrived since; not with what was
     # retired since.
     earlier = ctx.lake.head(TABLE, partition)
     if earlier is not None and parent.id in earlier.inputs and ctx.lake.head("state", partition) is None:
@@ -107,7 +107,7 @@ STEP = Step(
     partitioning=Partitioning.ITERATION,
     # Labels and tokenizer are read by people who follow an iteration's lineage; the others by its steps.
     reads=(
-        COLD_START, INITIAL_REWARD, DUPLICATES, TAKEDOWN_REQUESTS, LABELS, TOKENIZER, DOCUMENTS, Group("annotations"),
+        COLD_START, INITIAL_REWARD, DUPLICATES, TAKEDOWN_REQUESTS, LABELS, TOKENIZER, DOCUMENTS, StepGroup("annotations"),
     ),
     kinds=frozenset({"json"}),
     view=view,

@@ -58,7 +58,7 @@ def compute(work: Work, draft: Draft) -> None:
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
-    """The policy beside its closed form: plots and card."""
+    """The policy and its closed form: plots and card."""
     section = policy_section(ctx.lake, manifest)
     if section is None:
         return View()
