@@ -4,8 +4,8 @@
 output: ``{"job": ..., "step": ..., "fraction": ...}`` as work proceeds, ``{"note": ...}`` for what a user should know,
 ``{"error": ...}`` before it ends with exit code 1. Standard error is its log, and holds every failure whole.
 
-One process does corpus, loop and serving, because each start would import Dagster and torch again; the baseline arms run
-in a second one next to the loop, which shares nothing with them but the base.
+One process does corpus, loop and serving, because each start would import Dagster and torch again; the baseline arms
+run in a second one next to the loop, which shares nothing with them but the base.
 """
 
 from __future__ import annotations

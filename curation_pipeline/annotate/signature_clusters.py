@@ -2,8 +2,8 @@
 
 Locality-sensitive hashing by bands (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4) brings
 candidates together; a pair joins only when its whole signatures agree on enough minima, so a chance collision of one
-band merges nothing. One band is sorted at a time, so besides the signatures the work takes some 80 bytes a document, and
-time grows as n log n.
+band merges nothing. One band is sorted at a time, so besides the signatures the work takes some 80 bytes a document,
+and time grows as n log n.
 
 A connected component may chain texts that resemble only their neighbours. Components are therefore only where
 duplicates are looked for: documents elect the kept ones among themselves from the best to the worst, and a document is

@@ -1,4 +1,4 @@
-"""How good the reward is on labels and choices that it never saw, compared with each single detector and simple rules."""
+"""How good the reward is on labels and choices that it never saw, compared with single detectors and simple rules."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The searched policy sees the candidate features that the learned one sees, through a linear map or one hidden layer, and
 keeps a document with probability sigmoid(z_i + b), b such that the budget is met. A round draws parameters from a
-Gaussian with independent coordinates, evaluates each, and fits the Gaussian again to the best of them. What is evaluated
+Gaussian with independent coordinates, evaluates each, and fits the Gaussian to the best of them. What is evaluated
 is a whole batch: by default its value under the objective, or whatever the caller measures.
 """
 

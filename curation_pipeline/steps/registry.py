@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.steps.step import StepGroup, Partitioning, Step
+from curation_pipeline.steps.step import Partitioning, Step, StepGroup
 
 PLUGINS = "curation_pipeline.annotators"
 """The entry points of annotators: each names an object that `annotator.annotator` made."""

@@ -26,7 +26,7 @@ from curation_pipeline.steps.corpus_wide.takedown_requests import STEP as TAKEDO
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.reference.labels import STEP as LABELS
 from curation_pipeline.steps.reference.sentence_embedding import STEP as SENTENCE_EMBEDDING
-from curation_pipeline.steps.step import StepGroup, Place, Step
+from curation_pipeline.steps.step import Place, Step, StepGroup
 from curation_pipeline.steps.view import Check, Figure, Table, View
 
 TABLE = "corpus_profile"

@@ -25,7 +25,7 @@ from curation_pipeline.steps.reference.initial_reward import STEP as INITIAL_REW
 from curation_pipeline.steps.reference.labels import STEP as LABELS
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
 from curation_pipeline.steps.registry import frozen
-from curation_pipeline.steps.step import StepGroup, Partitioning, Place, Step
+from curation_pipeline.steps.step import Partitioning, Place, Step, StepGroup
 from curation_pipeline.steps.view import Link, View
 
 VERSION = "1"
@@ -107,7 +107,8 @@ STEP = Step(
     partitioning=Partitioning.ITERATION,
     # Labels and tokenizer are read by people who follow an iteration's lineage; the others by its steps.
     reads=(
-        COLD_START, INITIAL_REWARD, DUPLICATES, TAKEDOWN_REQUESTS, LABELS, TOKENIZER, DOCUMENTS, StepGroup("annotations"),
+        COLD_START, INITIAL_REWARD, DUPLICATES, TAKEDOWN_REQUESTS, LABELS, TOKENIZER, DOCUMENTS,
+        StepGroup("annotations"),
     ),
     kinds=frozenset({"json"}),
     view=view,

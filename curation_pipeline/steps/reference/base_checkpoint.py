@@ -22,7 +22,7 @@ from curation_pipeline.steps.corpus_tables import complete_corpus
 from curation_pipeline.steps.figures import loss_plot
 from curation_pipeline.steps.fits import figures_of, losses_of
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
-from curation_pipeline.steps.step import StepGroup, Step, Work
+from curation_pipeline.steps.step import Step, StepGroup, Work
 from curation_pipeline.steps.view import View
 from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.launch import run_fit
