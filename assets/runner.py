@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -30,12 +31,14 @@ from assets.automation import iteration_job
 from assets.definitions import defs
 from assets.partitions import cell_partitions, follow_declared, window_of
 from assets.tracked import attempt, catch_up
+from curation_pipeline.annotate.detectors.registry import find_detector
 from curation_pipeline.cli_run import DRAIN_SECONDS
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
+from curation_pipeline.evaluation.registry import versions as benchmark_versions
 from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.processes import end_with_parent, how_it_ended
@@ -44,7 +47,7 @@ from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.declared import declared, partition_sources
-from curation_pipeline.stages.detectors import check_detectors
+from curation_pipeline.stages.detectors import check_detectors, named_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from curation_pipeline.steps.registry import phases, step_of, steps
@@ -183,7 +186,9 @@ class Runner:
         requests = self.ctx.profile.removal.takedown_requests
         takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
         labelled = fingerprints(self.ctx.profile.labels.files)
-        versions = {step.name: step.version for step in _prepared()}
+        versions: dict[str, Any] = {step.name: step.version for step in _prepared()}
+        detectors = {name: find_detector(name).version for name in named_detectors(self.ctx.profile.annotate)}
+        versions |= {"detectors": detectors, "benchmarks": benchmark_versions()}
         text = canonical_json(
             {
                 "profile": profile,

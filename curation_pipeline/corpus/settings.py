@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from importlib import import_module
 from operator import or_
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -16,13 +14,14 @@ from curation_pipeline.corpus.source import SourceSettings
 from curation_pipeline.corpus.sources.folder import FolderSource
 from curation_pipeline.corpus.sources.hub import HubSource
 from curation_pipeline.corpus.sources.package import PackageSource
+from curation_pipeline.plugins import of_folder
 
 __all__ = ["FolderSource", "HubSource", "PackageSource", "Source"]
 
 
 def source_kinds() -> tuple[type[SourceSettings], ...]:
     """The settings of every kind of source."""
-    own = (import_module(f"{sources.__name__}.{module.name}").SOURCE for module in iter_modules(sources.__path__))
+    own = of_folder(sources.__name__, sources.__path__, "SOURCE")
     return (*own, *(plugin for plugin in plugins() if isinstance(plugin, type)))
 
 

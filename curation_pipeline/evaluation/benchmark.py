@@ -180,6 +180,7 @@ class Benchmark:
         chance: metric, without what follows its slash -> the score of guessing.
         understood_by: metric that says something only of a model above chance in another -> that other metric.
         order: place in the run and in the metrics table; equal ones by name.
+        version: raised by hand when its items or figures change with the same settings.
     """
 
     name: str
@@ -192,6 +193,7 @@ class Benchmark:
     chance: Mapping[str, float] = field(default_factory=dict)
     understood_by: Mapping[str, str] = field(default_factory=dict)
     order: int = 100
+    version: int = 1
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from curation_pipeline.datasets.packages import file_sha256
 from curation_pipeline.datasets.text import normalised_keys
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.benchmark import Benchmark, Items, Sources
-from curation_pipeline.evaluation.registry import all_benchmarks
+from curation_pipeline.evaluation.registry import all_benchmarks, versions
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.names import unicode_name
 
@@ -50,7 +50,8 @@ def item_parameters(settings: EvaluationSettings) -> dict[str, Any]:
             found = (path for name in items.folders(own) for path in (settings.folder / name).glob("*"))
             paths.update(path for path in found if path.is_file())
     content = {unicode_name(str(path.relative_to(settings.folder or ""))): file_sha256(path) for path in sorted(paths)}
-    return {"sizes": sizes, "content": content}
+    changed = versions()
+    return {"sizes": sizes, "content": content} | ({"versions": changed} if changed else {})
 
 
 def choose_items(frames: ItemFrames, settings: EvaluationSettings, seed: int) -> dict[str, pl.DataFrame]:

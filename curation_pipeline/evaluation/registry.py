@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from pkgutil import iter_modules
 from typing import get_args
 
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation import benchmarks
 from curation_pipeline.evaluation.benchmark import Benchmark, Question, Term
 from curation_pipeline.evaluation.rows import Axis
+from curation_pipeline.plugins import of_folder, of_packages
 
 GROUP = "curation_pipeline.benchmarks"
 """Entry points of this group name a `Benchmark`, such as ``toxic_chat = "my_package.toxic_chat:BENCHMARK"``."""
@@ -25,17 +23,18 @@ def all_benchmarks() -> tuple[Benchmark, ...]:
     Raises:
         ConfigError: an entry point names something else, or two benchmarks have one name.
     """
-    modules = (import_module(f"{benchmarks.__name__}.{module.name}") for module in iter_modules(benchmarks.__path__))
-    found: list[Benchmark] = [module.BENCHMARK for module in modules]
-    for point in entry_points(group=GROUP):
-        loaded = point.load()
-        if not isinstance(loaded, Benchmark):
-            raise ConfigError(f"the entry point {point.value} of {GROUP} is no Benchmark; name the module's BENCHMARK")
-        found.append(loaded)
+    own = of_folder(benchmarks.__name__, benchmarks.__path__, "BENCHMARK")
+    found: list[Benchmark] = [*own, *of_packages(GROUP, Benchmark)]
     names = [benchmark.name for benchmark in found]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two benchmarks are called {', '.join(repeated)}; their names must differ")
     return tuple(sorted(found, key=lambda benchmark: (benchmark.order, benchmark.name)))
+
+
+def versions() -> dict[str, int]:
+    """Versions of benchmarks that are not in their first one, and of all of other packages: parts of recipes."""
+    own = {benchmark.name for benchmark in of_folder(benchmarks.__name__, benchmarks.__path__, "BENCHMARK")}
+    return {b.name: b.version for b in all_benchmarks() if b.version != 1 or b.name not in own}
 
 
 def terms() -> list[tuple[str, Term]]:

@@ -26,6 +26,7 @@ from curation_pipeline.evaluation.items import ItemFrames
 from curation_pipeline.evaluation.judging import Judge
 from curation_pipeline.evaluation.likelihood import heldout_scores
 from curation_pipeline.evaluation.model import LanguageModel
+from curation_pipeline.evaluation.registry import versions
 from curation_pipeline.evaluation.suite import evaluate
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
@@ -75,6 +76,7 @@ def evaluation_parameters(profile: Profile) -> dict[str, Any]:
         **judge_parameters(profile.annotate),
         **teacher_parameters(profile.annotate),
         "window": profile.training.sequence_length,
+        **({"versions": changed} if (changed := versions()) else {}),
     }
 
 

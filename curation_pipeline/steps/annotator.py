@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
-from curation_pipeline.errors import ConfigError
+from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.settings import Settings
@@ -105,9 +105,15 @@ def _annotate(work: Work, draft: Draft, table: str, annotate: Annotate, same_par
     rows = 0
 
     def annotated(frame: pl.DataFrame) -> pl.DataFrame:
-        parts = [frame.filter(~pl.col("duplicate")).drop("duplicate")]
-        parts += [other.slice(rows, parts[0].height) for other in extra]
-        return annotate(pl.concat(parts, how="horizontal"))
+        own = frame.filter(~pl.col("duplicate")).drop("duplicate")
+        given = pl.concat([own, *(other.slice(rows, own.height) for other in extra)], how="horizontal")
+        found = annotate(given)
+        # Tables of a partition are joined row by row.
+        if "doc_id" not in found.columns or not found["doc_id"].equals(given["doc_id"]):
+            raise DataError(
+                f"the annotator {table!r} must give one row for each document in the same order, with the column doc_id"
+            )
+        return found
 
     columns = [*COLUMNS, "duplicate"]
     schema = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False).collect_schema()

@@ -10,9 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from pkgutil import iter_modules
 from typing import Any, BinaryIO, Literal
 
 from curation_pipeline.corpus.charsets import as_utf8
@@ -20,7 +17,7 @@ from curation_pipeline.corpus.rows import Batch, RowBuilder
 from curation_pipeline.corpus.source import FileSettings, SourceSettings
 from curation_pipeline.corpus.streams import Damage, packing_of, pieces
 from curation_pipeline.datasets.bounds import Meter
-from curation_pipeline.errors import ConfigError
+from curation_pipeline.plugins import of_folder, of_packages
 
 GROUP = "curation_pipeline.readers"
 
@@ -85,19 +82,13 @@ def plugins() -> tuple[FileReader | type[SourceSettings], ...]:
     Raises:
         ConfigError: an entry point names something else.
     """
-    found = []
-    for point in entry_points(group=GROUP):
-        loaded = point.load()
-        if not (isinstance(loaded, FileReader) or (isinstance(loaded, type) and issubclass(loaded, SourceSettings))):
-            raise ConfigError(f"the entry point {point.value} of {GROUP} is neither a FileReader nor a SourceSettings")
-        found.append(loaded)
-    return tuple(found)
+    return tuple(of_packages(GROUP, FileReader, SourceSettings))
 
 
 @cache
 def file_readers() -> dict[str, FileReader]:
     """The reader of each suffix: those of this folder, and those of other packages, which may replace them."""
-    own = [reader for module in iter_modules(__path__) for reader in import_module(f"{__name__}.{module.name}").READERS]
+    own = [reader for readers in of_folder(__name__, __path__, "READERS") for reader in readers]
     readers = own + [plugin for plugin in plugins() if isinstance(plugin, FileReader)]
     return {suffix: reader for reader in readers for suffix in reader.suffixes}
 

@@ -57,9 +57,9 @@ class FolderSource(Formats):
         """The subfolders that hold a file that can be read, and "all" where files lie in the folder itself."""
         found = self.listing()
         if not found.files:
-            wanted = "JSONL, CSV, text, Parquet, JSON, Arrow or WARC file"
             told = "".join(f"; {line}" for line in found.told())
-            raise DataError(f"source {self.name!r}: no {wanted} lies in {self.path}{told}")
+            known = ", ".join(sorted(file_readers()))
+            raise DataError(f"source {self.name!r}: no file that can be read lies in {self.path} ({known}){told}")
         return found.snapshots
 
     def fingerprint(self, snapshot: str, cache: Path) -> dict[str, str]:

@@ -7,11 +7,9 @@ group ``curation_pipeline.selectors``. The draw (``selection.draw``) is the poli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
-from pkgutil import iter_modules
 
 from curation_pipeline.errors import ConfigError
+from curation_pipeline.plugins import of_folder, of_packages
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.selection.baseline import Baseline, SharedSettings
@@ -23,14 +21,8 @@ GROUP = "curation_pipeline.selectors"
 
 
 def _all() -> dict[str, Baseline]:
-    found = [
-        entry for module in iter_modules(__path__) for entry in import_module(f"{__name__}.{module.name}").BASELINES
-    ]
-    for point in entry_points(group=GROUP):
-        loaded = point.load()
-        if not isinstance(loaded, Baseline):
-            raise ConfigError(f"the entry point {point.value} of {GROUP} is no Baseline")
-        found.append(loaded)
+    own = (entry for entries in of_folder(__name__, __path__, "BASELINES") for entry in entries)
+    found: list[Baseline] = [*own, *of_packages(GROUP, Baseline)]
     names = [entry.name for entry in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two baselines are called {', '.join(twice)}; their names must differ")

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from curation_pipeline.annotate.detectors.cascade import NAME as CASCADE
-from curation_pipeline.annotate.detectors.registry import DetectorSpec, Making, find_detector
+from curation_pipeline.annotate.detectors.registry import DetectorSpec, Making, built_in, find_detector
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
@@ -80,8 +80,12 @@ def _parameters(work: Work) -> dict[str, Any]:
     parameters: dict[str, Any] = {"teachers": list(settings.teachers), "judge": settings.judge, "made": list(specs)}
     if weights := _weights(work):
         parameters["weights"] = weights
-    for name in rows:
-        parameters |= specs[name].parameters(specs[name].options(settings))
+    for name, spec in specs.items():
+        own = spec.parameters(spec.options(settings))
+        if name in rows:
+            parameters |= own
+        elif own or name not in built_in():
+            parameters.setdefault("own", {})[name] = {"version": spec.version, **own}
     if rows:
         parameters["identity_blind"] = sorted(set(rows) & set(settings.identity_blind))
         parameters["labels"] = {name: labels_hash(part) for name, part in rows.items()}
