@@ -184,8 +184,11 @@ class TestWheel:
 
 
 OTHER_PYTHONS = ("3.12", "3.13")
-IN_OTHERS = ("tests/lake", "tests/test_config.py", "tests/test_names.py", "tests/test_seeds.py")
-"""Tests that need no torch."""
+IN_OTHERS = (
+    "tests/lake/test_lake.py", "tests/lake/test_keyed.py", "tests/test_config.py", "tests/test_names.py",
+    "tests/test_seeds.py",
+)  # fmt: skip
+"""Tests that need neither torch nor the packages of the tests' extra."""
 
 
 def other_python(version: str) -> str:
