@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -129,6 +132,31 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_an_error(reply: Reply)
         with pytest.raises(DetectorError, match=r"request 1 failed 2 times.* 0 of 1 texts"):
             detector(server, timeout_seconds=patience, max_attempts=2).score(["harm=0.5"])
         assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw", "br", "zstd"])
+def test_a_packed_answer_is_unpacked_no_further_than_an_answer_may_be_long(encoding: str) -> None:
+    asked = {"gzip": 31, "deflate": 15, "raw": -15}
+
+    def packed(body: bytes) -> Reply:
+        machine = zlib.compressobj(9, wbits=asked.get(encoding, 31))
+        raw = machine.compress(body) + machine.flush()
+        return Reply(raw=raw, headers={"Content-Encoding": "deflate" if encoding == "raw" else encoding})
+
+    with Server(lambda number, body: packed(json.dumps(moderation(body)).encode())) as server:
+        if encoding not in asked:
+            with pytest.raises(DetectorError, match=f"packed with '{encoding}', which was not asked for"):
+                detector(server).score(["harm=0.3 words"])
+            return
+        assert detector(server).score(["harm=0.3 words"])["hate"].to_list() == [pytest.approx(0.3)]
+        assert server.seen[0].headers["accept-encoding"] == "gzip, deflate"
+    bomb = packed(bytes(2**28))
+    with Server(lambda number, body: bomb) as server:
+        tracemalloc.start()
+        with pytest.raises(DetectorError, match="the answer is longer than 8000000 bytes"):
+            detector(server).score(["harm=0.3 words"])
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 302])

@@ -42,7 +42,10 @@ class OpenAIDetector(HostedDetector):
     @asynccontextmanager
     async def session(self, key: SecretStr | None) -> AsyncIterator[Ask]:
         """The official client, open."""
+        import httpx2
         import openai
+
+        from curation_pipeline.annotate.detectors._bounded_answers import HEADERS, bounded
 
         client = openai.AsyncOpenAI(
             api_key=key.get_secret_value() if key else "none",  # the client refuses to go without one
@@ -50,7 +53,12 @@ class OpenAIDetector(HostedDetector):
             max_retries=0,
             timeout=self.settings.timeout_seconds,
             # Redirects are not followed: a key goes to the host that the settings name and to no other.
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not self.settings.local, follow_redirects=False),
+            http_client=openai.DefaultAsyncHttpxClient(
+                trust_env=not self.settings.local,
+                follow_redirects=False,
+                headers=HEADERS,
+                event_hooks={"response": [bounded(httpx2)]},
+            ),
         )
 
         async def ask(texts: Sequence[str]) -> tuple[np.ndarray, Notes]:
@@ -61,7 +69,10 @@ class OpenAIDetector(HostedDetector):
                     error.status_code, error.response.headers, error.response.content, self.settings
                 ) from None
             except openai.APIConnectionError as error:
-                raise AnswerError(f"{type(error).__name__}: {error.__cause__ or error}") from None
+                # An answer that cannot be unpacked, or is endless, may lie with what was asked.
+                unreadable = isinstance(error.__cause__, httpx2.DecodingError)
+                said = f"{type(error).__name__}: {error.__cause__ or error}"
+                raise AnswerError(said, document=unreadable) from None
             try:
                 return self.read(_decoded(response.content), texts)
             except AnswerError as error:

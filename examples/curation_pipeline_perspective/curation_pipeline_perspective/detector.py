@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, SecretStr
 
+from curation_pipeline.annotate.detectors._bounded_answers import HEADERS, bounded
 from curation_pipeline.annotate.detectors.hosted import (
     AnswerError,
     Ask,
@@ -83,12 +84,15 @@ class PerspectiveDetector(HostedDetector):
 
         base = self.settings.base_url.rstrip("/")
         timeout, local = self.settings.timeout_seconds, self.settings.local
-        async with httpx.AsyncClient(auth=add_key, timeout=timeout, trust_env=not local) as client:
+        hooks = {"response": [bounded(httpx)]}
+        async with httpx.AsyncClient(
+            auth=add_key, timeout=timeout, trust_env=not local, headers=HEADERS, event_hooks=hooks
+        ) as client:
 
             async def ask(texts: Sequence[str]) -> tuple[np.ndarray, Notes]:
                 try:
                     response = await client.post(f"{base}/comments:analyze", json=self.body(texts[0]))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     raise AnswerError(f"{type(error).__name__}: {error}") from None
                 if response.status_code != httpx.codes.OK:
                     raise refusal(response.status_code, response.headers, response.content, self.settings)
