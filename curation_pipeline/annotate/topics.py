@@ -134,7 +134,7 @@ def match_topics(
         new: (n,) topic of the same texts by the refit, in [0, k).
         k: number of topics of the refit.
         minimum_overlap: least Jaccard similarity of the two sets of texts, in [0, 1].
-        next_id: least id for new topics, beside being above all of ``old``.
+        next_id: least id for new topics, besides being above all of ``old``.
 
     Returns:
         (k,) int64: the id for each topic of the refit, to be given to ``TopicModel.renumbered``.

@@ -207,9 +207,12 @@ class Lake:
         )
         if self.store.put_if_absent(f"manifests/{manifest.id}.json", manifest.to_json()):
             return manifest
-        for entry in entries:  # another writer of the same recipe committed first
-            self.store.delete(entry.path)
-        return self.get(manifest.id)
+        first = self.get(manifest.id)
+        # A PUT whose answer was lost is tried again and finds itself: then the files are those of the manifest.
+        if first.files != manifest.files:
+            for entry in entries:  # another writer of the same recipe committed first
+                self.store.delete(entry.path)
+        return first
 
     # -- reading -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -151,8 +151,3 @@ def _histogram(frame: pl.DataFrame, column: str, label: str) -> Plot:
             axes.set_yscale("log")
 
     return Plot(draw)
-
-
-def models(work: Work, *steps: Step) -> Mapping[str, Manifest]:
-    """Artefacts of models by table, as `stages.detectors` takes them."""
-    return {step.table: work[step] for step in steps}

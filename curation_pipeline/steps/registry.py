@@ -91,7 +91,7 @@ def phases(chosen: Iterable[Step]) -> list[tuple[Step, ...]]:
 
 def _read(step: Step, every: Iterable[Step]) -> Iterator[Step]:
     seen: set[str] = set()
-    for entry in step.read:
+    for entry in step.edges:
         members = [other for other in every if other.group == entry.name] if isinstance(entry, StepGroup) else [entry]
         for other in members:
             if other.name not in seen:

@@ -99,8 +99,7 @@ class Work:
         ctx: the surroundings.
         place: which artefact is made.
         found: artefacts of each input by the step's name; several where it reads all raw partitions.
-        gate: what the iteration may read; None outside of the loop.
-        parent: the committed state that the iteration starts from; None outside of the loop.
+        iteration: what the iteration may read, and the committed state that it starts from; None outside of the loop.
         manifest_id: the id that the artefact will have.
     """
 
@@ -118,6 +117,10 @@ class Work:
     def every(self, step: Step) -> tuple[Manifest, ...]:
         """The artefacts of an input, in order of partition; none where the profile does not ask for it."""
         return self.found.get(step.name, ())
+
+    def by_table(self, *steps: Step) -> dict[str, Manifest]:
+        """The artefacts of some inputs by the lake's table."""
+        return {step.table: self[step] for step in steps}
 
     @property
     def lake(self) -> Lake:
@@ -238,7 +241,7 @@ class Step:
         return " ".join(text.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0].split())
 
     @property
-    def read(self) -> tuple[Step | StepGroup, ...]:
+    def edges(self) -> tuple[Step | StepGroup, ...]:
         """Everything that it reads, as the graph shows it."""
         return (*(entry.step if isinstance(entry, When) else entry for entry in self.inputs), *self.reads)
 

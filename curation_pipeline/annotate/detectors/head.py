@@ -1,6 +1,6 @@
 """A detector fitted here: logistic regression over hashed words and pieces of words of the undisguised text.
 
-One head for each axis of harm (``HEADS``), fitted on the labelled texts of role ``fit`` alone. Beside the
+One head for each axis of harm (``HEADS``), fitted on the labelled texts of role ``fit`` alone. Besides the
 hashed features a frozen sentence encoder's vector may enter. The score is a probability under equal weight of data sets
 and classes, so it ranks texts; what it means as a probability on the pool is calibrated later, on other labels.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from curation_pipeline.annotate import toxicity
 from curation_pipeline.stages.detectors import open_teachers, teacher_parameters
-from curation_pipeline.steps.annotator import Annotate, annotator, models
+from curation_pipeline.steps.annotator import Annotate, annotator
 from curation_pipeline.steps.reference.cascade import STEP as CASCADE
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.step import Work
@@ -15,7 +15,7 @@ def prepare(work: Work) -> Annotate:
 
     Long texts are scored in windows: the maximum and the mean are kept.
     """
-    teachers = open_teachers(work.ctx, models(work, DETECTORS, CASCADE))
+    teachers = open_teachers(work.ctx, work.by_table(DETECTORS, CASCADE))
     return lambda documents: toxicity.teacher_scores(documents, teachers, work.ctx.progress)
 
 

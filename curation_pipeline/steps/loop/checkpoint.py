@@ -35,7 +35,7 @@ def compute(work: Work, draft: Draft) -> None:
         TrainingDivergedError: the loss is not finite; the parent stays in force.
     """
     lake, profile, settings, place = work.lake, work.profile, work.profile.training, work.place
-    batch, (start,) = work[CURATED_BATCH], map(lake.get, _start(work))
+    batch, start = work[CURATED_BATCH], lake.get(_start(work))
     drawn = lake.frame(batch)
     texts = read_texts(lake, work.gate.corpus, drawn["doc_id"], profile.removal.redact_pii)
     # Chains share the order of rows and the rates, so that arms differ by their data alone.
@@ -81,10 +81,10 @@ def view(ctx: Context, manifest: Manifest) -> View:
     )
 
 
-def _start(work: Work) -> list[str]:
-    """The model that the fit starts from."""
+def _start(work: Work) -> str:
+    """Id of the model that the fit starts from."""
     from_base = work.profile.training.start_from == "base"
-    return [work.reference(BASE_CHECKPOINT).id if from_base else work.parent.checkpoint_id]
+    return work.reference(BASE_CHECKPOINT).id if from_base else work.parent.checkpoint_id
 
 
 def _parameters(work: Work) -> dict[str, Any]:
@@ -103,7 +103,7 @@ STEP = Step(
     partitioning=Partitioning.ITERATION,
     inputs=(CURATED_BATCH,),
     reads=(BASE_CHECKPOINT,),
-    also=_start,
+    also=lambda work: [_start(work)],
     parameters=_parameters,
     kinds=frozenset({"pytorch", "huggingface"}),
     view=view,

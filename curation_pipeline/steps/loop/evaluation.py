@@ -30,14 +30,13 @@ def compute(work: Work, draft: Draft) -> None:
 
     Sampled text is judged by the detector that did not make the reward.
     """
-    references = {step.table: work[step] for step in REFERENCES}
     base, before = map(work.lake.get, _earlier(work))
-    write_evaluation(work.ctx, draft, work[CHECKPOINT], references, base, before)
+    write_evaluation(work.ctx, draft, work[CHECKPOINT], work.by_table(*REFERENCES), base, before)
 
 
 def _earlier(work: Work) -> tuple[str, str]:
     """The evaluations of the base and of the model in force before."""
-    return work.lake.require(BASE_METRICS.table).id, work.parent.metrics_id
+    return work.reference(BASE_METRICS).id, work.parent.metrics_id
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
@@ -66,6 +65,7 @@ STEP = Step(
     compute=compute,
     partitioning=Partitioning.ITERATION,
     inputs=(CHECKPOINT, *REFERENCES),
+    reads=(BASE_METRICS,),
     also=lambda work: dict.fromkeys(_earlier(work)),
     parameters=lambda work: evaluation_parameters(work.profile),
     kinds=frozenset({"pytorch"}),

@@ -25,8 +25,7 @@ def compute(work: Work, draft: Draft) -> None:
 
     Its bits per byte are the reference of capability for every chain.
     """
-    references = {step.table: work[step] for step in REFERENCES}
-    write_evaluation(work.ctx, draft, work[BASE_CHECKPOINT], references, None, None)
+    write_evaluation(work.ctx, draft, work[BASE_CHECKPOINT], work.by_table(*REFERENCES), None, None)
 
 
 def view(ctx: Context, manifest: Manifest) -> View:

@@ -15,7 +15,6 @@ from curation_pipeline.reward.metrics import auroc, reliability
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import judge_parameters, labels_hash, open_detector, teacher_parameters
-from curation_pipeline.steps.annotator import models
 from curation_pipeline.steps.reference.cascade import STEP as CASCADE
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.reference.labels import STEP as LABELS
@@ -60,7 +59,7 @@ def compute(work: Work, draft: Draft) -> None:
     known = set(frame["dataset"].unique())
     benign_sets = [name for name in BENIGN_SETS if name in known]
     for name in (*settings.teachers, settings.judge):
-        detector, axis = open_detector(ctx, name, models(work, DETECTORS, CASCADE)), axis_of_detector(name)
+        detector, axis = open_detector(ctx, name, work.by_table(DETECTORS, CASCADE)), axis_of_detector(name)
         own = [dataset for dataset in sorted(known) if axes.get(dataset) == axis]
         benign, harmful = audit_texts(frame, own, benign_sets if axis == "toxicity" else own, seed)
         table = audit_detector(detector, benign, harmful, seed, progress=ctx.progress)

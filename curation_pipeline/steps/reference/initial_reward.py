@@ -20,7 +20,6 @@ from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import labels_hash, score_teachers
-from curation_pipeline.steps.annotator import models
 from curation_pipeline.steps.reference.cascade import STEP as CASCADE
 from curation_pipeline.steps.reference.detector_audit import STEP as DETECTOR_AUDIT
 from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
@@ -103,7 +102,7 @@ def _labels(work: Work) -> pl.DataFrame:
 
 
 def _scores(work: Work, texts: pl.Series) -> pl.DataFrame:
-    found = score_teachers(work.ctx, texts, models(work, DETECTORS, CASCADE))
+    found = score_teachers(work.ctx, texts, work.by_table(DETECTORS, CASCADE))
     return found.select(work.profile.annotate.teachers)
 
 
