@@ -25,6 +25,7 @@ from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.curriculum_settings import CurriculumStage, check_stages
 from curation_pipeline.reward.settings import RewardSettings
+from curation_pipeline.selection.baselines import declared
 from curation_pipeline.selection.settings import BaselineSettings
 from curation_pipeline.settings import Address, Settings
 from curation_pipeline.training.settings import TrainingSettings
@@ -104,6 +105,16 @@ class ExperimentSettings(Settings):
 
     arms: tuple[str, ...] = Field(default=("random", "threshold"), description="names of selectors")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="seeds of each arm")
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for arm in arms:
+                declared(arm)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return arms
 
 
 class Profile(Settings):

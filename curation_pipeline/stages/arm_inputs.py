@@ -13,7 +13,7 @@ from curation_pipeline.errors import ConfigError, LakeError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
-from curation_pipeline.selection.baselines import BASELINES, declared
+from curation_pipeline.selection.baselines import declared
 from curation_pipeline.selection.inputs import PREFIX, Texts
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import Gate
@@ -36,9 +36,7 @@ def check_arms(ctx: Context, arms: Sequence[str]) -> None:
         ConfigError: an arm does not exist, or manual_filters is to ask for a rule that does not exist.
         DownloadError: the list of bad words that manual_filters asks for cannot be had.
     """
-    if unknown := [arm for arm in arms if arm not in BASELINES]:
-        raise ConfigError(f"experiment.arms: no arm {', '.join(unknown)}; there are {', '.join(sorted(BASELINES))}")
-    if not any(BASELINES[arm].needs == "flags" for arm in arms):
+    if not any(declared(arm).needs == "flags" for arm in arms):
         return
     rules = ctx.profile.baselines.manual_rules
     known = {*rule_names(ctx.profile.annotate.quality), WORD_LIST}

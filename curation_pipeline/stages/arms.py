@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curation_pipeline.errors import ConfigError
-from curation_pipeline.selection.baselines import BASELINES
+from curation_pipeline.selection.baselines import declared
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.state import MAIN, chains
 
@@ -53,8 +53,7 @@ class Cell:
         parts = key.split("|")
         if len(parts) != 3 or not parts[2].isdigit():
             raise ConfigError(f"experiment cell {key!r}: write experiment|arm|seed")
-        if parts[1] not in BASELINES:
-            raise ConfigError(f"experiment cell {key!r}: no arm {parts[1]!r}; there are {', '.join(sorted(BASELINES))}")
+        declared(parts[1])
         return cls(parts[0], parts[1], int(parts[2]))
 
 

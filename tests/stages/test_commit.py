@@ -13,7 +13,7 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.commit import commit_cold_start, commit_iteration
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import read_gate
-from curation_pipeline.stages.state import history, read_state, state_partition
+from curation_pipeline.stages.state import State, history, read_state, state_partition
 from curation_pipeline.steps.corpus_tables import complete_corpus
 
 from .sources import ANNOTATIONS, REFERENCES, declaring, deliver, open_gate
@@ -133,3 +133,11 @@ def test_another_evaluation_leaves_iteration_0_as_it_was(ctx: Context, caplog: p
     make(ctx.lake, "base_metrics", {}, ("benchmarks-2",), 0.7)
     assert commit_cold_start(ctx, "main") == start
     assert "iteration 0 keeps the evaluation" in caplog.text
+
+
+def test_a_state_of_an_earlier_version_is_read(ctx: Context) -> None:
+    state = read_state(ctx.lake, commit_cold_start(ctx, "main"))
+    raw = state.to_dict()
+    former = {name.replace("credit_metrics", "drive"): value for name, value in raw.items()}
+    assert former.keys() != raw.keys()
+    assert State.from_dict(former) == state

@@ -163,7 +163,7 @@ def test_an_arm_that_lacks_something_says_so_before_it_starts(
     with pytest.raises(ConfigError, match=r"manual_rules: no quality rule or family gopher; allowed: .*word_list"):
         step_of("experiment_cell").make(wrong, Place(Cell("x", "manual_filters", 0).partition))
     arm_inputs.check_arms(wrong, ["random", "regmix"])
-    with pytest.raises(ConfigError, match="no arm best"):
+    with pytest.raises(ConfigError, match="no baseline 'best'"):
         arm_inputs.check_arms(ctx, ["random", "best"])
 
     def unreachable(cache: Path) -> tuple[str, ...]:
