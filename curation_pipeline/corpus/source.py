@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ class SourceSettings(Settings):
     )
     max_chars: int | None = Field(default=None, ge=200, description="longer texts are split at paragraphs or sentences")
 
-    @abstractmethod
     def partitions(self, cache: Path) -> list[str]:
         """Names of the source's snapshots, sorted.
 
@@ -40,12 +38,12 @@ class SourceSettings(Settings):
             DataError: the source does not exist or holds nothing that can be read.
             DownloadError: it cannot be reached.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def fingerprint(self, snapshot: str, cache: Path) -> dict[str, str]:
         """Input name -> what identifies its content, for the recipe key: the same content gives the same key."""
+        raise NotImplementedError
 
-    @abstractmethod
     def batches(self, snapshot: str, found: Listing, cache: Path) -> Iterator[tuple[str, Batch]]:
         """File names and batches of one snapshot, in the same order each time.
 
@@ -54,6 +52,7 @@ class SourceSettings(Settings):
             found: what :meth:`listing` says of the snapshot.
             cache: folder of downloaded archives.
         """
+        raise NotImplementedError
 
     def listing(self) -> Listing:
         """Every file of the source, read or left alone; nothing for sources that are not made of files."""
@@ -61,9 +60,9 @@ class SourceSettings(Settings):
 
         return Listing((), ())
 
-    @abstractmethod
     def genre_and_language(self) -> tuple[str, str | None]:
         """The genre (column ``domain``) and, where it is known, the language of all texts."""
+        raise NotImplementedError
 
 
 class ReadSettings(SourceSettings):
