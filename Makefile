@@ -4,6 +4,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TESTS := $(VENV)/.ready-tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui report test test-fast lint docs bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
@@ -11,13 +12,24 @@ READY := $(VENV)/.ready
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY) ## make the virtual environment
+setup: $(READY_TESTS) ## make the virtual environment with everything that the tests need
+
+# What the demo needs is less than what the tests need, and is there sooner. Modules are compiled when they are imported
+# first: many never are.
+define install
+	@$(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || { echo "Python 3.11 to 3.13 is needed: install it, or say make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes, once"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '$(1)'
+	@touch $(READY)
+endef
 
 $(READY): constraints.txt pyproject.toml
-	@$(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || { echo "Python 3.11 to 3.13 is needed: install it, or say make PYTHON=/path/to/python3.12"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
-	touch $(READY)
+	$(call install,.)
+
+$(READY_TESTS): constraints.txt pyproject.toml
+	$(call install,.[test])
+	@touch $@
 
 demo: $(READY) ## run three iterations of the loop on real text, and three baseline arms
 	$(BIN)/curate run
@@ -31,19 +43,19 @@ report: $(READY) ## print the results table and the path of the HTML report
 # A worker a core, each with whole files (tests/conftest.py).
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder --durations 12
 
-test: $(READY) lint ## check the code and run every test
+test: $(READY_TESTS) lint ## check the code and run every test
 	$(PYTEST)
 
-test-fast: $(READY) ## run the tests that take seconds
+test-fast: $(READY_TESTS) ## run the tests that take seconds
 	$(PYTEST) -m "not slow"
 
-lint: $(READY) ## format check, lint, types, layers
+lint: $(READY_TESTS) ## format check, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(READY) ## build the documentation into site/
+docs: $(READY_TESTS) ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 # Peers have dependencies that conflict with ours and with each other: each lives in an environment of its own.

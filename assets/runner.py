@@ -2,7 +2,8 @@
 
 `python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
 output: ``{"job": ..., "step": ..., "fraction": ...}`` as work proceeds, ``{"note": ...}`` for what a user should know,
-``{"error": ...}`` before it ends with exit code 1. Standard error is its log, and holds every failure whole.
+``{"committed": ...}`` after each iteration but the last, ``{"error": ...}`` before it ends with exit code 1. Standard
+error is its log, and holds every failure whole.
 
 One process does corpus, loop and serving, because each start would import Dagster and torch again; the baseline arms
 run in a second one next to the loop, which shares nothing with them but the base.
@@ -208,6 +209,8 @@ class Runner:
                 self.tell(f"iteration {ordinal} is committed", span[1])
                 continue
             self.materialise((), window_of(ordinal), span, iteration_job.name)
+            if ordinal < iterations:  # the whole table follows the last one
+                print(json.dumps({"committed": ordinal}), flush=True)
 
     def cell_done(self, key: str) -> bool:
         """Whether a cell has run all its iterations from the base that is in force."""

@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from curation_pipeline.cli_run import run_dagster
+from curation_pipeline.cli_run import print_results, run_dagster
 from curation_pipeline.cli_screen import screen
 from curation_pipeline.errors import ConfigError, CurationError, disk_problem
 from curation_pipeline.escaping import visible
@@ -378,14 +378,11 @@ def _context(profile: str | None, state: Path | None) -> Context:
 def report_results() -> None:
     """Print the results table, and write the HTML report and say where it is."""
     from curation_pipeline.config import active_profile, state_folder
-    from curation_pipeline.report.page import gather, write_report
-    from curation_pipeline.report.sections.arms import terminal_table
+    from curation_pipeline.report.page import write_report
     from curation_pipeline.stages.context import open_context
 
-    ctx = open_context(active_profile())
-    data = gather(ctx)
-    console.print(terminal_table(data))
-    path = write_report(ctx, state_folder() / "report.html", data)
+    data = print_results(console)
+    path = write_report(open_context(active_profile()), state_folder() / "report.html", data)
     console.print(f"Report   {path}", soft_wrap=True)
     console.print("Next     curate ui             the graph, runs and lineage in the web UI")
     console.print("         curate why URL        everything about one document")

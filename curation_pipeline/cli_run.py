@@ -11,15 +11,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from curation_pipeline.cli_screen import Tell, progress_of
+from curation_pipeline.config import active_profile
 from curation_pipeline.errors import CurationError
 from curation_pipeline.installation import project_environment
 from curation_pipeline.lake.lock import Holder, lock
 from curation_pipeline.processes import how_it_ended
+
+if TYPE_CHECKING:
+    from curation_pipeline.report.section import ReportData
 
 PATIENCE_SECONDS = 60.0
 """How long what a killed run had started may take to end."""
@@ -105,6 +109,8 @@ def _follow(console: Console, process: subprocess.Popen[str], log: IO[bytes]) ->
                 errors.append(said["error"])
             elif "note" in said:
                 console.print(said["note"], soft_wrap=True)
+            elif "committed" in said:
+                print_results(console, said["committed"])
             else:
                 tell(said["job"], said["step"], said["fraction"])
 
@@ -122,8 +128,21 @@ def _told(line: str) -> dict[str, Any] | None:
         said = json.loads(line)
     except ValueError:
         return None
-    known = isinstance(said, dict) and (said.keys() & {"error", "note"} or said.keys() >= {"job", "step", "fraction"})
+    known = isinstance(said, dict) and (
+        said.keys() & {"error", "note", "committed"} or said.keys() >= {"job", "step", "fraction"}
+    )
     return said if known else None
+
+
+def print_results(console: Console, upto: int | None = None) -> ReportData:
+    """Print the results table of the active profile, up to an iteration; what it was made of."""
+    from curation_pipeline.report.page import gather
+    from curation_pipeline.report.sections.arms import terminal_table
+    from curation_pipeline.stages.context import open_context
+
+    data = gather(open_context(active_profile()), upto)
+    console.print(terminal_table(data))
+    return data
 
 
 def _failure(message: str, ended: str, log: Path) -> str:

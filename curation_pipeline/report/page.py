@@ -15,13 +15,18 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.state import MAIN, State, chains, history
 
 
-def gather(ctx: Context) -> ReportData:
+def gather(ctx: Context, upto: int | None = None) -> ReportData:
     """Collect what is there; parts that have not been made yet are left out.
+
+    Args:
+        ctx: the surroundings.
+        upto: the last iteration of each arm to look at; all of them if None.
 
     Raises:
         LakeError: nothing has been committed yet.
     """
-    states = {chain: history(ctx.lake, chain) for chain in reported_chains(ctx)}
+    last = None if upto is None else upto + 1  # iteration 0 is the cold start
+    states = {chain: history(ctx.lake, chain)[:last] for chain in reported_chains(ctx)}
     if MAIN not in states:
         raise LakeError("nothing has been committed yet: run `curate run` first")
     profile, main, source = ctx.profile, states[MAIN], ReportSource(ctx, states)
