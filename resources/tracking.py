@@ -387,7 +387,7 @@ def _global_uri(uri: str) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets both
+        mlflow.set_tracking_uri(before)
 
 
 def _mlflow_name(name: str) -> str:

@@ -58,7 +58,7 @@ class Stepper:
     @property
     def may_overflow(self) -> bool:
         """Whether a gradient that is not finite only says that the loss scale of fp16 is still too large."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
+        return bool(self.scaler.is_enabled() and self.scaler.get_scale() > 1.0)
 
     def gradient(self, rows: np.ndarray) -> tuple[float, float]:
         """Leave the clipped gradient of some rows in the parameters.
