@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from curation_pipeline.errors import DataError
 from curation_pipeline.evaluation.model import LanguageModel
+from curation_pipeline.training.runtime import block_causal
 from curation_pipeline.training.tokenizer import Tokenised, encode
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,20 @@ class _Window:
     """index inside the item of the first token that this window predicts"""
     end: int
     """one past the last predicted token"""
+
+
+@dataclass(slots=True)
+class _Row:
+    """Windows that predict from the same beginning, which is read once."""
+
+    prefix: int
+    """inputs that they share; the last one predicts the first token of each"""
+    windows: list[_Window]
+
+    @property
+    def inputs(self) -> int:
+        """The shared ones, and those of each window alone."""
+        return self.prefix + sum(window.end - window.first - 1 for window in self.windows)
 
 
 def text_likelihood(lm: LanguageModel, texts: Sequence[str], batch_tokens: int = 2_048) -> Likelihoods:
@@ -128,6 +148,9 @@ def score_tokens(
 ) -> Likelihoods:
     """Log-likelihood of the tokens of each item after its first `skip`.
 
+    Items with the same context, such as the options of a question, are read in one row: the context once, then what
+    follows it, each seeing the context and itself. The output layer is computed where a token is scored only.
+
     Args:
         lm: the model.
         tokenised: n items.
@@ -148,28 +171,87 @@ def score_tokens(
     windows = [
         w for item in range(len(tokenised)) for w in _windows(item, int(skip[item]), int(lengths[item]), lm.window)
     ]
-    windows.sort(key=lambda w: (w.end - w.start, w.item, w.start))
+    opened = {w.item: np.concatenate([[lm.bos_id], tokenised[w.item]]) for w in windows}
+    rows = _rows(windows, opened, 2 * lm.window if lm.takes_any_mask else 0)
+    rows.sort(key=lambda row: (row.inputs, row.windows[0].item, row.windows[0].start))
     totals = np.zeros(len(tokenised))
     device = next(lm.model.parameters()).device
     with torch.inference_mode():
-        for batch in _batches(windows, batch_tokens):
-            width = batch[-1].end - batch[-1].start
-            tokens = np.full((len(batch), width + 1), lm.eos_id, dtype=np.int64)
-            scored = np.zeros((len(batch), width), dtype=bool)
-            for row, w in enumerate(batch):
-                opened = np.concatenate([[lm.bos_id], tokenised[w.item][: w.end]])[w.start :]
-                tokens[row, : opened.size] = opened
-                scored[row, w.first - w.start : w.end - w.start] = True
-            # Padding is at the right, where causal attention never looks: no mask is needed.
-            inputs = torch.from_numpy(tokens).to(device)
-            mask = torch.from_numpy(scored).to(device)
-            logits = lm.model(input_ids=inputs[:, :-1], use_cache=False).logits[mask].float()
-            target = inputs[:, 1:][mask]
+        for batch in _batches(rows, batch_tokens):
+            packed, item = _packed(batch, opened, lm.eos_id)
+            tokens, segment, position, place, target = (torch.from_numpy(array).to(device) for array in packed)
+            # Padding is at the right, where causal attention never looks: rows of one window need no mask.
+            shared = any(len(row.windows) > 1 for row in batch)
+            mask = {"attention_mask": block_causal(segment, 0), "position_ids": position} if shared else {}
+            with _output_at(lm.model, place):
+                logits = lm.model(input_ids=tokens, use_cache=False, **mask).logits.float()
             chosen = logits.gather(1, target[:, None]).squeeze(1) - torch.logsumexp(logits, dim=1)
-            rows = np.nonzero(scored)[0]
-            items = np.array([w.item for w in batch])[rows]
-            np.add.at(totals, items, chosen.double().cpu().numpy())
+            np.add.at(totals, item, chosen.double().cpu().numpy())
     return Likelihoods(totals, lengths - skip, n_bytes)
+
+
+@contextmanager
+def _output_at(model: Any, place: torch.Tensor) -> Iterator[None]:
+    """Inside the block the model computes logits (N, V) of N places only, not (B, L, V) of all.
+
+    Args:
+        model: a causal language model.
+        place: int64 (N,), places in the flattened batch.
+    """
+
+    def chosen(_head: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return inputs[0].flatten(0, 1)[place]
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(chosen)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _packed(
+    batch: list[_Row], opened: Mapping[int, np.ndarray], padding: int
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """A batch as arrays.
+
+    Returns:
+        int64 arrays: tokens, segment and position (B, L), where segment 0 is what the windows of a row share; place in
+        the flattened batch and token of each of N predictions (N,); and apart from them the item of each (N,).
+    """
+    width = max(row.inputs for row in batch)
+    tokens = np.full((len(batch), width), padding, dtype=np.int64)
+    segment, position = np.zeros((2, len(batch), width), dtype=np.int64)
+    places, targets, items = [], [], []
+    for index, row in enumerate(batch):
+        end = row.prefix
+        first = row.windows[0]
+        tokens[index, :end] = opened[first.item][first.start : first.first + 1]
+        position[index, :end] = np.arange(end)
+        for number, window in enumerate(row.windows, start=1):
+            wanted = opened[window.item][window.first + 1 : window.end + 1]
+            own = np.arange(end, end + wanted.size - 1)
+            tokens[index, own], segment[index, own], position[index, own] = wanted[:-1], number, own - end + row.prefix
+            places += [np.array([row.prefix - 1]) + index * width, own + index * width]
+            targets.append(wanted)
+            items.append(np.full(wanted.size, window.item))
+            end += wanted.size - 1
+    arrays = tokens, segment, position, np.concatenate(places), np.concatenate(targets).astype(np.int64)
+    return arrays, np.concatenate(items)
+
+
+def _rows(windows: list[_Window], opened: Mapping[int, np.ndarray], most: int) -> list[_Row]:
+    """Put windows that predict from the same beginning into common rows of at most `most` inputs, 0 for no sharing."""
+    rows: list[_Row] = []
+    open_rows: dict[bytes, _Row] = {}
+    for window in windows:
+        prefix = window.first - window.start + 1
+        key = opened[window.item][window.start : window.first + 1].tobytes() if prefix > 1 else b""
+        row = open_rows.get(key)
+        if not key or row is None or row.inputs + window.end - window.first - 1 > most:
+            row = open_rows[key] = _Row(prefix, [])
+            rows.append(row)
+        row.windows.append(window)
+    return rows
 
 
 def _windows(item: int, skip: int, length: int, size: int) -> list[_Window]:
@@ -179,14 +261,13 @@ def _windows(item: int, skip: int, length: int, size: int) -> list[_Window]:
     return [_Window(item, start, start, min(start + size, length)) for start in range(skip, length, size)]
 
 
-def _batches(windows: list[_Window], batch_tokens: int) -> list[list[_Window]]:
-    """Cut windows that are sorted by length into batches of at most `batch_tokens` with padding."""
-    batches: list[list[_Window]] = []
-    for window in windows:
-        width = window.end - window.start
-        if not batches or (len(batches[-1]) + 1) * width > batch_tokens:
+def _batches(rows: list[_Row], batch_tokens: int) -> list[list[_Row]]:
+    """Cut rows that are sorted by length into batches of at most `batch_tokens` with padding."""
+    batches: list[list[_Row]] = []
+    for row in rows:
+        if not batches or (len(batches[-1]) + 1) * row.inputs > batch_tokens:
             batches.append([])
-        batches[-1].append(window)
+        batches[-1].append(row)
     return batches
 
 

@@ -28,6 +28,11 @@ class LanguageModel:
     eos_id: int
     window: int
 
+    @property
+    def takes_any_mask(self) -> bool:
+        """Whether attention is all that joins places, under any mask: no recurrence, no bias by distance (ALiBi)."""
+        return bool(self.model._supports_attention_backend and not self.model._is_stateful)
+
     @staticmethod
     def load(checkpoint: Path | str, window: int = 128) -> LanguageModel:
         """Read a checkpoint folder (or hub id), onto the GPU where there is one.

@@ -107,14 +107,18 @@ def load_model(source: str | Path, device: str = "cpu") -> Any:
     return model
 
 
-def block_causal(segments: torch.Tensor) -> torch.Tensor:
+def block_causal(segments: torch.Tensor, shared: int | None = None) -> torch.Tensor:
     """Boolean attention mask (B, 1, L, L) for rows of several documents: causal, and inside one document only.
 
     Args:
         segments: (B, L) number of the document that each input token belongs to.
+        shared: number of a document that the others follow, and see.
     """
     import torch
 
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return (segments[:, None, :, None] == segments[:, None, None, :]) & causal
+    seen = segments[:, None, :, None] == segments[:, None, None, :]
+    if shared is not None:
+        seen |= segments[:, None, None, :] == shared
+    return seen & causal
