@@ -1,7 +1,7 @@
 r"""What kind of character each byte of many texts belongs to: what the compiled loops over words ask.
 
-The kinds are those of Polars' regular expressions (``\p{L}``, ``\s``), which say what a word is elsewhere too, so that a
-loop and a pattern never disagree about a letter that one of them does not know yet.
+The kinds are those of Polars' regular expressions (``\p{L}``, ``\s``), which say what a word is elsewhere too, so that
+a loop and a pattern never disagree about a letter that one of them does not know yet.
 """
 
 from __future__ import annotations
