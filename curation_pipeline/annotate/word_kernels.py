@@ -1,4 +1,4 @@
-"""The loops over the bytes of texts that hash words, pieces of words and figures, as machine code.
+"""The loops over the bytes of texts that class characters and hash words, pieces of words and figures, as machine code.
 
 They share how UTF-8 is decoded, what becomes of a code point (the table of ``wordhash``) and how hashes are mixed. They
 are one module because numba renews its stored code when the file of a function changes, whatever it calls elsewhere.
@@ -40,6 +40,18 @@ def _code_point(raw: np.ndarray, at: np.uint64) -> tuple[np.uint32, np.uint64]:
             point = (point << np.uint32(6)) | np.uint32(raw[at] & 0x3F)
             at += np.uint64(1)
     return point, at
+
+
+@compiled
+def classify(raw: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    """Write the entry of each character to all of its bytes; see `characters.classes_of`."""
+    at, stop = np.uint64(0), np.uint64(raw.size)
+    while at < stop:
+        point, after = _code_point(raw, at)
+        bits = table[point]
+        while at < after:
+            out[at] = bits
+            at += np.uint64(1)
 
 
 @inlined

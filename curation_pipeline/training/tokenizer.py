@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from curation_pipeline.errors import DataError, MissingModelError
 from curation_pipeline.pretrained import load_pretrained
+from curation_pipeline.training.byte_pairs import Pieces, byte_pairs
 
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
 _BATCH = 1_024
 """Texts encoded at once: bounds the memory that the encodings take."""
+_FEW = 1_024
+"""So many texts are encoded sooner than the compiled loops are loaded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,36 +123,62 @@ def tokenise(texts: Sequence[str], tokenizer_dir: Path | str) -> Tokenised:
     return encode(texts, tokenizer)
 
 
-def encode(texts: Sequence[str], tokenizer: Any) -> Tokenised:
+def encode(texts: Sequence[str] | pl.Series, tokenizer: Any) -> Tokenised:
     """As `tokenise`, with a tokenizer that is already loaded."""
-    if any(text is None for text in texts):
+    found = _pieces(texts, tokenizer)
+    if isinstance(found, Tokenised):
+        return found
+    parts = [Tokenised(part.tokens, part.ends).take(part.codes).tokens for part in found]
+    return Tokenised(np.concatenate(parts), _offsets(np.concatenate([part.lengths for part in found])))
+
+
+def count_tokens(texts: Sequence[str] | pl.Series, tokenizer: Any) -> np.ndarray:
+    """Tokens of each text, its closing end-of-text token included.
+
+    Args:
+        texts: n texts.
+        tokenizer: a loaded tokenizer.
+
+    Returns:
+        int32 (n,).
+
+    Raises:
+        DataError: when a text is None.
+    """
+    found = _pieces(texts, tokenizer)
+    if isinstance(found, Tokenised):
+        return found.counts
+    return (np.concatenate([part.lengths for part in found]) + 1).astype(np.int32)
+
+
+def _pieces(texts: Sequence[str] | pl.Series, tokenizer: Any) -> list[Pieces] | Tokenised:
+    """Texts as pieces where there are many and the tokenizer has them, else encoded by the library."""
+    series = texts if isinstance(texts, pl.Series) else pl.Series(texts, dtype=pl.Utf8)
+    if series.null_count():
         raise DataError("a text to tokenise is null; drop rows without text first")
     backend = tokenizer.backend_tokenizer
-    # Rust's own threads fight with the worker processes and with torch for the cores; the vocabulary's special tokens
-    # inside a text are data, not structure.
+    # The vocabulary's special tokens inside a text are data, not structure.
     backend.encode_special_tokens = True
     backend.no_truncation()
     backend.no_padding()
+    pairs = byte_pairs(backend) if len(series) > _FEW else None
+    return _encode_each(series, backend) if pairs is None else list(pairs.pieces(series))
+
+
+def _encode_each(texts: pl.Series, backend: Any) -> Tokenised:
+    """Each text by the library."""
     parts: list[np.ndarray] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _BATCH):
-        encodings = backend.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
+        encodings = backend.encode_batch_fast(texts[start : start + _BATCH].to_list(), add_special_tokens=False)
         for offset, encoding in enumerate(encodings):
             ids = encoding.ids
             lengths[start + offset] = len(ids)
             parts.append(np.asarray(ids, dtype=np.int32))
     tokens = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-    return Tokenised(tokens.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    return Tokenised(tokens, _offsets(lengths))
 
 
-def count_tokens(texts: Sequence[str], tokenizer_dir: Path | str) -> np.ndarray:
-    """Tokens of each text, its closing end-of-text token included.
-
-    Args:
-        texts: n texts.
-        tokenizer_dir: folder of a fast tokenizer.
-
-    Returns:
-        int32 (n,).
-    """
-    return tokenise(texts, tokenizer_dir).counts
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    """Where each of n runs of these lengths begins, and where the last one ends; int64 (n + 1,)."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

