@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
@@ -15,8 +14,9 @@ from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.settings import Settings
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
+from curation_pipeline.steps.figures import histogram as draw_histogram
 from curation_pipeline.steps.step import Partitioning, Step, Work, no_seed
-from curation_pipeline.steps.view import Figure, Plot, Table, View
+from curation_pipeline.steps.view import Figure, Table, View
 
 Options = TypeVar("Options", bound=Settings)
 CHUNK = 20_000
@@ -63,7 +63,10 @@ def annotator(
     def view(ctx: Context, manifest: Manifest) -> View:
         figures: dict[str, Figure] = {}
         if histogram is not None and manifest.n_rows:
-            figures["distribution"] = _histogram(ctx.lake.frame(manifest), *histogram)
+            column, label = histogram
+            values = ctx.lake.frame(manifest).drop("doc_id")
+            shown = values[column] if column else values.to_series()
+            figures["distribution"] = draw_histogram(shown, label, log=not column)
         if counts is not None:
             values = ctx.lake.frame(manifest, columns=[counts])[counts].value_counts(sort=True).head(30)
             figures[counts] = Table([counts, "documents"], values.rows())
@@ -139,15 +142,3 @@ def chunks(lake: Lake, manifest: Manifest, columns: list[str], size: int) -> Ite
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             yield frame
-
-
-def _histogram(frame: pl.DataFrame, column: str, label: str) -> Plot:
-    values = frame[column or frame.columns[1]].to_numpy().astype(np.float64)
-
-    def draw(axes: Any) -> None:
-        axes.hist(values, bins=40)
-        axes.set(xlabel=label, ylabel="documents")
-        if not column:
-            axes.set_yscale("log")
-
-    return Plot(draw)
