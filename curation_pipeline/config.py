@@ -100,7 +100,9 @@ class LoopSettings(Settings):
     target_safety: float = Field(
         default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
     )
-    workers: int = Field(default=2, ge=1, description="processes for probe fine-tunes")
+    workers: int = Field(
+        default=2, ge=1, description="processes for preparing a corpus, annotating it, and probe fine-tunes"
+    )
 
 
 class ExperimentSettings(Settings):

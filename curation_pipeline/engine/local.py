@@ -9,12 +9,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from graphlib import TopologicalSorter
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from curation_pipeline.errors import WorkerLostError
@@ -91,7 +92,8 @@ def run_graph(
 ) -> Iterator[tuple[Key, Result]]:
     """Run ``function`` on every task when those before it are done, and yield key and result as each finishes.
 
-    Of the tasks that may run, those come first that the longest chain of others waits for.
+    Of the tasks that may run, those come first that the longest chain of others waits for. Workers go on whatever the
+    caller does between two results.
 
     Args:
         function: importable by name, with picklable argument and result.
@@ -110,20 +112,40 @@ def run_graph(
     for key in reversed(list(TopologicalSorter(waiting).static_order())):
         for other in waiting[key]:
             followers[other] = max(followers[other], followers[key] + 1)
-    running: dict[Future[Result], Key] = {}
-    with _workers(workers, hear) as pool:
-        while waiting or running:
-            ready = sorted((key for key, left in waiting.items() if not left), key=lambda key: -followers[key])
-            for key in ready[: workers - len(running)]:
-                del waiting[key]
-                running[pool.submit(function, tasks[key])] = key
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                key = running.pop(future)
-                result = future.result()
+    finished: SimpleQueue[tuple[Key, Future[Result]]] = SimpleQueue()
+    lock = threading.Lock()
+    free = workers
+
+    def begin(pool: _Workers, done: Key | None = None) -> None:
+        """Begin what may run now; called again by a thread of the pool when a task is done."""
+        nonlocal free
+        with lock:
+            if done is not None:
+                free += 1
                 for left in waiting.values():
-                    left.discard(key)
-                yield key, result
+                    left.discard(done)
+            ready = sorted((key for key, left in waiting.items() if not left), key=lambda key: -followers[key])
+            chosen = ready[:free]
+            free -= len(chosen)
+            for key in chosen:
+                del waiting[key]
+        for key in chosen:
+            pool.submit(function, tasks[key]).add_done_callback(partial(end, pool, key))
+
+    def end(pool: _Workers, key: Key, future: Future[Result]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            begin(pool, key)
+        finished.put((key, future))
+
+    with _workers(workers, hear) as pool:
+        try:
+            begin(pool)
+            for _ in tasks:
+                key, future = finished.get()
+                yield key, future.result()
+        finally:
+            with lock:
+                waiting.clear()  # where the caller goes, nothing more is begun
 
 
 def in_order(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
