@@ -218,7 +218,8 @@ class Runner:
                     if isinstance(one, Failure):
                         failure = one
                         break
-                    made.add(one)
+                    made.add(one.artefact)
+                    _log(f"made {one.artefact} in {one.seconds:.1f} CPU seconds")
                     while waiting and made.issuperset(waiting[0].artefacts):
                         phase, key = waiting.popleft()
                         self.materialise([step.name for step in phase], key, (0.0, 0.0))

@@ -25,6 +25,17 @@ class Artefact:
     step: str
     key: str | None
 
+    def __str__(self) -> str:
+        return self.step if self.key is None else f"{self.step} of {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An artefact that is there, and the processor seconds that went into it; next to none where it was there."""
+
+    artefact: Artefact
+    seconds: float
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -40,7 +51,7 @@ class _Task:
     artefact: Artefact
 
 
-def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str]) -> Iterator[Artefact | Failure]:
+def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str]) -> Iterator[Made | Failure]:
     """Make steps of the corpus and of the whole project, and yield each artefact as it is there.
 
     Args:
@@ -76,18 +87,18 @@ def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str])
         ctx.progress(f"{artefact.key or artefact.step}: {what}", sum(parts.values()) / len(tasks))
 
     with closing(run_graph(_make, tasks, before, ctx.profile.loop.workers, hear)) as made:
-        for artefact, reason in made:
-            if reason is not None:
-                yield Failure(artefact, reason)
+        for artefact, outcome in made:
+            if isinstance(outcome, str):
+                yield Failure(artefact, outcome)
                 return
             parts[artefact] = 1.0
             ctx.progress(artefact.step, sum(parts.values()) / len(tasks))
-            yield artefact
+            yield Made(artefact, outcome)
 
 
-def _make(task: _Task) -> str | None:
-    """Make an artefact in a worker; what went wrong, in place of an exception that may not survive the way back."""
-    artefact, last = task.artefact, 0.0
+def _make(task: _Task) -> float | str:
+    """Make an artefact in a worker: processor seconds; or why not, as an exception may not survive the way back."""
+    artefact, last, started = task.artefact, 0.0, time.process_time()
 
     def report(what: str, fraction: float) -> None:
         nonlocal last
@@ -100,4 +111,4 @@ def _make(task: _Task) -> str | None:
         step_of(artefact.step).make(task.ctx.with_progress(report), place)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return None
+    return time.process_time() - started
