@@ -1,6 +1,6 @@
 """Runs the project's Dagster jobs in this process, on the instance that the web UI shows.
 
-`python -m assets.runner run|cells` is what the command line starts. It writes one JSON object a line to standard
+`python -m assets run|cells` is what the command line starts. It writes one JSON object a line to standard
 output: ``{"job": ..., "step": ..., "fraction": ...}`` as work proceeds, ``{"note": ...}`` for what a user should know,
 ``{"committed": ...}`` after each iteration but the last, ``{"error": ...}`` before it ends with exit code 1. Standard
 error is its log, and holds every failure whole.
@@ -21,10 +21,11 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -52,6 +53,7 @@ from curation_pipeline.stages.detectors import check_detectors, named_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from curation_pipeline.steps.registry import phases, step_of, steps
+from curation_pipeline.steps.side_by_side import Artefact, Failure, make_side_by_side
 from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
 from resources.tracking import TrackingResource
@@ -59,10 +61,23 @@ from resources.tracking import TrackingResource
 CORPUS = Partitioning.CORPUS
 PREPARED = ("reference", "corpus", "annotations", "corpus_wide")
 """Groups that are made before the loop."""
-
+MADE = 0.95
+"""Share of the preparation's progress when all is made and its last part has to be recorded."""
 
 RUNNER_TAG = "curation/runner"
 """On the runs that a runner executes itself: only one works on a state folder at a time."""
+
+
+class Recording(NamedTuple):
+    """Steps whose artefacts one run of Dagster makes, or finds and records."""
+
+    phase: tuple[Step, ...]
+    key: str | None
+
+    @property
+    def artefacts(self) -> list[Artefact]:
+        """What has to be there for the run to have nothing to make."""
+        return [Artefact(step.name, self.key) for step in self.phase]
 
 
 class RunFailedError(CurationError):
@@ -78,23 +93,26 @@ class Runner:
         self.instance = instance
         self._job = ""
         self._last = 0.0
+        self._fraction = 0.0
         self._noted: set[str] = set()
 
     @contextmanager
     def job(self, name: str) -> Iterator[None]:
         """Tell progress under this name."""
-        self._job = name
+        self._job, self._fraction = name, 0.0
         self.tell("starting", 0.0)
         yield
         self.tell("done", 1.0)
 
     def tell(self, step: str, fraction: float) -> None:
-        """Write one line of progress, at most ten a second unless something ends."""
+        """Write one line of progress, at most ten a second unless something ends; it never goes back."""
+        fraction = self._fraction = max(self._fraction, fraction)
         now = time.monotonic()
         if 0 < fraction < 1 and now - self._last < 0.1:
             return
         self._last = now
-        print(json.dumps({"job": self._job, "step": step, "fraction": round(fraction, 4)}), flush=True)
+        told = {"job": self._job, "step": step, "fraction": round(fraction, 4)}
+        print(json.dumps(told) + "\n", end="", flush=True)  # in one piece: several threads tell
 
     def note(self) -> None:
         """Say what is retired or could not be read, each line once."""
@@ -170,16 +188,49 @@ class Runner:
             self.tell("corpus and base model are up to date", 1.0)
             return
         marker.unlink(missing_ok=True)
-        order = phases(_prepared())
         once: list[str | None] = [None]
-        work = [(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else once)]
-        total, done = sum(len(phase) for phase, _ in work), 0
-        for phase, key in work:
-            span = (done / total, (done + len(phase)) / total)
-            self.materialise([step.name for step in phase], key, span)
-            done += len(phase)
-            self.note()
+        order = phases(_prepared())
+        work = [Recording(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else once)]
+        if self.ctx.profile.loop.workers > 1:
+            self._prepare_side_by_side(work, keys)
+        else:
+            total, done = sum(len(phase) for phase, _ in work), 0
+            for phase, key in work:
+                self.materialise([step.name for step in phase], key, (done / total, (done + len(phase)) / total))
+                done += len(phase)
+                self.note()
         _write(marker, fingerprint)
+
+    def _prepare_side_by_side(self, work: Sequence[Recording], keys: Sequence[str]) -> None:
+        """Make everything on all cores; a run that finds all it needs records it, while the workers go on.
+
+        What fails is run alone, so that the UI has its failure. Where it succeeds then, all goes on.
+
+        Raises:
+            RunFailedError: an artefact failed twice, or is refused by a check.
+            WorkerLostError: a worker was killed.
+        """
+        ctx = self.ctx.with_progress(lambda what, fraction: self.tell(what, MADE * fraction))
+        waiting, made, failed = deque(work), set[Artefact](), None
+        while waiting:
+            failure = None
+            with closing(make_side_by_side(ctx, _prepared(), keys)) as found:
+                for one in found:
+                    if isinstance(one, Failure):
+                        failure = one
+                        break
+                    made.add(one.artefact)
+                    _log(f"made {one.artefact} in {one.seconds:.1f} CPU seconds")
+                    while waiting and made.issuperset(waiting[0].artefacts):
+                        phase, key = waiting.popleft()
+                        self.materialise([step.name for step in phase], key, (0.0, 0.0))
+                        self.note()
+            if failure is not None:
+                if failure == failed:
+                    raise RunFailedError(f"step {failure.artefact.step} failed: {failure.reason}")
+                failed = failure
+                _log(f"{failure.artefact}: {failure.reason}")
+                self.materialise([failure.artefact.step], failure.artefact.key, (0.0, 0.0))
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
         profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
@@ -272,7 +323,7 @@ def alongside(keys: Sequence[str]) -> Iterator[None]:
     if not keys:
         yield
         return
-    command = [sys.executable, "-m", "assets.runner", "--end-with-parent", "cells", *keys]
+    command = [sys.executable, "-m", "assets", "--end-with-parent", "cells", *keys]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     said: list[str] = []
 
@@ -337,7 +388,7 @@ def end_interrupted_runs(instance: dg.DagsterInstance) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(prog="assets.runner")
+    parser = argparse.ArgumentParser(prog="assets")
     parser.add_argument("what", choices=("run", "cells"))
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--only-prepare", action="store_true")
@@ -373,7 +424,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"error": f"{type(error).__name__}: {message}"}), flush=True)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

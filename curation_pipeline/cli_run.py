@@ -64,7 +64,7 @@ def alone(state: Path, what: str) -> Iterator[int]:
 
 
 def run_dagster(console: Console, arguments: list[str]) -> None:
-    """Run `assets.runner` in a process of its own and show how far each of its jobs is.
+    """Run `assets.runner` (`python -m assets`) in a process of its own and show how far each of its jobs is.
 
     It is started by module name: this package is below the assets and does not import them. It ends when this process
     does, also where this one is killed.
@@ -80,7 +80,7 @@ def run_dagster(console: Console, arguments: list[str]) -> None:
         environment = {**project_environment(), "PYTHONWARNINGS": "ignore"}
         with log.open("wb", buffering=0) as output:  # what a full disk does not take must not come up again
             process = subprocess.Popen(
-                [sys.executable, "-m", "assets.runner", "--end-with-parent", *arguments],
+                [sys.executable, "-m", "assets", "--end-with-parent", *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True, encoding="utf-8",
                 errors="replace", env=environment, pass_fds=(descriptor,),
             )  # fmt: skip

@@ -50,6 +50,9 @@ class CorpusSettings(Settings):
     holdout_share: float = Field(default=0.08, gt=0, lt=0.5, description="share of documents that no pool ever holds")
     heldout_benign_per_source: int = Field(default=48, ge=4, description="held-out clean texts of a source and role")
     heldout_toxic: int = Field(default=160, ge=4, description="held-out toxic documents of each role")
+    heldout_judged: int = Field(
+        default=3_000, ge=8, description="held-out documents of a source and role that the judge scores at most"
+    )
     opt_in_labels: frozenset[str] = Field(default=frozenset(), description="labelled sets with terms of their own")
 
     @field_validator("sources")
@@ -97,7 +100,9 @@ class LoopSettings(Settings):
     target_safety: float = Field(
         default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
     )
-    workers: int = Field(default=2, ge=1, description="processes for probe fine-tunes")
+    workers: int = Field(
+        default=2, ge=1, description="processes for preparing a corpus, annotating it, and probe fine-tunes"
+    )
 
 
 class ExperimentSettings(Settings):

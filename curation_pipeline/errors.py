@@ -45,6 +45,10 @@ class DetectorError(CurationError):
     """A detector could not score a text; no default score is ever put in its place."""
 
 
+class WorkerLostError(CurationError):
+    """A worker process was killed from outside."""
+
+
 DISK = {
     errno.EACCES: "give it the right to be written, or name another folder",
     errno.EPERM: "give it the right to be written, or name another folder",

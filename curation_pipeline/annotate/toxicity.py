@@ -1,4 +1,4 @@
-"""Scores of the teachers and of the judge as annotations (``toxicity_teacher@2``, ``toxicity_judge@2``)."""
+"""Scores of the teachers and of the judge as tables."""
 
 from __future__ import annotations
 

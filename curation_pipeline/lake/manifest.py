@@ -137,6 +137,10 @@ class Manifest:
         main = [file for file in self.files if file.name == "data.parquet"]
         return sum(file.n_rows or 0 for file in main or self.files)
 
+    def holds(self, name: str) -> bool:
+        """Whether it has a file of this name; one of an earlier version may lack what a later one writes."""
+        return any(file.name == name for file in self.files)
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all files."""

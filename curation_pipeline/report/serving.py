@@ -17,7 +17,7 @@ from curation_pipeline.stages.declared import RETIRED, standing
 from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import MAIN, read_state, state_partition
 
-CORPUS_TABLES = ("documents", "text_statistics", "toxicity_teacher", "toxicity_judge")
+CORPUS_TABLES = ("documents", "text_statistics", "toxicity_teacher")
 LOOP_TABLES = {
     "pool": ("pool", "data"),
     "removed": ("pool", "removed"),
@@ -75,6 +75,8 @@ def export_sources(ctx: Context, folder_of: Callable[[str], Path]) -> dict[str, 
     serve("quarantine", {m.id: _linker(lake, m, "quarantine.parquet") for m in corpus("documents")})
     serve("topics", {m.id: _writer(_topics, lake, m) for m in corpus("sentence_vectors")})
     serve("duplicates", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("duplicates")})
+    judged = [m for m in lake.heads("heldout_texts") if m.holds("judged.parquet")]
+    serve("judged", {m.id: _linker(lake, m, "judged.parquet") for m in judged})
     serve("labels", {m.id: _linker(lake, m, "data.parquet") for m in lake.heads("labels")})
     reported = reported_chains(ctx)
     for served, (table, name) in LOOP_TABLES.items():

@@ -92,3 +92,6 @@ class DivergenceSettings(Settings):
     flag: float = Field(
         default=HARM_THRESHOLD, gt=0, lt=1, description="score at or above which a text counts as flagged"
     )
+    documents: int = Field(
+        default=2_000, ge=4, description="documents of a draw, chosen by hash, that the judge scores at most"
+    )

@@ -27,6 +27,10 @@ class Context:
     cache: Path
     progress: Progress = silent
 
+    def __reduce__(self) -> tuple[type[Context], tuple[Lake, Profile, Path]]:
+        """Another process gets the same without the callback: progress is told where the work was begun."""
+        return Context, (self.lake, self.profile, self.cache)
+
     def with_progress(self, progress: Progress) -> Context:
         """The same surroundings with another progress callback."""
         return replace(self, progress=progress)

@@ -49,6 +49,7 @@ def _heldout(profile: Profile) -> dict[str, Any]:
         "holdout_share": corpus.holdout_share,
         "benign_per_source": corpus.heldout_benign_per_source,
         "toxic": corpus.heldout_toxic,
+        "judged": corpus.heldout_judged,
         "generation": profile.annotate.generation,
     }
 
@@ -81,6 +82,7 @@ SETTINGS = {
     "holdout_share": "corpus.holdout_share",
     "benign_per_source": "corpus.heldout_benign_per_source",
     "toxic": "corpus.heldout_toxic",
+    "judged": "corpus.heldout_judged",
     "redact_pii": "removal.redact_pii",
 }
 """Parameter to the setting of a profile that gives it; the others have the setting's own name."""

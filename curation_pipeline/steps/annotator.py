@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
+from curation_pipeline.engine.local import in_order
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.settings import Settings
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
+from curation_pipeline.steps.figures import histogram as draw_histogram
 from curation_pipeline.steps.step import Partitioning, Step, Work, no_seed
-from curation_pipeline.steps.view import Figure, Plot, Table, View
+from curation_pipeline.steps.view import Figure, Table, View
 
 Options = TypeVar("Options", bound=Settings)
 CHUNK = 20_000
@@ -27,7 +29,7 @@ COLUMNS = ("doc_id", "text", "n_bytes", "domain")
 Annotate = Callable[[pl.DataFrame], pl.DataFrame]
 """From rows of documents (`COLUMNS`) to as many rows of a table with the column doc_id, in the same order."""
 Prepare = Callable[[Work], Annotate]
-"""Loads what an annotator needs once and gives the function that annotates a chunk."""
+"""Loads what an annotator needs and gives the function that annotates a chunk; called in each process that does."""
 
 
 def annotator(
@@ -58,12 +60,15 @@ def annotator(
     """
 
     def compute(work: Work, draft: Draft) -> None:
-        _annotate(work, draft, name, prepare(work), same_partition_inputs)
+        _annotate(work, draft, name, prepare, same_partition_inputs)
 
     def view(ctx: Context, manifest: Manifest) -> View:
         figures: dict[str, Figure] = {}
         if histogram is not None and manifest.n_rows:
-            figures["distribution"] = _histogram(ctx.lake.frame(manifest), *histogram)
+            column, label = histogram
+            values = ctx.lake.frame(manifest).drop("doc_id")
+            shown = values[column] if column else values.to_series()
+            figures["distribution"] = draw_histogram(shown, label, log=not column)
         if counts is not None:
             values = ctx.lake.frame(manifest, columns=[counts])[counts].value_counts(sort=True).head(30)
             figures[counts] = Table([counts, "documents"], values.rows())
@@ -98,56 +103,83 @@ def sections(*names: str) -> Callable[[Context], dict[str, Any]]:
     return lambda ctx: {name: getattr(ctx.profile.annotate, name).model_dump(mode="json") for name in names}
 
 
-def _annotate(work: Work, draft: Draft, table: str, annotate: Annotate, same_partition: tuple[Step, ...]) -> None:
-    lake, documents = work.lake, work[DOCUMENTS]
-    extra = [lake.frame(work[step]).drop("doc_id") for step in same_partition]
-    sums: dict[str, float] = {}
-    rows = 0
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Rows of a partition, as a process that annotates them is told of them.
 
-    def annotated(frame: pl.DataFrame) -> pl.DataFrame:
-        own = frame.filter(~pl.col("duplicate")).drop("duplicate")
-        given = pl.concat([own, *(other.slice(rows, own.height) for other in extra)], how="horizontal")
-        found = annotate(given)
-        # Tables of a partition are joined row by row.
-        if "doc_id" not in found.columns or not found["doc_id"].equals(given["doc_id"]):
-            raise DataError(
-                f"the annotator {table!r} must give one row for each document in the same order, with the column doc_id"
-            )
-        return found
+    Attributes:
+        table: the annotator's name.
+        work: the annotator's.
+        prepare: the annotator's.
+        joined: annotations of the partition whose columns the rows get.
+        offset: first row of the documents.
+        kept: rows before it that are no duplicates: so many rows the other annotations have before.
+        rows: rows of the documents, duplicates too.
+    """
 
-    columns = [*COLUMNS, "duplicate"]
-    schema = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False).collect_schema()
-    empty = annotated(pl.DataFrame(schema={name: schema[name] for name in columns}))
+    table: str
+    work: Work
+    prepare: Prepare
+    joined: tuple[Manifest, ...]
+    offset: int
+    kept: int
+    rows: int
+
+
+def _annotate(work: Work, draft: Draft, table: str, prepare: Prepare, same_partition: tuple[Step, ...]) -> None:
+    global _last
+    # A function that is not importable by name cannot be told to another process.
+    workers = work.profile.loop.workers if "<" not in prepare.__qualname__ else 1
+    documents = work[DOCUMENTS]
+    duplicate = work.lake.frame(documents, columns=["duplicate"])["duplicate"]
+    joined = tuple(work[step] for step in same_partition)
+    tasks, kept = [], 0
+    for offset in range(0, len(duplicate), CHUNK):
+        rows = duplicate.slice(offset, CHUNK)
+        tasks.append(_Chunk(table, work, prepare, joined, offset, kept, len(rows)))
+        kept += len(rows) - int(rows.sum())
+    empty = _annotated(_Chunk(table, work, prepare, joined, 0, 0, 0))
     numeric = empty.select(pl.selectors.numeric(), pl.selectors.boolean()).columns
+    sums = dict.fromkeys(numeric, 0.0)
     with draft.writer(dict(empty.schema)) as write:
-        for frame in chunks(lake, documents, columns, CHUNK):
-            part = annotated(frame)
+        for task, part in zip(tasks, in_order(_annotated, tasks, workers), strict=True):
             write(part)
-            rows += part.height
             for name in numeric:
-                sums[name] = sums.get(name, 0.0) + float(part[name].cast(pl.Float64).sum())
-            work.ctx.progress(table, min(rows / max(documents.n_rows, 1), 1.0))
-    draft.summary.update({f"mean_{name}": round(total / rows, 4) for name, total in sums.items() if rows})
+                sums[name] += float(part[name].cast(pl.Float64).sum())
+            work.ctx.progress(table, (task.offset + task.rows) / len(duplicate))
+    _last = None
+    draft.summary.update({f"mean_{name}": round(total / kept, 4) for name, total in sums.items() if kept})
 
 
-def chunks(lake: Lake, manifest: Manifest, columns: list[str], size: int) -> Iterator[pl.DataFrame]:
-    """The rows of an artefact's table, ``size`` at a time or fewer; none are read ahead."""
-    import pyarrow.parquet as pq
+def _annotated(chunk: _Chunk) -> pl.DataFrame:
+    """The annotator's table of a chunk."""
+    lake = chunk.work.lake
+    frame = _rows(lake, chunk.work[DOCUMENTS], chunk.offset, chunk.rows).select(*COLUMNS, "duplicate").collect()
+    own = frame.filter(~pl.col("duplicate")).drop("duplicate")
+    others = [_rows(lake, other, chunk.kept, own.height).drop("doc_id").collect() for other in chunk.joined]
+    given = pl.concat([own, *others], how="horizontal")
+    found = _opened(chunk)(given)
+    # Tables of a partition are joined row by row.
+    if "doc_id" not in found.columns or not found["doc_id"].equals(given["doc_id"]):
+        raise DataError(
+            f"the annotator {chunk.table!r} must give one row for each document in the same order, with the column "
+            "doc_id"
+        )
+    return found
 
-    with pq.ParquetFile(lake.path(manifest, "data.parquet")) as file:
-        for batch in file.iter_batches(batch_size=size, columns=columns):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
+
+def _rows(lake: Lake, manifest: Manifest, offset: int, rows: int) -> pl.LazyFrame:
+    return pl.scan_parquet(lake.path(manifest, "data.parquet"), glob=False).slice(offset, rows)
 
 
-def _histogram(frame: pl.DataFrame, column: str, label: str) -> Plot:
-    values = frame[column or frame.columns[1]].to_numpy().astype(np.float64)
+def _opened(chunk: _Chunk) -> Annotate:
+    """What `prepare` loads, once for all chunks of a partition that come one after the other."""
+    global _last
+    if _last is None or _last[0] != chunk.work.manifest_id:
+        _last = None  # or both would be in memory
+        _last = chunk.work.manifest_id, chunk.prepare(chunk.work)
+    return _last[1]
 
-    def draw(axes: Any) -> None:
-        axes.hist(values, bins=40)
-        axes.set(xlabel=label, ylabel="documents")
-        if not column:
-            axes.set_yscale("log")
 
-    return Plot(draw)
+_last: tuple[str, Annotate] | None = None
+"""The artefact that this process has last annotated for, and with what."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
@@ -12,6 +15,19 @@ from curation_pipeline.stages.state import MAIN
 from curation_pipeline.stages.state import TABLE as STATES
 from curation_pipeline.steps.registry import maker_of
 from curation_pipeline.steps.view import Code, Link, Plot, Table
+
+
+def histogram(values: pl.Series, label: str, *, log: bool = False) -> Plot:
+    """Documents by a value of theirs, on a logarithmic scale of counts where most have none of it."""
+    numbers = values.to_numpy().astype(np.float64)
+
+    def draw(axes: Any) -> None:
+        axes.hist(numbers, bins=40)
+        axes.set(xlabel=label, ylabel="documents")
+        if log:
+            axes.set_yscale("log")
+
+    return Plot(draw)
 
 
 def loss_plot(lake: Lake, manifest: Manifest) -> Plot:

@@ -127,11 +127,12 @@ def make_lake() -> Tables:
     )
     quarantine = documents.select("source", "snapshot", "file", "position").head(5)
     quarantine = quarantine.with_columns(reason=pl.lit("not UTF-8"), offset=pl.lit(-1, pl.Int64))
-    judged = documents.select("doc_id").with_columns(toxic=pl.lit(0.1, pl.Float32))
+    judged = documents.select("doc_id", "source").unique("doc_id", maintain_order=True).head(2)
+    judged = judged.with_columns(role=pl.lit("report"), toxic=pl.lit(0.1, pl.Float32))
     return {
         "documents": documents,
         "quarantine": quarantine,
-        "toxicity_judge": judged,
+        "judged": judged,
         "manifests": manifests,
         **{name: pl.concat(frames) for name, frames in tables.items()},
     }

@@ -70,7 +70,6 @@ def stand_in(table: str, own: pl.DataFrame) -> pl.DataFrame:
     columns: dict[str, dict[str, object]] = {
         "contamination": {"n_overlaps": 0, "benchmark": None},
         "toxicity_teacher": {"alt_profanity": 0.1, "bias_head": 0.1},
-        "toxicity_judge": {"toxic": 0.1},
         "sentence_vectors": {
             "vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, 8)),
             "topic": 0,

@@ -30,7 +30,7 @@ from curation_pipeline.steps.step import Place, Step, StepGroup
 from curation_pipeline.steps.view import Check, Figure, Table, View
 
 TABLE = "corpus_profile"
-VERSION = "2"
+VERSION = "3"
 PARITY = Check(
     "removal_parity",
     "no rule or detector removes benign text that mentions an identity group, or is written in a dialect, more than "
@@ -298,14 +298,12 @@ class _Tables:
         return joined.with_columns((pl.col("documents") / pl.col("_n")).alias("share")).drop("_n")
 
     def distributions(self) -> pl.DataFrame:
-        judge = self._lake.get(next(iter(self._corpus.values()))["toxicity_judge"])
         wanted = [
             ("text_statistics", "n_words", "words", True),
             ("text_statistics", "quality", "quality heuristic", False),
             ("register", "quality_classifier", "quality classifier", False),
             ("language", "language_confidence", "language confidence", False),
             *(("toxicity_teacher", name, f"teacher {name}", False) for name in self._teachers()),
-            ("toxicity_judge", self._lake.frame(judge).columns[1], "judge", False),
         ]
         parts = []
         for table, column, label, log in wanted:

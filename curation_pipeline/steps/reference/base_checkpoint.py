@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +15,14 @@ from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.foundation import PARAMETERS
 from curation_pipeline.stages.model_card import model_card, training_facts
 from curation_pipeline.stages.sampling import is_held_out
-from curation_pipeline.stages.texts import read_corpus, read_texts
+from curation_pipeline.stages.texts import read_texts
+from curation_pipeline.steps.annotations.pii import STEP as PII
+from curation_pipeline.steps.annotations.token_counts import STEP as TOKEN_COUNTS
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
-from curation_pipeline.steps.corpus_tables import complete_corpus
 from curation_pipeline.steps.figures import loss_plot
 from curation_pipeline.steps.fits import figures_of, losses_of
 from curation_pipeline.steps.reference.tokenizer import STEP as TOKENIZER
-from curation_pipeline.steps.step import Step, StepGroup, Work
+from curation_pipeline.steps.step import Step, Work
 from curation_pipeline.steps.view import View
 from curation_pipeline.training.initial import init_model
 from curation_pipeline.training.launch import run_fit
@@ -39,10 +39,14 @@ def compute(work: Work, draft: Draft) -> None:
     pretrained model as it is, where the profile names one.
     """
     lake, profile, settings = work.lake, work.profile, work.profile.training
-    corpus = complete_corpus(work.ctx)
+    corpus: dict[str, dict[str, str]] = {}
+    for step in (DOCUMENTS, PII, TOKEN_COUNTS):
+        for manifest in work.every(step):
+            corpus.setdefault(manifest.partition_text, {})[step.table] = manifest.id
     seed = derive(profile.seed, "base")
     folder = lake.folder(work[TOKENIZER])
-    frame = read_corpus(lake, corpus).select("doc_id", "n_tokens")
+    counts = [lake.frame(manifest, columns=["doc_id", "n_tokens"]) for manifest in work.every(TOKEN_COUNTS)]
+    frame = pl.concat(counts).unique("doc_id", keep="first", maintain_order=True)
     facts = training_facts(work.ctx, work.manifest_id, corpus, None)
     if settings.model_id is not None:
         known = settings.model_copy(update={"model_id": resolve_model(settings.model_id, work.ctx.cache)})
@@ -71,10 +75,6 @@ def view(ctx: Context, manifest: Manifest) -> View:
     return View({"loss": loss_plot(ctx.lake, manifest)})
 
 
-def _corpus_ids(work: Work) -> Iterator[str]:
-    return (identity for ids in complete_corpus(work.ctx).values() for identity in ids.values())
-
-
 def _parameters(work: Work) -> dict[str, Any]:
     return PARAMETERS[TABLE](work.profile)
 
@@ -84,9 +84,7 @@ STEP = Step(
     table=TABLE,
     version="2",
     compute=compute,
-    inputs=(TOKENIZER,),
-    reads=(DOCUMENTS, StepGroup("annotations")),
-    also=_corpus_ids,
+    inputs=(TOKENIZER, DOCUMENTS, PII, TOKEN_COUNTS),
     parameters=_parameters,
     kinds=frozenset({"pytorch", "huggingface"}),
     view=view,

@@ -7,16 +7,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, toxicity_columns
+from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, judge_scores, toxicity_columns
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft
+from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.seeds import derive, unit_hash
+from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.detectors import judge_parameters, open_detector
 from curation_pipeline.stages.foundation import PARAMETERS
 from curation_pipeline.stages.sampling import is_held_out
-from curation_pipeline.steps.annotations.toxicity_judge import STEP as TOXICITY_JUDGE
 from curation_pipeline.steps.annotations.toxicity_teacher import STEP as TOXICITY_TEACHER
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
+from curation_pipeline.steps.figures import histogram
+from curation_pipeline.steps.reference.cascade import STEP as CASCADE
+from curation_pipeline.steps.reference.detectors import STEP as DETECTORS
 from curation_pipeline.steps.step import Step, Work
+from curation_pipeline.steps.view import View
 
 TABLE = "heldout_texts"
 CLEAN_SCORE = 0.1
@@ -30,13 +36,17 @@ def compute(work: Work, draft: Draft) -> None:
 
     ``credit`` drives the loop and is labelled clean or toxic by the teacher; ``report`` is shown to people and is
     labelled by the judge, so that what is reported never leans on the detector that makes the reward; ``final``,
-    labelled like ``report``, is what no iteration sees.
+    labelled like ``report``, is what no iteration sees. Of each role and source the judge scores as many documents as
+    the profile says; its scores are the table ``judged``.
 
     Raises:
         DataError: a role has no toxic or no benign text.
     """
-    every = _scored(work)
-    encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"]
+    every = _held_out(work)
+    judged = _judged(work, every)
+    draft.frame(judged, "judged")
+    every = every.join(judged.select("doc_id", pl.col(judged.columns[3]).alias("judge")), on="doc_id", how="left")
+    encyclopaedic = every.filter(pl.col("domain") == "encyclopaedia")["judge"].drop_nulls()
     draft.summary.update(
         encyclopaedic_texts=encyclopaedic.len(),
         judge_false_positive_rate=round(int((encyclopaedic >= HARM_THRESHOLD).sum()) / max(encyclopaedic.len(), 1), 5),
@@ -47,38 +57,52 @@ def compute(work: Work, draft: Draft) -> None:
         if not counts.get(f"{role}/toxic") or not counts.get(f"{role}/benign"):
             raise DataError(
                 f"the held-out documents of role {role!r} hold no toxic or no benign text ({counts}); raise "
-                "corpus.holdout_share in the profile, or add sources"
+                "corpus.holdout_share or corpus.heldout_judged in the profile, or add sources"
             )
     draft.frame(chosen)
     draft.summary.update(counts)
 
 
-def _scored(work: Work) -> pl.DataFrame:
-    """The documents that are held out, each once, with the scores of teacher and judge."""
-    lake, teachers = work.lake, toxicity_columns(work.profile.annotate.teachers)
+def _held_out(work: Work) -> pl.DataFrame:
+    """The documents that are held out, each once: doc_id, source, domain, text, teacher, and role and order by hash."""
+    lake, profile = work.lake, work.profile
+    teachers = toxicity_columns(profile.annotate.teachers)
     frames = []
-    for documents, teacher, judge in zip(
-        work.every(DOCUMENTS), work.every(TOXICITY_TEACHER), work.every(TOXICITY_JUDGE), strict=True
-    ):
-        frame = lake.frame(documents).filter(~pl.col("duplicate"))
-        frame = frame.filter(is_held_out(frame["doc_id"], work.profile.corpus.holdout_share, work.profile.seed))
-        scores, judged = lake.frame(teacher), lake.frame(judge)
+    for documents, teacher in zip(work.every(DOCUMENTS), work.every(TOXICITY_TEACHER), strict=True):
+        ids = lake.frame(documents, columns=["doc_id", "duplicate"]).filter(~pl.col("duplicate"))["doc_id"]
+        scores = lake.frame(teacher, columns=["doc_id", *teachers])
+        held_out = ids.filter(is_held_out(ids, profile.corpus.holdout_share, profile.seed))
+        texts = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False)
+        texts = texts.filter(~pl.col("duplicate") & pl.col("doc_id").is_in(held_out.implode()))
         frames.append(
-            frame.select("doc_id", "source", "domain", "text")
+            texts.select("doc_id", "source", "domain", "text")
+            .collect()
             .join(scores.select("doc_id", pl.mean_horizontal(teachers).alias("teacher")), on="doc_id")
-            .join(judged.select("doc_id", pl.col(judged.columns[1]).alias("judge")), on="doc_id")
         )
-    return pl.concat(frames).unique("doc_id", maintain_order=True)
+    every = pl.concat(frames).unique("doc_id", maintain_order=True)
+    place = unit_hash(every["doc_id"], derive(profile.seed, "holdout_role"))
+    return every.with_columns(
+        pl.Series("role", np.select([place < 0.4, place < 0.8], ["credit", "report"], "final")),
+        pl.Series("order", unit_hash(every["doc_id"], derive(profile.seed, "holdout_order"))),
+    ).sort("order")
+
+
+def _judged(work: Work, every: pl.DataFrame) -> pl.DataFrame:
+    """Scores of the judge: columns doc_id, source, role, and one for each of its heads, the first overall toxicity.
+
+    It labels the roles ``report`` and ``final``. Encyclopaedic text of every role shows its false positives.
+    """
+    asked = (pl.col("role") != "credit") | (pl.col("domain") == "encyclopaedia")
+    first = pl.int_range(pl.len()).over("role", "source") < work.profile.corpus.heldout_judged
+    chosen = every.filter(asked & first)
+    judge = open_detector(work.ctx, work.profile.annotate.judge, work.by_table(DETECTORS, CASCADE))
+    scores = judge_scores(chosen, judge, work.ctx.progress)
+    return pl.concat([chosen.select("doc_id", "source", "role"), scores.drop("doc_id")], how="horizontal")
 
 
 def _with_roles(work: Work, every: pl.DataFrame) -> pl.DataFrame:
     """The texts that are used: columns doc_id, source, domain, text, kind (toxic, benign) and role."""
-    seed, corpus = work.profile.seed, work.profile.corpus
-    place = unit_hash(every["doc_id"], derive(seed, "holdout_role"))
-    every = every.with_columns(
-        pl.Series("role", np.select([place < 0.4, place < 0.8], ["credit", "report"], "final")),
-        pl.Series("order", unit_hash(every["doc_id"], derive(seed, "holdout_order"))),
-    )
+    corpus = work.profile.corpus
     score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))
     kind = pl.when(score >= HARM_THRESHOLD).then(pl.lit("toxic")).when(score <= CLEAN_SCORE).then(pl.lit("benign"))
     every = every.with_columns(kind.alias("kind")).drop_nulls("kind").sort("order")
@@ -96,15 +120,25 @@ def _with_roles(work: Work, every: pl.DataFrame) -> pl.DataFrame:
 
 
 def _parameters(work: Work) -> dict[str, Any]:
-    return PARAMETERS[TABLE](work.profile)
+    return {**PARAMETERS[TABLE](work.profile), **judge_parameters(work.profile.annotate)}
+
+
+def view(ctx: Context, manifest: Manifest) -> View:
+    """What the judge says of held-out text."""
+    if not manifest.holds("judged.parquet"):  # a chain keeps what an earlier version made
+        return View()
+    judged = ctx.lake.frame(manifest, "judged")
+    return View({"judge": histogram(judged[judged.columns[3]], "judge's score", log=True)})
 
 
 STEP = Step(
     module=__name__,
     table=TABLE,
-    version="2",
+    version="3",
     compute=compute,
-    inputs=(DOCUMENTS, TOXICITY_TEACHER, TOXICITY_JUDGE),
+    inputs=(DOCUMENTS, TOXICITY_TEACHER, DETECTORS, CASCADE),
     parameters=_parameters,
+    kinds=frozenset({"pytorch", "parquet"}),
+    view=view,
     foundation=True,
 )

@@ -1,0 +1,114 @@
+"""Steps made side by side: each in a worker process as soon as what it reads is there.
+
+It makes artefacts only; whoever shows and records them finds them finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from curation_pipeline.engine.local import run_graph, say
+from curation_pipeline.stages.context import Context
+from curation_pipeline.steps.registry import read_by, step_of
+from curation_pipeline.steps.step import Partitioning, Place, Step, of_corpus
+
+SAY_EVERY_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """What is made: a step's name, and the key of a raw partition; None for a step of the whole project."""
+
+    step: str
+    key: str | None
+
+    def __str__(self) -> str:
+        return self.step if self.key is None else f"{self.step} of {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An artefact that is there, and the processor seconds that went into it; next to none where it was there."""
+
+    artefact: Artefact
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An artefact that could not be made, and why."""
+
+    artefact: Artefact
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    ctx: Context
+    artefact: Artefact
+
+
+def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str]) -> Iterator[Made | Failure]:
+    """Make steps of the corpus and of the whole project, and yield each artefact as it is there.
+
+    Args:
+        ctx: the surroundings; ``loop.workers`` of the profile are the processes. Progress is told as the share of all
+            artefacts.
+        chosen: the steps; what else they read has been made before.
+        keys: the raw partitions.
+
+    Yields:
+        What has been made. A failure is the last: everything that was under way is ended then.
+
+    Raises:
+        WorkerLostError: a worker was killed.
+    """
+    places = {step.name: keys if step.partitioning is Partitioning.CORPUS else [None] for step in chosen}
+    before: dict[Artefact, list[Artefact]] = {}
+    for step in chosen:
+        reads = [read for read in read_by(step) if read.name in places]
+        for key in places[step.name]:
+            before[Artefact(step.name, key)] = [
+                Artefact(read.name, other)
+                for read in reads
+                for other in places[read.name]
+                if key is None or other is None or other == key
+            ]
+    tasks = {artefact: _Task(ctx, artefact) for artefact in before}
+    parts: dict[Artefact, float] = {}
+
+    def hear(message: tuple[Artefact, str, float]) -> None:
+        artefact, what, fraction = message
+        if parts.get(artefact) != 1.0:
+            parts[artefact] = min(fraction, 0.99)
+        ctx.progress(f"{artefact.key or artefact.step}: {what}", sum(parts.values()) / len(tasks))
+
+    with closing(run_graph(_make, tasks, before, ctx.profile.loop.workers, hear)) as made:
+        for artefact, outcome in made:
+            if isinstance(outcome, str):
+                yield Failure(artefact, outcome)
+                return
+            parts[artefact] = 1.0
+            ctx.progress(artefact.step, sum(parts.values()) / len(tasks))
+            yield Made(artefact, outcome)
+
+
+def _make(task: _Task) -> float | str:
+    """Make an artefact in a worker: processor seconds; or why not, as an exception may not survive the way back."""
+    artefact, last, started = task.artefact, 0.0, time.process_time()
+
+    def report(what: str, fraction: float) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= SAY_EVERY_SECONDS:
+            last = now
+            say((artefact, what, fraction))
+
+    try:
+        place = Place() if artefact.key is None else of_corpus(artefact.key)
+        step_of(artefact.step).make(task.ctx.with_progress(report), place)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return time.process_time() - started

@@ -1,0 +1,2 @@
+select doc_id, source, role, toxic
+from {{ source('lake', 'judged') }}
