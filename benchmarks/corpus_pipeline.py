@@ -54,6 +54,8 @@ SIZES: dict[str, dict[str, int]] = {
 papers every short document would be dropped by the first rule, and no later step would have any work."""
 TRIAL = 400
 """Documents of the trial that says how many a program can read in its time."""
+TOXIC = 0.5
+"""Score of the detector from which a text is not kept."""
 LEFT_OUT: dict[str, dict[str, str]] = {
     "datatrove": {"toxicity_teacher": "toxic wording: it has no model"},
     "nemo": {
@@ -64,7 +66,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     },
     "datajuicer": {"toxicity_teacher": "toxic wording: its list of words is fetched from a server"},
 }
-"""Steps of ours that a peer does not do, and why. No peer looks for identity groups, which are a part of our statistics;
+"""Steps of ours that a peer does not do, and why. No peer looks for identity groups, which are part of our statistics.
 Data-Juicer has eight filters of its own kinds in place of the rules."""
 
 
@@ -259,7 +261,7 @@ def summary(reports: list[dict[str, Any]], n: int, size: int, whole: int) -> dic
 
 
 def compared(ours: dict[str, Any], theirs: dict[str, Any], left_out: dict[str, str]) -> dict[str, float]:
-    """How many times as many documents a CPU second, with all of our steps and with those only that the peer does too."""
+    """How many times as fast we are, with all of our steps, and with those only that the peer does too."""
     rate = theirs["documents_per_cpu_second"]["median"]
     same = sum(seconds for step, seconds in ours["cpu_seconds_by_step"].items() if step not in left_out)
     return {
