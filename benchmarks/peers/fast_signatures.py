@@ -54,9 +54,7 @@ def with_rensa(texts: pl.Series) -> Callable[[], np.ndarray]:
 
 
 def main(name: str, documents: Path, out: Path) -> None:
-    make = {"daft": with_daft, "rensa": lambda t: with_rensa(t, False), "rensa_rho": lambda t: with_rensa(t, True)}[
-        name
-    ]
+    make = {"daft": with_daft, "rensa": with_rensa}[name]
     texts = pl.concat([pl.read_ndjson(file)["text"] for file in sorted(documents.glob("*.jsonl"))])
     make(texts.head(200))
     start = time.process_time()
