@@ -1,6 +1,6 @@
-"""Near-duplicate removal beside datatrove's MinHash pipeline, and its cost from 10 thousand to 1 million documents.
+"""Near-duplicate removal next to datatrove's MinHash pipeline, signatures next to daft and rensa, and cost by size.
 
-    python benchmarks/near_duplicates.py [--quick] [--peer-python FILE] [--work FOLDER]
+    python benchmarks/near_duplicates.py [--quick] [--only-signatures] [--work FOLDER]
 
 Both read the same JSONL files, find near duplicates with 5-word shingles and 112 hashes, and write what stays as JSONL;
 each in one process with one thread. CPU seconds are those of the whole process, start and imports included.
@@ -29,6 +29,8 @@ from typing import Any
 import polars as pl
 
 HERE = Path(__file__).resolve().parent
+VENVS = HERE.parent / ".venv-peers"
+SIGNATURE_PEERS = ("daft", "rensa")
 LEVELS = (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 VARIANTS = {
     "ours: 16 x 7, verified at .68": (16, 7, 0.68),
@@ -159,6 +161,62 @@ def kept_by_datatrove(out: Path) -> dict[str, str]:
     return {doc_id: stays[cluster] for cluster, doc_id in rows("removed")}
 
 
+def measure_signatures(documents: Path, out: Path) -> None:
+    """The child process: CPU seconds from texts to signatures, alone and with the figures that the table holds."""
+    import time
+
+    import numpy as np
+
+    from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
+    from curation_pipeline.annotate.minhash import minhash_signatures, signatures_of
+
+    frame = pl.concat([pl.read_ndjson(file) for file in sorted(documents.glob("*.jsonl"))])
+    settings = DuplicatesSettings()
+    minhash_signatures(frame.head(200), settings)
+    start = time.process_time()
+    found = signatures_of(frame["text"], settings)
+    alone = time.process_time()
+    minhash_signatures(frame, settings)
+    np.save(out, found)
+    print(json.dumps({"cpu_seconds": alone - start, "with_figures": time.process_time() - alone}))
+
+
+def signatures(n: int, pool: list[str], work: Path, runs: int) -> dict[str, Any]:
+    """Signatures of 112 hashes over runs of five words: speed, and error of the similarity of planted pairs."""
+    import numpy as np
+    from peers.planted_duplicates import true_pairs
+
+    documents = work / "signatures"
+    frame = make(n, documents, pool, truth=True)
+    pairs = true_pairs(frame)
+    place = {doc_id: row for row, doc_id in enumerate(frame["doc_id"])}
+    one, other = (np.array([place[doc_id] for doc_id in pairs[name]]) for name in ("one", "other"))
+    peers = SIGNATURE_PEERS if (VENVS / "fast/bin/python").exists() else ()
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ("ours", *peers)}
+    for _ in range(runs):
+        for name, results in found.items():
+            script = [str(VENVS / "fast/bin/python"), str(HERE / "peers/fast_signatures.py"), name]
+            command = [sys.executable, __file__, "--signatures"] if name == "ours" else script
+            results.append(run([*command, str(documents), str(work / f"{name}.npy")]))
+    for row in found["ours"]:
+        found.setdefault("ours, with the figures of the table", []).append({"cpu_seconds": row["with_figures"]})
+    result: dict[str, Any] = {"documents": frame.height, "pairs": pairs.height, "methods": {}}
+    for name, results in found.items():
+        rates = [frame.height / r["cpu_seconds"] for r in results]
+        result["methods"][name] = {
+            "documents_per_cpu_second": round(statistics.median(rates)),
+            "lowest": round(min(rates)),
+            "highest": round(max(rates)),
+            "runs": len(rates),
+            "version": results[0].get("version"),
+        }
+        if (file := work / f"{name}.npy").exists():
+            rows = np.load(file)
+            errors = (rows[one] == rows[other]).mean(axis=1) - pairs["jaccard"].to_numpy()
+            result["methods"][name]["error_of_similarity"] = round(float(np.sqrt((errors**2).mean())), 4)
+    return result
+
+
 def spread(results: list[dict[str, Any]]) -> dict[str, Any]:
     seconds = [float(r["cpu_seconds"]) for r in results]
     return {
@@ -251,8 +309,13 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, help="folder for the corpora; about 6 GB; a temporary one if absent")
     parser.add_argument("--out", type=Path, default=HERE / "near_duplicates.json")
+    parser.add_argument("--only-signatures", action="store_true", help="measure these, and keep the rest of --out")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--signatures", nargs=2, type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.signatures:
+        measure_signatures(*given.signatures)
+        return
     if given.child:
         documents, out, bands, rows, threshold = given.child
         remove_duplicates(Path(documents), Path(out), int(bands), int(rows), float(threshold))
@@ -269,17 +332,21 @@ def main() -> None:
         ours_first = work / "warm"
         make(200, ours_first, pool, truth=False)
         ours(ours_first, work / "warmed", MAIN)  # compiles the kernels once for this machine
-        report: dict[str, Any] = {
-            "comparison": [
+        report: dict[str, Any] = {}
+        if given.only_signatures:
+            report = json.loads(given.out.read_text(encoding="utf-8"))
+        else:
+            report["comparison"] = [
                 compare(small, pool, work, given.peer_python, runs, runs),
                 compare(large, pool, work, given.peer_python, runs, 1),
-            ],
-            "scaling": scaling((small, large, huge), pool, work, runs),
-            "machine": {"python": platform.python_version(), "processor": platform.machine()},
-            "versions": {name: version(name) for name in ("polars", "numpy", "numba")} | {"datatrove": "0.10.1"},
-        }
+            ]
+            report["scaling"] = scaling((small, large, huge), pool, work, runs)
+        report["signatures"] = signatures(2 * small, pool, work, runs)
+        report["machine"] = {"python": platform.python_version(), "processor": platform.machine()}
+        report["versions"] = {name: version(name) for name in ("polars", "numpy", "numba")} | {"datatrove": "0.10.1"}
     given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     plot(report, given.out.with_suffix(".png"))
+    print(json.dumps(report["signatures"], indent=1))
     for part in report["comparison"]:
         print(part["documents"], "documents:", part["times_fewer_cpu_seconds"])
 
