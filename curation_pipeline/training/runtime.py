@@ -49,15 +49,19 @@ def torch_runtime(threads: int, deterministic: bool = True) -> Iterator[None]:
     """Thread count and deterministic algorithms inside the block; both are put back after it."""
     import torch
 
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    # `use_deterministic_algorithms` says the same and imports torch's compiler, which takes 1.5 seconds. Memory that
+    # is always written before it is read need not be filled.
+    memory = torch.utils.deterministic
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=warn_only)
+        torch.set_deterministic_debug_mode(before[1])
+        memory.fill_uninitialized_memory = before[2]
 
 
 @contextlib.contextmanager
