@@ -78,6 +78,8 @@ _apart = re.compile(_APART)
 _in_word = re.compile(_IN_WORD)
 _masked = re.compile(_MASKED)
 _repeated = re.compile(r"([A-Za-z])\1\1", re.IGNORECASE)
+_changeable = re.compile(r"[0-9@$!|€*#%]|([A-Za-z])\1\1", re.IGNORECASE)
+"""What a word must hold that any rule for single words changes."""
 _set_apart = re.compile(_SET_APART)
 _invisible = re.compile(f"[{_INVISIBLE}]")
 _marks = re.compile(f"[{_MARKS}]")
@@ -171,7 +173,13 @@ def undisguise(text: str) -> Clear:
         pieces = re.split(r"(\s+)", text)
         for i in range(0, len(pieces), 2):
             word = pieces[i]
-            if len(word) < 3 or word[0] in "#&" or _address.search(word) or (word[0] == "@" and word[1:3] != "ss"):
+            if (
+                len(word) < 3
+                or not _changeable.search(word)
+                or word[0] in "#&"
+                or _address.search(word)
+                or (word[0] == "@" and word[1:3] != "ss")
+            ):
                 continue
             if in_word:
                 word = _leet_core.sub(_letters_for_signs, word)
