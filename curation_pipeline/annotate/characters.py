@@ -17,7 +17,7 @@ from curation_pipeline.annotate.wordhash import utf8
 
 SPACE, LETTER, MARK, NUMBER, PUNCTUATION, CAPITAL, LATIN, WORD = (np.uint8(1 << bit) for bit in range(8))
 """Bits of a kind: white space; letters; combining marks; numbers; punctuation; capitals; what continues a word of Latin
-letters (see ``identity.Lexicon``); what Python's ``\\w`` matches."""
+letters (see ``identity.whole_words``); what Python's ``\\w`` matches."""
 
 CODE_POINTS = 0x110000
 _PATTERNS = {
@@ -27,7 +27,7 @@ _PATTERNS = {
     NUMBER: r"\p{N}+",
     PUNCTUATION: r"\p{P}+",
     CAPITAL: r"\p{Lu}+",
-    LATIN: r"[\p{Latin}\u0300-\u036F\p{Nd}_]+",
+    LATIN: r"(?i)[\p{Latin}\u0300-\u036F\p{Nd}_]+",
 }
 
 

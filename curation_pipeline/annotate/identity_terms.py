@@ -7,9 +7,11 @@ them. No slur is on it: what is said with a slur stays visible to the detector.
 
 from __future__ import annotations
 
+import functools
+
 import polars as pl
 
-from curation_pipeline.annotate.identity import whole_words
+from curation_pipeline.annotate.replacement import Replacement, replacement
 
 _SINGULAR_WORDS = (
     "gay|lesbian|bisexual|homosexual|heterosexual|straight|queer|lgbt|lgbtq|lgbtqia|trans|transgender|"
@@ -32,18 +34,14 @@ _PLURAL_WORDS = (
 )
 
 
-def _patterns(words: str, compound: bool) -> str:
-    # Compounds are written with a hyphen or a space; the longest alternative must be tried first.
-    chosen = [word.replace("-", "[- ]") for word in words.split("|") if ("-" in word) is compound]
-    return whole_words("|".join(sorted(chosen, key=len, reverse=True)))
-
-
-# A compound must be replaced before its parts are.
-_REPLACED = tuple(
-    (_patterns(words, compound), name)
-    for compound in (True, False)
-    for words, name in ((_PLURAL_WORDS, "people"), (_SINGULAR_WORDS, "person"))
-)
+@functools.cache
+def _replacement() -> Replacement:
+    named = {
+        word: name
+        for words, name in ((_PLURAL_WORDS, "people"), (_SINGULAR_WORDS, "person"))
+        for word in words.split("|")
+    }
+    return replacement(named)
 
 
 def without_groups(texts: pl.Series) -> pl.Series:
@@ -52,8 +50,4 @@ def without_groups(texts: pl.Series) -> pl.Series:
     Args:
         texts: strings, length n.
     """
-    for pattern, name in _REPLACED:
-        # Twice, as the space between two names belongs to the first match.
-        for _ in range(2):
-            texts = texts.str.replace_all(pattern, f"${{1}}{name}${{2}}")
-    return texts
+    return _replacement().apply(texts)

@@ -78,6 +78,9 @@ _apart = re.compile(_APART)
 _in_word = re.compile(_IN_WORD)
 _masked = re.compile(_MASKED)
 _repeated = re.compile(r"([A-Za-z])\1\1", re.IGNORECASE)
+_changeable = re.compile(r"[0-9@$!|€*#%]|([A-Za-z])\1\1", re.IGNORECASE)
+"""What a word must hold that any rule for single words changes."""
+_space = re.compile(r"\s")
 _set_apart = re.compile(_SET_APART)
 _invisible = re.compile(f"[{_INVISIBLE}]")
 _marks = re.compile(f"[{_MARKS}]")
@@ -168,20 +171,36 @@ def undisguise(text: str) -> Clear:
         text = joined
     in_word, masked = _in_word.search(text), _masked.search(text)
     if in_word or masked or _repeated.search(text):
-        pieces = re.split(r"(\s+)", text)
-        for i in range(0, len(pieces), 2):
-            word = pieces[i]
-            if len(word) < 3 or word[0] in "#&" or _address.search(word) or (word[0] == "@" and word[1:3] != "ss"):
-                continue
+        text, changed = _plain_words(text, in_word is not None, masked is not None)
+        disguised += changed
+    return Clear(text, int(disguised))
+
+
+def _plain_words(text: str, in_word: bool, masked: bool) -> tuple[str, int]:
+    """Signs for letters, masks and lengthened letters in the words that hold any; and how many were in disguise."""
+    parts: list[str] = []
+    disguised, done = 0, 0
+    for match in _changeable.finditer(text):
+        if match.start() < done:
+            continue
+        begin = match.start()
+        while begin > done and not text[begin - 1].isspace():
+            begin -= 1
+        space = _space.search(text, match.end())
+        end = space.start() if space else len(text)
+        word = before = text[begin:end]
+        parts.append(text[done:begin])
+        done = end
+        if not (len(word) < 3 or word[0] in "#&" or _address.search(word) or (word[0] == "@" and word[1:3] != "ss")):
             if in_word:
                 word = _leet_core.sub(_letters_for_signs, word)
-            disguised += word != pieces[i]
+            disguised += word != before
             if masked and _masked.search(word):
                 word = _mask.sub(_starred, word)
                 disguised += "*" in word
-            pieces[i] = _lengthened.sub(r"\1", word) if _lengthenable(word) else word
-        text = "".join(pieces)
-    return Clear(text, int(disguised))
+            word = _lengthened.sub(r"\1", word) if _lengthenable(word) else word
+        parts.append(word)
+    return "".join([*parts, text[done:]]), disguised
 
 
 def _starred(match: re.Match[str]) -> str:

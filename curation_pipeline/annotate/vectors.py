@@ -18,6 +18,7 @@ import polars as pl
 
 from curation_pipeline import seeds
 from curation_pipeline.annotate.files import load_arrays, save_arrays
+from curation_pipeline.annotate.vocabulary import TOKEN, word_counts
 from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress, silent
 
@@ -25,7 +26,6 @@ VERSION = 1
 DIMS = 64
 DECIMALS = 5
 CHUNK = 8192
-TOKEN = r"(?u)\b\w\w+\b"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +36,11 @@ class VectorModel:
         vocabulary: v terms, in the order of the columns below.
         idf: (v,) float32 smoothed inverse document frequencies.
         components: (v, d) float32 right singular vectors.
-        ngram_max: longest run of words that is a term.
     """
 
     vocabulary: tuple[str, ...]
     idf: np.ndarray
     components: np.ndarray
-    ngram_max: int = 1
 
     def transform(self, texts: Sequence[str] | pl.Series, progress: Progress | None = None) -> np.ndarray:
         """Vectors of unit length, or zero where a text holds no known term.
@@ -50,23 +48,19 @@ class VectorModel:
         Returns:
             float32 of shape (n, d), rounded to 5 decimals; a row depends on its own text alone.
         """
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        counter = CountVectorizer(
-            vocabulary=self.vocabulary, token_pattern=TOKEN, ngram_range=(1, self.ngram_max), dtype=np.float32
-        )
         report = progress or silent
-        rows = texts.to_list() if isinstance(texts, pl.Series) else list(texts)
+        rows = texts if isinstance(texts, pl.Series) else pl.Series(texts, dtype=pl.Utf8)
         out: np.ndarray = np.zeros((len(rows), self.components.shape[1]), dtype=np.float32)
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            out[start : start + len(chunk)] = _project(counter.transform(chunk), self.idf, self.components)
+            counts = word_counts(chunk, self.vocabulary, np.float32)
+            out[start : start + len(chunk)] = _project(counts, self.idf, self.components)
             report("sentence vectors", min(1.0, (start + CHUNK) / len(rows)))
         return out
 
     def save(self, directory: Path) -> None:
         """Write to a folder as safetensors and JSON; ``load_vectors`` gives identical vectors."""
-        meta = {"kind": "vectors", "version": VERSION, "ngram_max": self.ngram_max, "vocabulary": list(self.vocabulary)}
+        meta = {"kind": "vectors", "version": VERSION, "vocabulary": list(self.vocabulary)}
         save_arrays(directory, {"idf": self.idf, "components": self.components}, meta)
 
 
@@ -90,7 +84,7 @@ def load_vectors(directory: Path) -> VectorModel:
     arrays, meta = load_arrays(directory)
     if meta.get("kind") != "vectors" or meta.get("version") != VERSION:
         raise DataError(f"{directory} holds no sentence vectors of version {VERSION}; fit them again")
-    return VectorModel(tuple(meta["vocabulary"]), arrays["idf"], arrays["components"], int(meta["ngram_max"]))
+    return VectorModel(tuple(meta["vocabulary"]), arrays["idf"], arrays["components"])
 
 
 def fit_vectors(
@@ -99,7 +93,6 @@ def fit_vectors(
     *,
     dims: int = DIMS,
     max_terms: int = 30_000,
-    ngram_max: int = 1,
     max_documents: int = 30_000,
 ) -> VectorModel:
     """Fit on a sample of the corpus.
@@ -109,7 +102,6 @@ def fit_vectors(
         seed: the same texts and seed give the same model.
         dims: size of a vector; where the sample has a lower rank the last dimensions are zero.
         max_terms: terms kept, the most frequent.
-        ngram_max: longest run of words that is a term.
         max_documents: documents used.
 
     Raises:
@@ -124,7 +116,6 @@ def fit_vectors(
         rows = [rows[i] for i in chosen]
     counter = TfidfVectorizer(
         token_pattern=TOKEN,
-        ngram_range=(1, ngram_max),
         sublinear_tf=True,
         min_df=3 if len(rows) >= 1000 else 1,
         max_features=max_terms,
@@ -146,5 +137,4 @@ def fit_vectors(
         vocabulary=tuple(counter.get_feature_names_out().tolist()),
         idf=counter.idf_.astype(np.float32),
         components=components,
-        ngram_max=ngram_max,
     )

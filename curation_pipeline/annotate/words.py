@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-WORD = r"\p{L}[\p{L}\p{M}]*(?:['\u2019][\p{L}\p{M}]+)*|\p{N}[\p{N}.,]*"
-"""A run of letters with apostrophes inside, or of digits with points and commas."""
+from curation_pipeline.annotate.characters import LETTER, MARK, NUMBER, classed
+from curation_pipeline.annotate.compiled import compiled
+from curation_pipeline.annotate.interning import intern, spelled
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -92,22 +93,49 @@ def _pair_hash(hashes: np.ndarray) -> np.ndarray:
 
 
 def words_of(texts: pl.Series) -> Words:
-    """Split n texts into words.
+    r"""Split n texts into words: runs of letters with apostrophes inside, or of digits with points and commas.
+
+    As a pattern: ``\p{L}[\p{L}\p{M}]*(?:['\u2019][\p{L}\p{M}]+)*|\p{N}[\p{N}.,]*``.
 
     Args:
         texts: n strings, any Unicode.
     """
-    lists = texts.str.to_lowercase().str.replace_all("\u2019", "'", literal=True).str.extract_all(WORD)
-    lengths = lists.list.len().to_numpy().astype(np.int64)
-    encoded = lists.explode(empty_as_null=False).to_arrow().dictionary_encode() if lengths.any() else None
-    if encoded is None:
-        codes: np.ndarray = np.empty(0, dtype=np.int32)
-        table = pl.Series("word", [], dtype=pl.Utf8)
-    else:
-        if hasattr(encoded, "combine_chunks"):
-            encoded = encoded.combine_chunks()
-        codes = np.asarray(encoded.indices, dtype=np.int32)
-        table = pl.Series("word", pl.from_arrow(encoded.dictionary), dtype=pl.Utf8)
+    raw, kinds, ends = classed(texts.str.to_lowercase().str.replace_all("\u2019", "'", literal=True))
+    starts = np.empty(raw.size, dtype=np.int64)
+    stops = np.empty(raw.size, dtype=np.int64)
+    offsets = np.zeros(ends.size, dtype=np.int64)
+    _split(raw, kinds, ends, starts, stops, offsets)
+    starts, stops = starts[: offsets[-1]], stops[: offsets[-1]]
+    codes, first = intern(raw, starts, stops)
+    table = spelled(raw, starts[first], stops[first]).alias("word")
     # A C call for each distinct word, of which there are few.
     hashes = np.fromiter((zlib.crc32(word.encode()) for word in table.to_list()), dtype=np.uint64, count=len(table))
-    return Words(codes, np.concatenate([[0], np.cumsum(lengths)]), table, hashes)
+    return Words(codes, offsets, table, hashes)
+
+
+@compiled
+def _split(
+    raw: np.ndarray, kinds: np.ndarray, ends: np.ndarray, starts: np.ndarray, stops: np.ndarray, offsets: np.ndarray
+) -> None:
+    """Where each word begins and stops, in text whose apostrophes are straight."""
+    n = 0
+    for row in range(ends.size - 1):
+        at, end = ends[row], ends[row + 1]
+        while at < end:
+            if kinds[at] & LETTER:
+                starts[n] = at
+                while at < end and kinds[at] & (LETTER | MARK):
+                    at += 1
+                    while at + 1 < end and raw[at] == 39 and kinds[at + 1] & (LETTER | MARK):
+                        at += 1
+                stops[n] = at
+                n += 1
+            elif kinds[at] & NUMBER:
+                starts[n] = at
+                while at < end and (kinds[at] & NUMBER or raw[at] == 46 or raw[at] == 44):
+                    at += 1
+                stops[n] = at
+                n += 1
+            else:
+                at += 1
+        offsets[row + 1] = n

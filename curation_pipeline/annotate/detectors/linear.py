@@ -24,6 +24,7 @@ from curation_pipeline.annotate.detectors.allowlist import (
 from curation_pipeline.annotate.detectors.protocol import score_frame
 from curation_pipeline.annotate.detectors.registry import DetectorSpec, converted
 from curation_pipeline.annotate.files import load_arrays, save_arrays
+from curation_pipeline.annotate.vocabulary import TOKEN, word_counts
 from curation_pipeline.datasets.catalogue import ALT_PROFANITY_CHECK
 from curation_pipeline.datasets.packages import read_member
 from curation_pipeline.errors import DataError, IntegrityError
@@ -55,6 +56,7 @@ _EXPECTED = {
     "use_idf": True,
     "sublinear_tf": False,
     "strip_accents": None,
+    "token_pattern": TOKEN,
 }
 
 
@@ -64,14 +66,12 @@ class LinearDetector:
 
     Attributes:
         vocabulary: v words in the order of the columns below; stop words are not among them.
-        token_pattern: regular expression of a token in lower-cased text.
         idf: (v,) float64 inverse document frequencies.
         coef: (v, m) float64 weights of the m SVMs, intercept: (m,) their intercepts.
         slope, offset: (m,) Platt's parameters: probability = 1 / (1 + exp(slope * margin + offset)).
     """
 
     vocabulary: tuple[str, ...]
-    token_pattern: str
     idf: np.ndarray
     coef: np.ndarray
     intercept: np.ndarray
@@ -84,11 +84,9 @@ class LinearDetector:
     def probability(self, texts: Sequence[str]) -> np.ndarray:
         """Unrounded probabilities, float64 of shape (n,)."""
         from scipy.special import expit
-        from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.preprocessing import normalize
 
-        counter = CountVectorizer(vocabulary=self.vocabulary, token_pattern=self.token_pattern, dtype=np.float64)
-        weighted = counter.transform(texts).multiply(self.idf[None, :]).tocsr()
+        weighted = word_counts(pl.Series(texts, dtype=pl.Utf8), self.vocabulary).multiply(self.idf[None, :]).tocsr()
         margin = normalize(weighted, norm="l2", copy=False) @ self.coef + self.intercept
         return np.asarray(expit(-(self.slope * margin + self.offset)).mean(axis=1))
 
@@ -138,7 +136,7 @@ def convert(archive: Path, out_dir: Path) -> None:
             "slope": np.array([float(sigmoid["a_"]) for sigmoid in sigmoids]),
             "offset": np.array([float(sigmoid["b_"]) for sigmoid in sigmoids]),
         },
-        {"name": NAME, "version": VERSION, "token_pattern": vectorizer["token_pattern"], "vocabulary": words},
+        {"name": NAME, "version": VERSION, "vocabulary": words},
     )
 
 
@@ -157,7 +155,6 @@ def load(directory: Path) -> LinearDetector:
         )
     return LinearDetector(
         vocabulary=tuple(meta["vocabulary"]),
-        token_pattern=meta["token_pattern"],
         idf=arrays["idf"],
         coef=arrays["coef"],
         intercept=arrays["intercept"],

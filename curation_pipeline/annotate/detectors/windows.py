@@ -23,8 +23,9 @@ WORDS = 200
 OVERLAP = 50
 CHUNK_CHARACTERS = 4_000_000
 """Windows are scored whenever so much text of them is waiting, so memory does not grow with the corpus."""
-_WORD = re.compile(r"\S{1,64}")
-"""A run of more than 64 characters counts as several words: a megabyte without a space must be cut too."""
+LONGEST_WORD = 64
+"""A run of more characters counts as several words: a megabyte without a space must be cut too."""
+_WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +74,39 @@ class WindowedDetector:
         """Maximum over the windows of each text, and the headline's mean, a row each."""
         report = progress or silent
         pool = WindowPool(len(texts), len(self.detector.heads))
-        owners: list[int] = []
-        waiting: list[str] = []
-        held = 0
-        for row, text in enumerate(texts):
-            for window in windows(text, self.words, self.overlap):
-                owners.append(row)
-                waiting.append(window)
-                held += len(window)
-                if held >= CHUNK_CHARACTERS:
-                    self._flush(owners, waiting, pool)
-                    owners, waiting, held = [], [], 0
-                    report(f"scoring with {self.name}", row / len(texts))
-        self._flush(owners, waiting, pool)
+        done = 0
+        for owners, waiting in self._windows(texts):
+            # Windows of like length together.
+            order = np.argsort([len(window) for window in waiting], kind="stable")
+            pool.add(owners[order], self.detector.score([waiting[i] for i in order]).to_numpy())
+            done += len(waiting)
+            report(f"scoring with {self.name}", min(1.0, done / len(texts)))
         report(f"scoring with {self.name}", 1.0)
         return score_frame(np.column_stack([pool.highest, pool.mean()[:, 0]]), self.heads)
 
-    def _flush(self, owners: list[int], waiting: list[str], pool: WindowPool) -> None:
-        """Score what waits, windows of like length together."""
-        if not waiting:
-            return
-        order = sorted(range(len(waiting)), key=lambda i: len(waiting[i]))
-        scores = self.detector.score([waiting[i] for i in order]).to_numpy()
-        pool.add(np.asarray(owners)[order], scores)
+    def _windows(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """All windows, ``CHUNK_CHARACTERS`` of them at a time, and the text that each is of."""
+        series = pl.Series(texts, dtype=pl.Utf8)
+        # The separators of files and records are white space to Python's patterns alone.
+        words = series.str.count_matches(rf"[^\s\x1c-\x1f]{{1,{LONGEST_WORD}}}").to_numpy()
+        ends = np.cumsum(series.str.len_chars().to_numpy(), dtype=np.int64)
+        for part in np.split(np.arange(len(texts)), np.flatnonzero(np.diff(ends // CHUNK_CHARACTERS)) + 1):
+            short = part[words[part] <= self.words]
+            if short.size:
+                yield short, [texts[i] for i in short]
+            owners: list[int] = []
+            waiting: list[str] = []
+            held = 0
+            for row in part[words[part] > self.words].tolist():
+                for window in windows(texts[row], self.words, self.overlap):
+                    owners.append(row)
+                    waiting.append(window)
+                    held += len(window)
+                    if held >= CHUNK_CHARACTERS:
+                        yield np.array(owners), waiting
+                        owners, waiting, held = [], [], 0
+            if waiting:
+                yield np.array(owners), waiting
 
 
 class WindowPool:

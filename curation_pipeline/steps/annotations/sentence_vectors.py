@@ -17,7 +17,7 @@ def prepare(work: Work) -> Annotate:
     embedding, topics = vectors.load_vectors(folder / "vectors"), load_topics(folder / "topics")
 
     def annotate(documents: pl.DataFrame) -> pl.DataFrame:
-        matrix = embedding.transform(documents["text"].to_list())
+        matrix = embedding.transform(documents["text"])
         topic, distance = topics.assign(matrix)
         return documents.select("doc_id").with_columns(
             pl.Series("vector", matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])),
