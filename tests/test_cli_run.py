@@ -52,7 +52,7 @@ def run(state: Path) -> Run:
     """Runs a script in the place of the runner; what is shown meanwhile."""
 
     def run(script: str) -> str:
-        (state.parent / "assets" / "runner.py").write_text(script)
+        (state.parent / "assets" / "__main__.py").write_text(script)
         shown = io.StringIO()
         run_dagster(Screen(file=shown, width=200), ["run"])
         return shown.getvalue()
@@ -99,7 +99,7 @@ def test_a_failure_is_told_and_its_log_holds_it(state: Path, run: Run, script: s
 
 def test_a_log_that_cannot_be_written_is_said_and_hides_nothing(state: Path) -> None:
     told = """import sys; print("x" * 99_999); print('{"error": "DataError: broken"}'); sys.exit(1)"""
-    (state.parent / "assets" / "runner.py").write_text(told)
+    (state.parent / "assets" / "__main__.py").write_text(told)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))"  # a disk that fills up
     done = subprocess.run([sys.executable, "-c", limit + CURATE, str(state.parent)], capture_output=True, text=True)
     assert re.search(r"DataError: broken\. Its log .*run\.log could not be written: File too large", done.stderr)
@@ -115,7 +115,7 @@ def test_progress_and_notes_are_shown_and_what_libraries_print_is_logged(state: 
 
 
 def test_a_second_run_is_refused_with_the_first_ones_process(state: Path, run: Run) -> None:
-    (state.parent / "assets" / "runner.py").write_text(f"print('of the first', flush=True)\n{WAITS}")
+    (state.parent / "assets" / "__main__.py").write_text(f"print('of the first', flush=True)\n{WAITS}")
     with subprocess.Popen([sys.executable, "-c", CURATE, str(state.parent)], stdout=subprocess.DEVNULL) as first:
         runner = int(wait_for(state / "runner", first))
         with pytest.raises(StateInUseError, match=rf"{re.escape(str(state))}.*process {first.pid} on .*--state"):

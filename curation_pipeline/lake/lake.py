@@ -297,7 +297,8 @@ class Lake:
         head = self._read_head(path)
         if head is not None and head.current == manifest.id:
             return
-        with self._alone(self.work / "heads"):  # what is read here may be another process's newer history
+        # What is read here may be another process's newer history. Heads are set in no time: nobody is told of waiting.
+        with lock(lock_of(self.work / "heads"), "another process", lambda holder, waited: None):
             head = self._read_head(path)
             # An artefact that becomes current again moves to the end: its attempt number is its newest position.
             history = [entry for entry in (head.history if head else ()) if entry != manifest.id]

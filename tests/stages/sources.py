@@ -7,9 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from curation_pipeline.config import Profile, load_profile
+from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA
 from curation_pipeline.corpus.settings import FolderSource
-from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.lake import Draft, Lake
+from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import partition_sources
 from curation_pipeline.steps.registry import annotation_steps, frozen, phases, step_of
@@ -30,6 +34,25 @@ def declaring(root: Path, *sources: str, profile: str | Profile = "demo") -> Pro
     found = load_profile(profile) if isinstance(profile, str) else profile
     folders = tuple(FolderSource(name=name, path=root / name, url_column="url") for name in sources)
     return found.model_copy(update={"corpus": found.corpus.model_copy(update={"sources": folders})})
+
+
+def stand_in_documents(lake: Lake, key: str, texts: Sequence[str]) -> Manifest:
+    """The documents of a raw partition as ingest would write them, in several row groups; every seventh is a repeat."""
+    source, _, snapshot = key.partition("|")
+    frame = pl.DataFrame(
+        {"doc_id": [f"{i:032x}" for i in range(len(texts))], "text": texts}, schema_overrides={"text": pl.Utf8}
+    ).with_columns(
+        source=pl.lit(source), snapshot=pl.lit(snapshot), duplicate=pl.int_range(pl.len()) % 7 == 3, n_bytes=pl.lit(9)
+    )
+    missing = [pl.lit(None, kind).alias(name) for name, kind in DOCUMENTS_SCHEMA.items() if name not in frame.columns]
+    documents = frame.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items())
+
+    def write(draft: Draft) -> None:
+        with draft.writer(DOCUMENTS_SCHEMA) as append:
+            for start in range(0, len(texts), 40):
+                append(documents[start : start + 40])
+
+    return lake.build(Recipe("documents", {"source": source, "snapshot": snapshot}, (), {}, 0, "1"), write)
 
 
 ANNOTATIONS = tuple(step.table for step in annotation_steps())

@@ -8,13 +8,11 @@ import polars as pl
 import pytest
 
 from curation_pipeline.config import load_profile
-from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA
-from curation_pipeline.lake.lake import Draft, Lake
-from curation_pipeline.lake.manifest import Recipe
+from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps import annotator
 from tests.e2e.conftest import TINY
-from tests.stages.sources import make
+from tests.stages.sources import make, stand_in_documents
 
 SENTENCES = [
     "The harbour was rebuilt in 1821.",
@@ -26,25 +24,14 @@ SENTENCES = [
 ]
 
 
-def context(folder: Path, rows: int) -> Context:
+def context(folder: Path, rows: int, workers: int = 1) -> Context:
     texts = [SENTENCES[i % 6] + " " + " ".join(SENTENCES[(i * j) % 6] for j in range(i % 5)) for i in range(rows)]
-    frame = pl.DataFrame(
-        {"doc_id": [f"{i:032x}" for i in range(rows)], "text": texts}, schema_overrides={"text": pl.Utf8}
-    )
-    frame = frame.with_columns(
-        source=pl.lit("s"), snapshot=pl.lit("a"), duplicate=pl.int_range(pl.len()) % 7 == 3, n_bytes=pl.lit(9)
-    )
-    missing = [pl.lit(None, kind).alias(name) for name, kind in DOCUMENTS_SCHEMA.items() if name not in frame.columns]
-    documents = frame.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in DOCUMENTS_SCHEMA.items())
     lake = Lake.open(folder)
-
-    def write_documents(draft: Draft) -> None:
-        with draft.writer(DOCUMENTS_SCHEMA) as write:
-            for start in range(0, rows, 40):
-                write(documents[start : start + 40])
-
-    lake.build(Recipe("documents", {"source": "s", "snapshot": "a"}, (), {}, 0, "1"), write_documents)
-    return Context(lake, load_profile(str(TINY)), folder)
+    stand_in_documents(lake, "s|a", texts)
+    profile = load_profile(str(TINY))
+    return Context(
+        lake, profile.model_copy(update={"loop": profile.loop.model_copy(update={"workers": workers})}), folder
+    )
 
 
 @pytest.mark.parametrize("table", ["text_statistics", "quality_rules", "language", "pii", "minhash"])
@@ -66,3 +53,10 @@ def test_an_empty_partition_has_every_column(tmp_path: Path, table: str) -> None
     full, empty = context(tmp_path / "full", 8), context(tmp_path / "empty", 0)
     schemas = [c.lake.frame(make(c, table, "s|a")).schema for c in (full, empty)]
     assert schemas[0] == schemas[1]
+
+
+@pytest.mark.parametrize("table", ["minhash", "pii"])
+def test_processes_do_not_change_an_annotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    monkeypatch.setattr(annotator, "CHUNK", 13)
+    one, several = (make(context(tmp_path / str(workers), 100, workers), table, "s|a") for workers in (1, 2))
+    assert (several.id, several.content_hash) == (one.id, one.content_hash)
