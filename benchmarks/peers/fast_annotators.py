@@ -2,9 +2,9 @@
 
     python fast_annotators.py heliport|py3langid|pycld2|presidio SOURCE.json TARGET.json
 
-The source is a list of texts. Written are the CPU seconds that they took and the answers: a language code for each text,
-or the spans of e-mail addresses, phone numbers and IP addresses. Presidio's recognisers are called without its language
-model, which these kinds do not need and which would cost most of the time.
+The source is a list of texts. Written are the CPU seconds that they took and the answers: a language code for each
+text, or the spans of e-mail addresses, phone numbers and IP addresses. Presidio's recognisers are called without its
+language model, which these kinds do not need and which would cost most of the time.
 """
 
 from __future__ import annotations
