@@ -5,9 +5,12 @@
 Speed is documents per second of processor time in one thread, on documents of about 340 words: packaged texts, short
 ones joined within their source. Personal data and things that look like it are planted in a fifth of the documents, so
 that there is something to find and to get wrong; dolma's fast tagger reads the same documents in its own environment
-(benchmarks/peers-dolma.txt), runs taking turns. Which of the two is right is known for what was planted.
+(benchmarks/peers-dolma.txt), runs taking turns, and Presidio's recognisers a part of them (benchmarks/peers-fast.txt).
+Who is right is known for what was planted. The hashed features of our heads are timed next to scikit-learn's
+HashingVectorizer, which makes words and pairs only, or pieces of words only.
 
-Accuracy of languages is measured on the translated messages of Django (BSD-3-Clause), in runs of 200 characters;
+Accuracy of languages is measured on the translated messages of Django (BSD-3-Clause), in runs of 200 characters, for
+heliport, py3langid and pycld2 too, which are timed on the same beginnings of documents as ours reads;
 agreement with people on quality on DCLM's human labels where the shared data folder lies beside the project.
 """
 
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".venv-peers/dolma/bin/python"
+FAST = ROOT / ".venv-peers/fast/bin/python"
+IDENTIFIERS = ("heliport", "py3langid", "pycld2")
+PRESIDIO_DOCUMENTS = 600
+"""Presidio is too slow for more."""
 SHARED = ROOT / "../shared/data/corpus/dclm_human_quality/majority_data.jsonl"
 WORDS = 340
 
@@ -130,14 +137,12 @@ def speeds(documents: pl.DataFrame, runs: int, models: tuple[RegisterModel, Qual
     return out
 
 
-def language_accuracy() -> dict[str, Any]:
-    """Share of runs of 200 characters of Django's translations whose language is found."""
+def translated_texts() -> pl.DataFrame:
+    """Runs of 200 characters of Django's translations: ``language`` and ``text``."""
     import zipfile
 
     import polars as pl
 
-    from curation_pipeline.annotate.annotator_settings import LanguageSettings
-    from curation_pipeline.annotate.language import languages
     from curation_pipeline.config import cache_folder
     from curation_pipeline.datasets.packages import PackageArchive, fetch
 
@@ -164,8 +169,17 @@ def language_accuracy() -> dict[str, Any]:
                 if len(buffer) >= 200:
                     rows.append((code, buffer.strip()))
                     buffer = ""
-    frame = pl.DataFrame(rows, schema=["language", "text"], orient="row").with_row_index("doc_id")
-    documents = frame.select(pl.col("doc_id").cast(pl.Utf8), "text")
+    return pl.DataFrame(rows, schema=["language", "text"], orient="row")
+
+
+def language_accuracy(frame: pl.DataFrame) -> dict[str, Any]:
+    """Share of the translated texts whose language is found."""
+    import polars as pl
+
+    from curation_pipeline.annotate.annotator_settings import LanguageSettings
+    from curation_pipeline.annotate.language import languages
+
+    documents = frame.with_row_index("doc_id").select(pl.col("doc_id").cast(pl.Utf8), "text")
     out: dict[str, Any] = {"runs_of_text": frame.height, "languages": frame["language"].n_unique()}
     for threshold in (0.0, LanguageSettings().min_confidence):
         guess = languages(documents, LanguageSettings(min_confidence=threshold))["language"]
@@ -177,6 +191,67 @@ def language_accuracy() -> dict[str, Any]:
             "accuracy": round(int(right.sum()) / len(right), 4),
             "languages_above_90_percent": int((by_language["right"] > 0.9).sum()),
         }
+    return out
+
+
+def ask(program: str, texts: list[str], folder: Path) -> dict[str, Any]:
+    """One of the programs of peers/fast_annotators.py on some texts."""
+    source, target = folder / f"{program}.json", folder / f"{program}-result.json"
+    source.write_text(json.dumps(texts), encoding="utf-8")
+    command = [str(FAST), str(ROOT / "benchmarks/peers/fast_annotators.py"), program, str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{program} failed:\n{done.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+    return answer
+
+
+def language_peers(documents: pl.DataFrame, translated: pl.DataFrame, runs: int, folder: Path) -> dict[str, Any]:
+    """Speed on the beginnings of documents that we read too, and accuracy on the translated texts."""
+    import polars as pl
+
+    from curation_pipeline.annotate.annotator_settings import LanguageSettings
+
+    heads = documents["text"].str.slice(0, LanguageSettings().max_chars).str.replace_all(r"\s+", " ").to_list()
+    out: dict[str, Any] = {}
+    for name in IDENTIFIERS:
+        seconds = [ask(name, heads, folder)["seconds"] for _ in range(runs)]
+        found = ask(name, translated["text"].to_list(), folder)
+        right = pl.Series(found["answers"]) == translated["language"]
+        out[name] = {
+            "documents_per_cpu_second": _rate(len(heads), seconds),
+            "accuracy": round(int(right.sum()) / translated.height, 4),
+            "version": found["version"],
+        }
+    return out
+
+
+def feature_speeds(texts: pl.Series, runs: int) -> dict[str, dict[str, float]]:
+    """Hashed features for linear models, here and by scikit-learn, into as many buckets."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    from curation_pipeline.annotate.subwords import subword_features
+    from curation_pipeline.annotate.words import words_of
+
+    bits = 17
+    listed = texts.to_list()
+    words = HashingVectorizer(n_features=1 << bits, ngram_range=(1, 2), alternate_sign=False)
+    pieces = HashingVectorizer(n_features=1 << bits, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False)
+    work: dict[str, Callable[[], object]] = {
+        "here: words and pairs": lambda: words_of(texts).buckets(bits, pairs=True),
+        "HashingVectorizer: words and pairs": lambda: words.transform(listed),
+        "here: words, pairs and pieces": lambda: subword_features(texts, bits),
+        "HashingVectorizer: pieces": lambda: pieces.transform(listed),
+    }
+    words_of(texts.head(20)).buckets(bits, pairs=True), subword_features(texts.head(20), bits)
+    out = {}
+    for name, task in work.items():
+        seconds = []
+        for _ in range(runs):
+            started = time.process_time()
+            task()
+            seconds.append(time.process_time() - started)
+        out[name] = _rate(len(listed), seconds)
     return out
 
 
@@ -304,6 +379,7 @@ def main() -> None:
     written, truth = plant(long_documents(texts, n, 1), 2)
     documents = pl.DataFrame({"doc_id": [f"{i:032x}" for i in range(n)], "text": written})
 
+    translated = translated_texts()
     seconds: dict[str, list[float]] = {}
     peer_seconds: list[float] = []
     theirs: list[list[tuple[int, int, str]]] = []
@@ -319,8 +395,13 @@ def main() -> None:
                 peer_seconds.append(answer["seconds"])
                 theirs = [[(int(a), int(b), str(k)) for a, b, k in spans] for spans in answer["spans"]]
 
+        few = min(n, PRESIDIO_DOCUMENTS)
+        others, presidio = {}, None
+        if FAST.is_file():
+            others = language_peers(documents, translated, runs, Path(folder))
+            presidio = ask("presidio", written[:few], Path(folder))
     ours = [[(s["start"], s["end"], s["kind"]) for s in spans] for spans in pii(documents)["spans"].to_list()]
-    comparison: dict[str, Any] = {"here": {"planted": judged(ours, truth)}, "dolma": None}
+    comparison: dict[str, Any] = {"here": {"planted": judged(ours, truth)}, "dolma": None, "presidio": None}
     if theirs:
         both = {
             kind: sum(
@@ -341,6 +422,15 @@ def main() -> None:
             "documents_that_agree": {kind: round(value / n, 4) for kind, value in both.items()},
             "disagreements": disagreements(written, ours, theirs),
         }
+    if presidio is not None:
+        found = [[(int(a), int(b), str(k)) for a, b, k in spans] for spans in presidio["answers"]]
+        comparison["presidio"] = {
+            "documents": few,
+            "documents_per_cpu_second": _rate(few, [presidio["seconds"]]),
+            "planted": judged(found, truth[:few]),
+            "planted_here": judged(ours[:few], truth[:few]),
+            "version": presidio["version"],
+        }
     result = {
         "documents": n,
         "mean_words": round(statistics.fmean(len(text.split()) for text in written), 1),
@@ -348,7 +438,9 @@ def main() -> None:
         "documents_per_cpu_second": {name: _rate(n, values) for name, values in seconds.items()},
         "fit_cpu_seconds": fitted,
         "pii": comparison,
-        "language_accuracy": language_accuracy(),
+        "language_accuracy": language_accuracy(translated),
+        "language_peers": others,
+        "hashed_features": feature_speeds(documents["text"].head(PRESIDIO_DOCUMENTS), runs),
         "quality_against_people": quality_agreement(quality),
         "versions": {
             "python": platform.python_version(),

@@ -7,9 +7,9 @@ are equal, about 450 bytes each, in JSONL files of 50,000 documents. Each measur
 all files and writes one Parquet file of documents: peak memory and CPU seconds are what the kernel counts for it (so it
 runs on Linux only), and both include the imports.
 
-The peer, where its virtual environment exists, is datatrove's JsonlReader followed by its ParquetWriter, on the same
-files, in the same run. It does less: no content ids, no exact duplicates, no exclusion of benchmark texts, no
-quarantine.
+Peers, on the same files in the same run, are the readers and writers of polars and DuckDB, which only turn one format
+into the other, and, where its virtual environment exists, datatrove's JsonlReader followed by its ParquetWriter. None
+makes content ids, finds exact duplicates, excludes benchmark texts or puts bad rows into quarantine.
 """
 
 from __future__ import annotations
@@ -57,6 +57,24 @@ with ParquetWriter(sys.argv[2], compression="zstd") as writer:
     for document in reader.run(rank=0, world_size=1):
         writer.write(document)
         kept += 1
+"""
+
+POLARS = """
+import json, resource, sys
+import polars as pl
+from pathlib import Path
+out = Path(sys.argv[2]) / "data.parquet"
+pl.scan_ndjson(Path(sys.argv[1]) / "*.jsonl").sink_parquet(out, compression="zstd")
+kept = pl.scan_parquet(out).select(pl.len()).collect().item()
+"""
+
+DUCKDB = """
+import json, resource, sys
+import duckdb
+database, out = duckdb.connect(config={"threads": 1}), sys.argv[2] + "/data.parquet"
+rows = f"select * from read_json('{sys.argv[1]}/*.jsonl', format = 'newline_delimited')"
+database.execute(f"copy ({rows}) to '{out}' (format parquet, compression zstd)")
+kept = database.execute(f"select count(*) from read_parquet('{out}')").fetchall()[0][0]
 """
 
 REPORT = """
@@ -166,7 +184,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.runs = [10_000], 1
-    programs = {"ours": (sys.executable, OURS)}
+    programs = {"ours": (sys.executable, OURS), "polars": (sys.executable, POLARS), "duckdb": (sys.executable, DUCKDB)}
     peer = options.peer / "bin" / "python"
     if peer.exists():
         programs["datatrove"] = (str(peer), DATATROVE)
@@ -191,12 +209,13 @@ def main() -> None:
             "memory_largest_to_smallest": round(figures["ours"][-1]["peak_gib"] / figures["ours"][0]["peak_gib"], 2),
             "within_limit": largest["ours"]["peak_gib"] <= LIMIT_GIB,
         },
-        "versions": {name: version(name) for name in ("polars", "pyarrow", "orjson")}
+        "versions": {name: version(name) for name in ("polars", "duckdb", "pyarrow", "orjson")}
         | {"python": platform.python_version()},
     }
+    speeds = {name: row["documents_per_cpu_second"] for name, row in largest.items()}
+    for name in [name for name in programs if name != "ours"]:
+        result["ratios"][f"speed_over_{name}"] = round(speeds["ours"] / speeds[name], 2)
     if "datatrove" in largest:
-        speeds = {name: row["documents_per_cpu_second"] for name, row in largest.items()}
-        result["ratios"]["speed_over_datatrove"] = round(speeds["ours"] / speeds["datatrove"], 2)
         code = "from importlib.metadata import version; print(version('datatrove'))"
         found = subprocess.run([str(peer), "-c", code], capture_output=True, text=True, check=True)
         result["versions"]["datatrove"] = found.stdout.strip()

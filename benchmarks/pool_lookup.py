@@ -1,9 +1,10 @@
-"""How long a document is looked for among ten million: `lake.keyed.lookup` beside DuckDB on the same Parquet.
+"""How long a document is looked for among ten million: `lake.keyed.lookup`, DuckDB on the same Parquet, and Lance.
 
     python benchmarks/pool_lookup.py [--rows 10000000] [--out benchmarks/pool_lookup.json]
 
 The table has the columns of a candidate pool but for the vectors, which no lookup reads. Ids are uniform, as content
-hashes are. Every reader opens the file anew for each lookup, and gets the same rows.
+hashes are. Every reader opens the file again for each lookup, and gets the same rows. Lance, where its environment
+exists (peers-fast.txt), reads its own copy of the table, with an index of the ids; what that copy takes is stated.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +27,8 @@ import polars as pl
 from curation_pipeline.lake.keyed import ROW_GROUP, lookup
 from curation_pipeline.lake.lake import Draft
 
-CHUNK = ROW_GROUP * 16
+HERE = Path(__file__).resolve().parent
+FAST = HERE.parent / ".venv-peers/fast/bin/python"
 
 
 def make_pool(path: Path, rows: int, seed: int = 0) -> list[str]:
@@ -87,6 +90,16 @@ def times(look: Callable[[str], pl.DataFrame], ids: list[str]) -> list[float]:
     return found
 
 
+def lance(pool: Path, ids: list[str], columns: list[str]) -> dict[str, float]:
+    """The same lookups in a Lance copy of the pool, by peers/lance_lookup.py."""
+    request, target = pool.with_name("request.json"), pool.with_name("lance.json")
+    request.write_text(json.dumps({"ids": ids, "columns": columns}), encoding="utf-8")
+    command = [FAST, HERE / "peers/lance_lookup.py", pool, pool.with_name("pool.lance"), request, target]
+    subprocess.run([str(part) for part in command], check=True)
+    answer = json.loads(target.read_text(encoding="utf-8"))
+    return summary(answer.pop("milliseconds")) | answer
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Median, 99th percentile and worst, milliseconds."""
     return {
@@ -121,6 +134,8 @@ def main() -> None:
         for look, _ in readers.values():
             look(ids[0])  # imports and first touches are no part of a lookup
         figures = {name: summary(times(look, ids[:count])) for name, (look, count) in readers.items()}
+        if FAST.is_file():
+            figures["lance"] = lance(path, ids, columns)
     result = {
         "rows": rows,
         "readers": figures,
@@ -128,8 +143,7 @@ def main() -> None:
         "cores": os.cpu_count(),
     }
     print(json.dumps(result, indent=1))
-    if not options.quick:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

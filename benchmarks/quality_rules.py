@@ -1,4 +1,4 @@
-"""Quality rules: documents per CPU second beside datatrove and dolma, and agreement with datatrove rule by rule.
+"""Quality rules: documents per CPU second next to datatrove, dolma and NeMo Curator; agreement with datatrove.
 
     python benchmarks/quality_rules.py [--quick] [--runs N] [--share F] [--out FILE]
 
@@ -8,6 +8,7 @@ as peers-datatrove.txt and peers-dolma.txt say; a peer that is not there is left
 
 dolma's rules are other rules under the same names (words between blanks, medians, shares of all n-grams), so that only
 its speed is compared. Its repetition tagger is quadratic on repetitive text and sees every tenth document only.
+NeMo Curator's filters of these kinds, 23 of them, have definitions of their own too.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ def measure(source: Path, runs: int, tenth: Path) -> dict[str, Any]:
     """All programs in turns; documents per CPU second and ratios."""
     n = sum(1 for _ in source.open(encoding="utf-8"))
     n_tenth = sum(1 for _ in tenth.open(encoding="utf-8"))
-    have = {name: (VENVS / name / "bin/python").exists() for name in ("datatrove", "dolma")}
-    speed: dict[str, dict[str, list[float]]] = {"ours": {}, "datatrove": {}, "dolma": {}}
+    have = {name: (VENVS / name / "bin/python").exists() for name in ("datatrove", "dolma", "nemo")}
+    speed: dict[str, dict[str, list[float]]] = {"ours": {}, "datatrove": {}, "dolma": {}, "nemo": {}}
     result: dict[str, Any] = {"versions": {}}
     mine: dict[str, Any] = {}
     for _ in range(runs):
@@ -148,6 +149,10 @@ def measure(source: Path, runs: int, tenth: Path) -> dict[str, Any]:
                 )
                 result["versions"]["dolma"] = peer["version"]
                 speed["dolma"].setdefault(tagger, []).append((n_tenth if slow else n) / peer["seconds"])
+        if have["nemo"]:
+            peer = call(VENVS / "nemo/bin/python", HERE / "peers/nemo_quality.py", source)
+            result["versions"]["nemo"], result["nemo_filters"] = peer["version"], peer["filters"]
+            speed["nemo"].setdefault("all", []).append(n / peer["seconds"])
     result["documents_per_cpu_second"] = {
         who: {name: spread(values) for name, values in found.items()} for who, found in speed.items() if found
     }
@@ -156,7 +161,7 @@ def measure(source: Path, runs: int, tenth: Path) -> dict[str, Any]:
             name: spread([a / b for a, b in zip(speed["ours"][name], values, strict=True)])
             for name, values in speed[who].items()
         }
-        for who in ("datatrove", "dolma")
+        for who in ("datatrove", "dolma", "nemo")
         if speed[who]
     }
     result["cpu_seconds_to_load"] = round(mine["start"], 2)
