@@ -68,15 +68,15 @@ def changed_share(cascade: Cascade, cheap: Table, expensive: Table) -> float:
 
 
 def test_changed_flags_stay_under_the_level_with_the_stated_probability() -> None:
-    alpha, delta, repetitions = 0.03, 0.2, 150
-    cheap, expensive = population(20_000, 1.5, 0)
+    alpha, delta, repetitions, n = 0.03, 0.2, 60, 8_000
+    cheap, expensive = population(n, 1.5, 0)
     chosen = CascadeSettings(
         max_changed=alpha, confidence=1 - delta, student_sample=200, calibration_sample=300, test_sample=0
     )
     rng = np.random.default_rng(1)
     shares, asked = [], []
     for repetition in range(repetitions):
-        texts = [str(i) for i in rng.choice(20_000, 500, replace=False)]
+        texts = [str(i) for i in rng.choice(n, 500, replace=False)]
         cascade = fit_cascade(texts, expensive, cheap, chosen, repetition)
         shares.append(changed_share(cascade, cheap, expensive))
         asked.append(cascade.facts["calibration"]["asked_share"])
@@ -173,7 +173,9 @@ def test_saved_and_loaded_for_the_same_detectors_only(tmp_path: Path) -> None:
     words = np.array(["day", "nice", "river", "idiot", "fool", "stupid"])
     texts = [" ".join(rng.choice(words, 6, p=[0.3, 0.3, 0.25, 0.05, 0.05, 0.05])) for _ in range(1200)]
     flag = Words()
-    chosen = CascadeSettings(student_sample=500, calibration_sample=400, test_sample=300, bits=10)
+    chosen = CascadeSettings(
+        student_sample=500, calibration_sample=400, test_sample=300, bits=10, inverse_penalty=(4.0, 16.0), folds=2
+    )
     cascade = fit_cascade(texts, flag, None, chosen, 0)
     cascade.save(tmp_path / "cascade")
     loaded = load_cascade(tmp_path / "cascade")
@@ -214,7 +216,9 @@ def test_a_student_of_a_real_detector_on_real_text(package_cache: Path, tmp_path
             if source.name in ("redditbias", "boolq")
         ]
     ).sample(6000, seed=0, shuffle=True)
-    chosen = CascadeSettings(student_sample=2500, calibration_sample=1500, test_sample=2000)
+    chosen = CascadeSettings(
+        student_sample=2500, calibration_sample=1500, test_sample=2000, bits=15, inverse_penalty=(4.0,), folds=2
+    )
     cascade = fit_cascade(texts.to_list(), detector, None, chosen, 0)
     assert cascade.facts["test"]["changed_share"] <= 0.012
     assert cascade.facts["test"]["asked_characters"] < 0.5

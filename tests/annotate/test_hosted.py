@@ -150,7 +150,7 @@ def test_a_packed_answer_is_unpacked_no_further_than_an_answer_may_be_long(encod
             return
         assert detector(server).score(["harm=0.3 words"])["hate"].to_list() == [pytest.approx(0.3)]
         assert server.seen[0].headers["accept-encoding"] == "gzip, deflate"
-    bomb = packed(bytes(2**28))
+    bomb = packed(bytes(2**26))
     with Server(lambda number, body: bomb) as server:
         tracemalloc.start()
         with pytest.raises(DetectorError, match="the answer is longer than 8000000 bytes"):
@@ -279,6 +279,7 @@ CachedDetector(one, ScoreCache(Path({folder!r}), one)).score(["text %d" % i for 
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_score_that_had_arrived(tmp_path: Path) -> None:
     first = True
 

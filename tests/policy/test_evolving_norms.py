@@ -37,7 +37,7 @@ from research.synthetic_pool import COUNTER, SyntheticPool, synthetic_pool
 REWARD = RewardSettings(alpha=0.4, beta=0.1, gamma=0.5, eta=0.0)
 REFINEMENT = RefinementSettings()
 HARMFUL, BENIGN = True, False
-NIGHTS = [HARMFUL] * 2 + [BENIGN] * 4 + [HARMFUL] * 4
+NIGHTS = [HARMFUL] * 2 + [BENIGN] * 4 + [HARMFUL] * 3
 Select = Callable[[Pool, Objective, str, str | None], Scores]
 
 
@@ -155,16 +155,7 @@ def test_the_policy_follows_a_changed_norm(tmp_path: Path) -> None:
 
     start = RewardWeights.of(REWARD)
     reference = {
-        norm: float(
-            np.mean(
-                [
-                    norms.selected(
-                        select(norms.pool(norm, Corrections()), goal(norms, start), f"from {norm} {k}", None)
-                    )
-                    for k in range(2)
-                ]
-            )
-        )
+        norm: norms.selected(select(norms.pool(norm, Corrections()), goal(norms, start), f"from {norm}", None))
         for norm in (HARMFUL, BENIGN)
     }
     assert reference[BENIGN] > 3 * reference[HARMFUL]
