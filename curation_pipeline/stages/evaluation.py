@@ -44,7 +44,7 @@ from curation_pipeline.stages.detectors import (
 from curation_pipeline.stages.state import Performance
 from curation_pipeline.training.runtime import torch_runtime
 
-VERSION = "5"
+VERSION = "6"
 EVALUATION_INPUTS = ("benchmarks", "heldout_texts", "sentence_embedding", *MODELS)
 
 

@@ -23,7 +23,7 @@ from curation_pipeline.stages.gate import Gate, gate_and_parent
 from curation_pipeline.stages.refinement_evidence import gather_evidence
 from curation_pipeline.stages.state import Refinement, State
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 AWAITING = "awaiting labels"
 
 

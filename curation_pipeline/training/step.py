@@ -107,16 +107,23 @@ class Stepper:
     def _loss_sum(self, rows: np.ndarray) -> torch.Tensor:
         """Sum of weight x cross entropy over the tokens of some rows."""
         import torch
-        import torch.nn.functional as functional
+
+        from curation_pipeline.training.loss import WeightedCrossEntropy
 
         packed, device = self._packed, self._device
         tokens = torch.from_numpy(packed.tokens[rows].astype(np.int64)).to(device)
         segment = torch.from_numpy(packed.segment[rows, :-1]).to(device)
         position = torch.from_numpy(packed.position[rows, :-1].astype(np.int64)).to(device)
         weights = torch.from_numpy(packed.loss_weight[rows, 1:]).to(device)
+        mask = block_causal(segment)
+        if self._model.config._attn_implementation == "eager":  # it adds its mask
+            kind = self._autocast or torch.float32
+            mask = torch.zeros(mask.shape, dtype=kind, device=device).masked_fill_(~mask, torch.finfo(kind).min)
         with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
             logits = self._model(
-                input_ids=tokens[:, :-1], attention_mask=block_causal(segment), position_ids=position, use_cache=False
+                input_ids=tokens[:, :-1], attention_mask=mask, position_ids=position, use_cache=False
             ).logits
-        each = functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-        return torch.dot(each, weights.flatten())
+        loss: torch.Tensor = WeightedCrossEntropy.apply(
+            logits.flatten(0, 1), tokens[:, 1:].flatten(), weights.flatten()
+        )
+        return loss

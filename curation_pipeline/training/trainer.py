@@ -17,7 +17,14 @@ from curation_pipeline.seeds import derive, generator
 from curation_pipeline.training import lora
 from curation_pipeline.training.health import LossWatch
 from curation_pipeline.training.packing import Packed
-from curation_pipeline.training.runtime import load_model, resolve_device, save_model, torch_runtime
+from curation_pipeline.training.runtime import (
+    load_model,
+    resolve_device,
+    resolve_precision,
+    save_model,
+    torch_runtime,
+    training_attention,
+)
 from curation_pipeline.training.settings import TrainingSettings
 from curation_pipeline.training.state import LoopState, StateFile, fingerprint
 from curation_pipeline.training.step import Stepper
@@ -165,7 +172,8 @@ def train(
     steps = -(-order.size // settings.batch_size)
     report = progress or silent
     first, losses, before = 0, [], 0.0
-    with torch.random.fork_rng():
+    precision = resolve_precision(settings.precision, model.device.type)
+    with torch.random.fork_rng(), training_attention(model, precision, packed.tokens.shape[1]):
         torch.manual_seed(derive(seed, "adapters"))
         adapted = model if settings.lora is None else lora.attach(model, settings.lora)
         stepper = Stepper(adapted, packed, settings, world)

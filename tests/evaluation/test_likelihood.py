@@ -49,6 +49,21 @@ def test_continuations_score_as_in_a_plain_loop(lm: LanguageModel) -> None:
         assert found.n_bytes[index] == len(continuation.encode())
 
 
+@pytest.mark.parametrize("architecture", ["attention", "recurrence"])
+def test_endings_of_one_context_score_as_in_a_plain_loop(
+    lm: LanguageModel, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(lm.model), "_is_stateful", architecture == "recurrence")
+    assert lm.takes_any_mask == (architecture == "attention")
+    contexts = ["two boats went slowly past the old stone mill", "the river"]
+    endings = [".", " near town.", " bridge under the town", " by the river near a quiet old stone mill.", " a quiet"]
+    pairs = [(context, ending) for ending in endings for context in contexts]
+    found = continuation_likelihood(lm, [c for c, _ in pairs], [e for _, e in pairs], batch_tokens=128)
+    for value, (context, ending) in zip(found.log_likelihood, pairs, strict=True):
+        ids, skip = lm.tokenizer(context + ending)["input_ids"], len(lm.tokenizer(context)["input_ids"])
+        assert value == pytest.approx(_plain(lm, ids, skip), rel=1e-5)
+
+
 def test_a_text_does_not_depend_on_its_batch(lm: LanguageModel) -> None:
     texts = [" ".join(sentences(size, seed=size)) for size in (1, 2, 8, 3)]
     together = text_likelihood(lm, texts, batch_tokens=4_096).log_likelihood

@@ -37,7 +37,7 @@ from curation_pipeline.steps.view import View
 from curation_pipeline.training.runtime import torch_runtime
 
 TABLE = "final_evaluation"
-VERSION = "1"
+VERSION = "2"
 _ALL = 2**31
 """More items than any benchmark has."""
 

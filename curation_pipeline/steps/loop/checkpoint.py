@@ -98,7 +98,7 @@ def _parameters(work: Work) -> dict[str, Any]:
 STEP = Step(
     module=__name__,
     table="checkpoints",
-    version="2",
+    version="3",
     compute=compute,
     partitioning=Partitioning.ITERATION,
     inputs=(CURATED_BATCH,),

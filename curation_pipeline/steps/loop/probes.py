@@ -224,7 +224,7 @@ def _parameters(work: Work) -> dict[str, Any]:
 STEP = Step(
     module=__name__,
     table="probes",
-    version="3",
+    version="4",
     compute=compute,
     partitioning=Partitioning.ITERATION,
     inputs=(CANDIDATE_POOL, BASE_CHECKPOINT, HELDOUT_TEXTS),

@@ -82,7 +82,7 @@ def _parameters(work: Work) -> dict[str, Any]:
 STEP = Step(
     module=__name__,
     table=TABLE,
-    version="2",
+    version="3",
     compute=compute,
     inputs=(TOKENIZER, DOCUMENTS, PII, TOKEN_COUNTS),
     parameters=_parameters,
