@@ -21,29 +21,40 @@ letters (see ``identity.whole_words``); what Python's ``\\w`` matches."""
 
 CODE_POINTS = 0x110000
 _PATTERNS = {
-    SPACE: r"\s+",
-    LETTER: r"\p{L}+",
-    MARK: r"\p{M}+",
-    NUMBER: r"\p{N}+",
-    PUNCTUATION: r"\p{P}+",
-    CAPITAL: r"\p{Lu}+",
-    LATIN: r"(?i)[\p{Latin}\u0300-\u036F\p{Nd}_]+",
+    SPACE: r"\s",
+    LETTER: r"\p{L}",
+    MARK: r"\p{M}",
+    NUMBER: r"\p{N}",
+    PUNCTUATION: r"\p{P}",
+    CAPITAL: r"\p{Lu}",
+    LATIN: r"(?i)[\p{Latin}\u0300-\u036F\p{Nd}_]",
 }
 
 
 @functools.cache
 def class_table() -> np.ndarray:
     """The bits of each code point, uint8 (CODE_POINTS,); a third of a second the first time, then kept."""
-    every = "".join(map(chr, (*range(0xD800), *range(0xE000, CODE_POINTS))))
     table = np.zeros(CODE_POINTS, dtype=np.uint8)
-    text = pl.Series([every])
     for bit, pattern in _PATTERNS.items():
-        for run in text.str.extract_all(pattern)[0]:
-            table[ord(run[0]) : ord(run[-1]) + 1] |= bit
-    for match in re.finditer(r"\w+", every):
+        table[matched_by(pattern)] |= bit
+    for match in re.finditer(r"\w+", _every()):
         table[ord(match.group()[0]) : ord(match.group()[-1]) + 1] |= WORD
     table[0xD800:0xE000] = 0
     return table
+
+
+def matched_by(characters: str) -> np.ndarray:
+    r"""Which code points a class of characters of Polars' patterns matches, such as ``\p{L}``; bool (CODE_POINTS,)."""
+    found = np.zeros(CODE_POINTS, dtype=bool)
+    for run in pl.Series([_every()]).str.extract_all(f"{characters}+")[0]:
+        found[ord(run[0]) : ord(run[-1]) + 1] = True
+    found[0xD800:0xE000] = False
+    return found
+
+
+@functools.cache
+def _every() -> str:
+    return "".join(map(chr, (*range(0xD800), *range(0xE000, CODE_POINTS))))
 
 
 def classed(texts: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

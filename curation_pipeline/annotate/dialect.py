@@ -13,11 +13,16 @@ the list change within years. Use it for rates over thousands of texts, never to
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.annotator_settings import DialectSettings
+from curation_pipeline.annotate.characters import classes_of, matched_by
+from curation_pipeline.annotate.compiled import compiled
+from curation_pipeline.annotate.wordhash import strings, utf8
 
 VERSION = 2
 """Raised by hand when the numbers change."""
@@ -133,7 +138,7 @@ INFORMAL: tuple[Marker, ...] = (
     Marker("laughter", 1.0, r"\b(?:lol+|lmf?ao+|rofl|(?:ha){2,}h?|(?:he){2,}h?)\b"),
 )
 
-_SPACE = r"[\s\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+"
+_SPACE = r"[\s\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 
 VARIETIES: dict[str, tuple[Marker, ...]] = {"aae": AAE, "commonwealth": COMMONWEALTH, "informal": INFORMAL}
 
@@ -150,16 +155,10 @@ def dialect(texts: pl.Series, settings: DialectSettings | None = None) -> pl.Dat
         ``dialect_<name>``, whether that is at least ``min_weight``, and ``min_rate`` times the number of words.
     """
     settings = settings or DialectSettings()
-    frame = texts.to_frame("text").select(
-        # Soft and hard breaks count as one space, so that a construction may run over a line's end; so do letters of
-        # scripts that stand next to English words without one.
-        text=pl.col("text").str.to_lowercase().str.replace_all("[\u2018\u2019]", "'").str.replace_all(_SPACE, " "),
-        words=pl.col("text").str.count_matches(r"\S+"),
-    )
-    scored = frame.select(
-        "words",
-        *(_weight(markers).cast(pl.Float32).alias(f"{name}_score") for name, markers in VARIETIES.items()),
-    )
+    spaced = _spaced(texts.str.to_lowercase().str.replace_all("[\u2018\u2019]", "'"))
+    scored = texts.str.count_matches(r"\S+").alias("words").to_frame()
+    for name, markers in VARIETIES.items():
+        scored = scored.with_columns(pl.Series(f"{name}_score", _weight(spaced, markers), dtype=pl.Float32))
     return scored.select(
         *(f"{name}_score" for name in VARIETIES),
         *(
@@ -172,14 +171,45 @@ def dialect(texts: pl.Series, settings: DialectSettings | None = None) -> pl.Dat
     )
 
 
-def _weight(markers: tuple[Marker, ...]) -> pl.Expr:
-    """Weights of the markers, summed over their occurrences."""
-    text = pl.col("text")
-    total = pl.lit(0.0)
+@functools.cache
+def _spaces() -> np.ndarray:
+    return matched_by(_SPACE).astype(np.uint8)
+
+
+def _spaced(texts: pl.Series) -> pl.Series:
+    """Texts with soft and hard breaks as one space, so that a construction may run over a line's end.
+
+    So are letters of scripts that may be next to English words without one.
+    """
+    raw, ends = utf8(texts)
+    raw, ends = raw[ends[0] : ends[-1]], ends - ends[0]
+    out, offsets = np.empty_like(raw), np.zeros_like(ends)
+    _squeeze(raw, classes_of(raw, _spaces()), ends, out, offsets)
+    return strings(out[: offsets[-1]], offsets)
+
+
+@compiled
+def _squeeze(raw: np.ndarray, spaces: np.ndarray, ends: np.ndarray, out: np.ndarray, offsets: np.ndarray) -> None:
+    """Write each run of bytes that count as spaces as one blank."""
+    n = 0
+    for row in range(ends.size - 1):
+        before = np.uint8(0)
+        for at in range(ends[row], ends[row + 1]):
+            if not spaces[at] or not before:
+                out[n] = 32 if spaces[at] else raw[at]
+                n += 1
+            before = spaces[at]
+        offsets[row + 1] = n
+
+
+def _weight(texts: pl.Series, markers: tuple[Marker, ...]) -> np.ndarray:
+    """Weights of the markers, summed over their occurrences; float64 (n,)."""
+    total = np.zeros(len(texts))
     for marker in markers:
-        count = text.str.count_matches(marker.pattern).cast(pl.Int64)
-        if marker.minus is not None:
+        count = texts.str.count_matches(marker.pattern).to_numpy().astype(np.int64)
+        if marker.minus is not None and (rows := np.flatnonzero(count)).size:
             # Where greedy matches overlap, one may hide another: never below zero.
-            count = (count - text.str.count_matches(marker.minus).cast(pl.Int64)).clip(lower_bound=0)
-        total = total + marker.weight * count
+            others = texts.gather(rows).str.count_matches(marker.minus).to_numpy()
+            count[rows] = np.maximum(count[rows] - others, 0)
+        total += marker.weight * count
     return total

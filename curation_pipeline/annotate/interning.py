@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.compiled import compiled
+from curation_pipeline.annotate.wordhash import strings
 
 
 def runs(inside: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,13 +46,9 @@ def intern(raw: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> tuple[np.n
 
 def spelled(raw: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> pl.Series:
     """The pieces ``raw[start:stop]`` of UTF-8 text as strings."""
-    import pyarrow as pa
-
     lengths = stops - starts
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    data = raw[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)]
-    array = pa.LargeStringArray.from_buffers(len(lengths), pa.py_buffer(ends), pa.py_buffer(data))
-    return pl.Series(pl.from_arrow(array), dtype=pl.Utf8)
+    return strings(raw[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], lengths)], ends)
 
 
 @compiled

@@ -14,6 +14,7 @@ import polars as pl
 
 from curation_pipeline.annotate.characters import LATIN, classed
 from curation_pipeline.annotate.compiled import compiled, inlined
+from curation_pipeline.annotate.wordhash import strings
 
 _SEED, _FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 _SPACE, _HYPHEN = 0x20, 0x2D
@@ -36,8 +37,6 @@ class Replacement:
 
     def apply(self, texts: pl.Series) -> pl.Series:
         """The texts with what the list holds replaced, a pair of words before the words in it."""
-        import pyarrow as pa
-
         raw, kinds, ends = classed(texts)
         # What is replaced takes a byte at least, and one before the next.
         longest = int(np.diff(self.places).max(initial=0))
@@ -45,9 +44,7 @@ class Replacement:
         offsets = np.zeros(ends.size, dtype=np.int64)
         _replace(raw, kinds, ends, self.keys, self.values, self.texts, self.places, out, offsets)
         # A copy, because the room is far larger than what is written.
-        data = pa.py_buffer(out[: offsets[-1]].copy())
-        array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), data)
-        return pl.Series(texts.name, pl.from_arrow(array), dtype=pl.Utf8)
+        return strings(out[: offsets[-1]].copy(), offsets).alias(texts.name)
 
 
 def replacement(phrases: Mapping[str, str]) -> Replacement:

@@ -153,6 +153,14 @@ def utf8(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data if data is not None else b"", dtype=np.uint8), ends
 
 
+def strings(raw: np.ndarray, ends: np.ndarray) -> pl.Series:
+    """The n strings whose UTF-8, uint8, lies end to end, with their n + 1 offsets, int64: what `utf8` takes apart."""
+    import pyarrow as pa
+
+    array = pa.LargeStringArray.from_buffers(ends.size - 1, pa.py_buffer(ends), pa.py_buffer(raw))
+    return pl.Series(pl.from_arrow(array), dtype=pl.Utf8)
+
+
 def word_hashes(texts: pl.Series, fold_digits: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The hash of every word of every text, as ``words`` divides them.
 

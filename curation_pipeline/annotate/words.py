@@ -55,29 +55,15 @@ class Words:
         Returns:
             scipy CSR float32 (n, 2 ** bits): the square root of the count in a bucket, scaled.
         """
-        mask = np.uint64((1 << bits) - 1)
-        scrambled = self.hashes * _MIX
-        columns = ((scrambled >> np.uint64(40)) & mask).astype(np.int32)[self.codes]
-        offsets = self.offsets
-        if pairs:
-            second = ((_pair_hash(self.hashes[self.codes]) >> np.uint64(40)) & mask).astype(np.int32)
-            inside = np.ones(len(self.codes), dtype=bool)
-            inside[self.offsets[1:][self.counts > 0] - 1] = False  # a document's last word begins no pair
-            pairs_of = np.maximum(self.counts - 1, 0)
-            offsets = np.concatenate([[0], np.cumsum(self.counts + pairs_of)])
-            # A document's words, then its pairs.
-            both = np.empty(offsets[-1], dtype=np.int32)
-            place = np.arange(len(self.codes))
-            both[place + np.repeat(offsets[:-1] - self.offsets[:-1], self.counts)] = columns
-            starts = offsets[:-1] + self.counts - np.concatenate([[0], np.cumsum(pairs_of)[:-1]])
-            both[place[: int(pairs_of.sum())] + np.repeat(starts, pairs_of)] = second[inside[:-1]]
-            columns = both
-        bag = self._matrix(columns, offsets, 1 << bits)
-        bag.sum_duplicates()
-        bag.data = np.sqrt(bag.data)
-        norm = np.sqrt(np.asarray(bag.multiply(bag).sum(axis=1)).ravel())
-        bag.data /= np.repeat(np.maximum(norm, 1e-12), np.diff(bag.indptr)).astype(np.float32)
-        return bag
+        from scipy import sparse
+
+        n = len(self.offsets) - 1
+        columns = np.empty(len(self.codes) * (2 if pairs else 1), dtype=np.int32)
+        values = np.empty(columns.size, dtype=np.float32)
+        offsets = np.zeros(n + 1, dtype=np.int64)
+        _bag(self.codes, self.offsets, self.hashes, bits, pairs, columns, values, offsets)
+        used = int(offsets[-1])
+        return sparse.csr_matrix((values[:used].copy(), columns[:used].copy(), offsets), shape=(n, 1 << bits))
 
     @staticmethod
     def _matrix(columns: np.ndarray, offsets: np.ndarray, width: int) -> Any:
@@ -85,11 +71,6 @@ class Words:
 
         ones = np.ones(len(columns), dtype=np.float32)
         return sparse.csr_matrix((ones, columns, offsets), shape=(len(offsets) - 1, width))
-
-
-def _pair_hash(hashes: np.ndarray) -> np.ndarray:
-    """One number for each pair of neighbours, (m - 1,); the order in a pair counts."""
-    return np.asarray((hashes[:-1] * np.uint64(0x100000001B3) ^ (hashes[1:] + _MIX)) * _MIX)
 
 
 def words_of(texts: pl.Series) -> Words:
@@ -139,3 +120,45 @@ def _split(
             else:
                 at += 1
         offsets[row + 1] = n
+
+
+@compiled
+def _bag(
+    codes: np.ndarray,
+    offsets: np.ndarray,
+    hashes: np.ndarray,
+    bits: int,
+    pairs: bool,
+    columns: np.ndarray,
+    values: np.ndarray,
+    ends: np.ndarray,
+) -> None:
+    """Count the buckets of each document's words and pairs, and scale the square roots to unit length."""
+    mask = np.uint64((1 << bits) - 1)
+    n = 0
+    for row in range(offsets.size - 1):
+        first = n
+        for place in range(offsets[row], offsets[row + 1]):
+            own = hashes[codes[place]]
+            columns[n] = np.int32(((own * _MIX) >> np.uint64(40)) & mask)
+            n += 1
+            if pairs and place + 1 < offsets[row + 1]:
+                pair = ((own * np.uint64(0x100000001B3)) ^ (hashes[codes[place + 1]] + _MIX)) * _MIX
+                columns[n] = np.int32((pair >> np.uint64(40)) & mask)
+                n += 1
+        found = columns[first:n]
+        found.sort()
+        kept, place = first, first
+        squares = np.float32(0.0)
+        while place < n:
+            count = 1
+            while place + count < n and columns[place + count] == columns[place]:
+                count += 1
+            columns[kept], values[kept] = columns[place], np.sqrt(np.float32(count))
+            squares += values[kept] * values[kept]
+            kept, place = kept + 1, place + count
+        norm = np.sqrt(squares)
+        for i in range(first, kept):
+            values[i] /= norm
+        n = kept
+        ends[row + 1] = n
