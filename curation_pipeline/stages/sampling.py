@@ -37,9 +37,11 @@ def corpus_documents(ctx: Context) -> list[Manifest]:
 
 def sample(lake: Lake, documents: Manifest, n: int, seed: int) -> pl.DataFrame:
     """Text and domain of the documents with the smallest hashes of a partition: the same whatever the order of rows."""
-    frame = lake.frame(documents, columns=["doc_id", "text", "domain", "duplicate"]).filter(~pl.col("duplicate"))
-    order = np.argsort(unit_hash(frame["doc_id"], seed))[:n]
-    return frame[order].select("text", "domain")
+    own = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False).filter(~pl.col("duplicate"))
+    ids = own.select("doc_id").collect()
+    chosen = ids[np.argsort(unit_hash(ids["doc_id"], seed))[:n]]
+    texts = own.filter(pl.col("doc_id").is_in(chosen["doc_id"].implode())).select("doc_id", "text", "domain").collect()
+    return chosen.join(texts, on="doc_id", how="left", maintain_order="left").drop("doc_id")
 
 
 def sample_texts(lake: Lake, documents: list[Manifest], per_partition: int, seed: int) -> list[str]:
