@@ -57,7 +57,7 @@ CORPUS_PEERS := $(patsubst %,.venv-peers/%/.ready,datatrove dolma nemo datajuice
 # `make bench-corpus BENCH=--quick BENCH_OUT=FOLDER` runs each on little, and leaves the committed figures alone.
 BENCH_OUT ?= benchmarks
 
-bench: ## run the corpus and scoring benchmarks on little, and write the table of README and results from the committed figures
+bench: ## run the benchmarks of the corpus and of scoring on little, and write the table of the committed figures
 	$(MAKE) bench-corpus bench-scoring BENCH=--quick BENCH_OUT=state/bench
 	$(BIN)/python benchmarks/table.py --write
 

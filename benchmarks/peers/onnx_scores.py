@@ -2,8 +2,8 @@
 
     python onnx_scores.py MODEL-FOLDER SOURCE.json TARGET.json
 
-The source is a list of texts. The network is written as ONNX once, next to the folder. Texts go in batches of 32 of like
-length, cut at 512 tokens, in one thread; written are the same facts as by the other contestants.
+The source is a list of texts. The network is written as ONNX once, next to the folder. Texts go in batches of 32 of
+like length, cut at 512 tokens, in one thread; written are the same facts as by the other contestants.
 """
 
 from __future__ import annotations
