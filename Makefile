@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_TESTS := $(VENV)/.ready-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint docs bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
+.PHONY: help setup demo ui report test test-fast lint docs bench bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,15 +64,20 @@ docs: $(READY_TESTS) ## build the documentation into site/
 	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
-BENCHMARKS := quality_rules near_duplicates annotators ingest pool_lookup
+BENCHMARKS := corpus_pipeline quality_rules near_duplicates annotators ingest pool_lookup
+CORPUS_PEERS := $(patsubst %,.venv-peers/%/.ready,datatrove dolma nemo datajuicer fast)
 # `make bench-corpus BENCH=--quick BENCH_OUT=FOLDER` runs each on little, and leaves the committed figures alone.
 BENCH_OUT ?= benchmarks
 
-bench-corpus: $(READY) .venv-peers/datatrove/.ready .venv-peers/dolma/.ready ## measure the corpus tools and their peers
+bench: ## run the benchmarks of the corpus and of scoring on little, and write the table of the committed figures
+	$(MAKE) bench-corpus bench-scoring BENCH=--quick BENCH_OUT=state/bench
+	$(BIN)/python benchmarks/table.py --write
+
+bench-corpus: $(READY) $(CORPUS_PEERS) ## measure the corpus tools and their peers
 	mkdir -p $(BENCH_OUT)
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --out $(BENCH_OUT)/$$name.json $(BENCH); done
 
-bench-scoring: $(READY) .venv-peers/detectors/.ready ## measure scoring speed and the cascade, with Detoxify and others
+bench-scoring: $(READY) .venv-peers/detectors/.ready .venv-peers/onnx/.ready ## measure scoring speed and the cascade, with Detoxify and others
 	mkdir -p $(BENCH_OUT)
 	$(BIN)/python benchmarks/scoring.py --out $(BENCH_OUT)/scoring.json $(BENCH)
 

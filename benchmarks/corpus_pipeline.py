@@ -1,6 +1,6 @@
 """From JSONL to Parquet: preparing a corpus here and by whole pipelines of others, on the same documents.
 
-    python benchmarks/corpus_pipeline.py [--quick] [--runs N] [--only NAME ...] [--out FILE]
+    python benchmarks/corpus_pipeline.py [--quick] [--share F] [--runs N] [--only NAME ...] [--out FILE]
 
 Language, statistics, quality rules (Gopher, C4, FineWeb), personal data, identity groups, near duplicates and a
 detector of toxic wording are asked of each document, then the English documents that pass all rules and are no copies
@@ -287,6 +287,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="400 and 1,200 documents, one run")
+    parser.add_argument("--share", type=float, default=1.0, help="of 100,000 long and 300,000 short documents")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="programs to run")
     parser.add_argument("--limit", type=float, default=240.0, help="CPU seconds that one run of a program may take")
@@ -298,7 +299,7 @@ def main() -> None:
     if options.child:
         run_ours(json.loads(options.child))
         return
-    runs, limit, part = (1, 0.0, 250) if options.quick else (options.runs, options.limit, 1)
+    runs, limit, share = (1, 0.0, 0.004) if options.quick else (options.runs, options.limit, options.share)
     programs = [name for name in options.only if name == "ours" or (VENVS / name / "bin/python").exists()]
     result: dict[str, Any] = {
         "question": "documents per CPU second from JSONL to Parquet, one core, imports and models included",
@@ -307,7 +308,7 @@ def main() -> None:
         "corpora": {},
     }
     for name, corpus in SIZES.items():
-        sized = corpus | {"documents": corpus["documents"] // part}
+        sized = corpus | {"documents": round(corpus["documents"] * share)}
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
             found = measure(programs, sized, Path(folder), runs, limit, options.core)
         result["corpora"][name] = sized | {"programs": found}

@@ -27,14 +27,16 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parent / ".venv-peers/detectors/bin/python"
+ONNX = HERE.parent / ".venv-peers/onnx/bin/python"
 SAMPLED = ("detoxify_predict", "transformers_pipeline", "classifier")
 """Contenders that read the sample only."""
 COMMENTS = "redditbias"
 """The one source with much to flag: the hard case of a cascade."""
-PEER_NAME = "alt_profanity_check"
+PEER_NAME, ONNX_NAME = "alt_profanity_check", "onnxruntime"
 NAMES = {
     "detoxify_predict": "Detoxify, predict of 32",
     "transformers_pipeline": "transformers pipeline of 32",
+    ONNX_NAME: "ONNX Runtime, like lengths of 32",
     "detoxify": "here: detoxify",
     "classifier": "here: classifier",
     "cascade": "here: cascade over detoxify",
@@ -97,6 +99,8 @@ def run(name: str, work: Path, source: Path) -> dict[str, Any]:
     target = work / "result.json"
     if name == PEER_NAME:
         command = [PEER, HERE / "peers/profanity_check_scores.py", source, target]
+    elif name == ONNX_NAME:
+        command = [ONNX, HERE / "peers/onnx_scores.py", work / "checkpoint/model", source, target]
     else:
         command = [sys.executable, __file__, "--work", work, "--contender", name, source, target]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
@@ -134,7 +138,9 @@ def compare(scores: dict[str, Any], sources: Any) -> dict[str, Any]:
 
     reference = np.array(scores["detoxify"])
     out: dict[str, Any] = {}
-    for name in ("detoxify_predict", "transformers_pipeline", "classifier", "cascade", "student"):
+    for name in ("detoxify_predict", "transformers_pipeline", ONNX_NAME, "classifier", "cascade", "student"):
+        if name not in scores:
+            continue
         found = np.array(scores[name])
         own = reference[: len(found)]
         changed = (found >= 0.5) != (own >= 0.5)
@@ -209,8 +215,9 @@ def measure(options: argparse.Namespace, sizes: dict[str, int], runs: int) -> di
         (work / f"{name}.json").write_text(json.dumps(frame["text"].to_list()), encoding="utf-8")
     turns = {name: "sample" if name in SAMPLED else "all" for name in NAMES if "," not in name}
     turns |= {"detoxify, comments": "comments", "cascade, comments": "comments"}
-    if not PEER.is_file():
-        turns.pop(PEER_NAME)
+    for peer, python in ((PEER_NAME, PEER), (ONNX_NAME, ONNX)):
+        if not python.is_file():
+            turns.pop(peer)
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     for _ in range(runs):  # turn by turn, so that a busy machine slows all
         for name, file in turns.items():
@@ -225,6 +232,10 @@ def measure(options: argparse.Namespace, sizes: dict[str, int], runs: int) -> di
     ratios["detoxify to Detoxify, predict of 32"] = spread(
         [a / b for a, b in zip(rates["detoxify"], rates["detoxify_predict"], strict=True)]
     )
+    if ONNX_NAME in rates:
+        ratios["detoxify to ONNX Runtime"] = spread(
+            [a / b for a, b in zip(rates["detoxify"], rates[ONNX_NAME], strict=True)]
+        )
     ratios["cascade to detoxify, comments only"] = spread(
         [a / b for a, b in zip(rates["cascade, comments"], rates["detoxify, comments"], strict=True)]
     )
