@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from curation_pipeline.annotate.detectors.identity_blind import IdentityBlindDetector
 from curation_pipeline.annotate.detectors.protocol import score_frame
-from curation_pipeline.annotate.identity import identity_group
-from curation_pipeline.annotate.identity_terms import without_groups
+from curation_pipeline.annotate.identity import identity_group, whole_words
+from curation_pipeline.annotate.identity_terms import _PLURAL_WORDS, _SINGULAR_WORDS, without_groups
 from curation_pipeline.progress import Progress
+from tests.annotate.hostile import made_of
 
 
 class Lexical:
@@ -57,3 +58,19 @@ def test_plurals_become_people_and_other_words_stay() -> None:
         "people and people met a person poet",
         "the manager of Germany's womanly arts",
     ]
+
+
+def _by_patterns(text: str) -> str:
+    """`without_groups` by regular expressions: pairs of words before single ones, plurals before singulars."""
+    texts = pl.Series([text])
+    for pairs in (True, False):
+        for words, name in ((_PLURAL_WORDS, "people"), (_SINGULAR_WORDS, "person")):
+            chosen = [word.replace("-", "[- ]") for word in words.split("|") if ("-" in word) is pairs]
+            for _ in range(2):  # the space between two names belongs to the first match
+                texts = texts.str.replace_all(whole_words("|".join(chosen)), f"${{1}}{name}${{2}}")
+    return str(texts[0])
+
+
+@given(st.lists(made_of(["gay", "african", "americans", "non-binary", "muslims", "sikh", "old"]), max_size=4))
+def test_groups_are_replaced_as_patterns_would(texts: list[str]) -> None:
+    assert without_groups(pl.Series(texts, dtype=pl.Utf8)).to_list() == list(map(_by_patterns, texts))

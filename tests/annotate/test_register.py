@@ -17,6 +17,7 @@ from curation_pipeline.annotate.words import words_of
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.datasets.packages import fetch
 from curation_pipeline.errors import DataError
+from tests.annotate.hostile import made_of
 
 TALK = (
     "I don't know what you're thinking, but we can't go there now, ok? You know I hate waiting!",
@@ -67,6 +68,17 @@ def test_indicators_by_hand() -> None:
 def test_pairs_do_not_cross_documents() -> None:
     texts = pl.Series(["it was", "closed", "", "was closed"])
     assert indicators(texts, words_of(texts))["passive_share"].to_list() == [0.0, 0.0, 0.0, 0.5]
+
+
+@given(st.lists(made_of(["don't", "l\u2019été", "1,000.5", "ß"]), max_size=5))
+def test_words_are_those_of_a_pattern(texts: list[str]) -> None:
+    words = words_of(pl.Series(texts, dtype=pl.Utf8))
+    table = words.table.to_list()
+    pattern = r"\p{L}[\p{L}\p{M}]*(?:['\u2019][\p{L}\p{M}]+)*|\p{N}[\p{N}.,]*"
+    small = pl.Series(texts, dtype=pl.Utf8).str.to_lowercase().str.replace_all("\u2019", "'")
+    found = [[table[code] for code in words.codes[a:b]] for a, b in itertools.pairwise(words.offsets)]
+    assert found == small.str.extract_all(pattern).to_list()
+    assert len(set(table)) == len(table)
 
 
 @given(st.lists(st.text(st.sampled_from("ab é'\u2019 1.,\n"), max_size=25), max_size=5))

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate.identity import GROUPS
-from curation_pipeline.annotate.statistics import SCHEMA, text_statistics
+from curation_pipeline.annotate.lexicon import STOP_WORDS
+from curation_pipeline.annotate.statistics import SCHEMA, TTR_WORDS, text_statistics
+from tests.annotate.hostile import made_of
 
 PROSE = (
     "The river rises in the hills to the north of the town and flows past two old mills before it reaches the sea. "
@@ -69,3 +71,26 @@ def test_identity_groups() -> None:
         "The disabled woman won.": "disability",
     }
     assert _frame(*texts)["identity_group"].to_list() == list(texts.values())
+
+
+@given(st.lists(made_of(["don't", "the", "mill", "ΑΣ"]), max_size=5))
+def test_counts_are_those_of_patterns(texts: list[str]) -> None:
+    found = _frame(*texts)
+    column = pl.Series("text", texts, dtype=pl.Utf8)
+    words = column.str.extract_all(r"\S+")
+    assert found["n_chars"].to_list() == column.str.len_chars().to_list()
+    assert found["n_words"].to_list() == words.list.len().to_list()
+    small = column.str.to_lowercase().str.extract_all(r"\S+").to_list()
+    bare = [pl.Series(row, dtype=pl.Utf8).str.replace_all(r"[^\p{L}\p{N}]", "").to_list() for row in small]
+    for name, hits, of in (
+        ("punctuation_share", column.str.count_matches(r"\p{P}").to_list(), column.str.len_chars().to_list()),
+        (
+            "uppercase_share",
+            column.str.count_matches(r"\p{Lu}").to_list(),
+            column.str.count_matches(r"\p{L}").to_list(),
+        ),
+        ("type_token_ratio", [len(set(row[:TTR_WORDS])) for row in small], [len(row[:TTR_WORDS]) for row in small]),
+        ("stop_word_share", [sum(word in STOP_WORDS for word in row) for row in bare], list(map(len, small))),
+    ):
+        wanted = [part / whole if whole else 0.0 for part, whole in zip(hits, of, strict=True)]
+        assert found[name].to_list() == pytest.approx(wanted, abs=6e-5), name

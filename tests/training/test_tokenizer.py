@@ -11,6 +11,7 @@ from tokenizers import normalizers, pre_tokenizers
 
 from curation_pipeline.training.byte_pairs import byte_pairs
 from curation_pipeline.training.tokenizer import EOS, count_tokens, encode, load_tokenizer, tokenise
+from tests.annotate.hostile import made_of
 from tests.training.tiny_model import build
 
 
@@ -28,17 +29,8 @@ def test_any_text_survives_and_no_text_makes_an_end_of_text(folder: Path, texts:
     assert tokenizer.eos_token_id not in tokenised.tokens
 
 
-HOSTILE = st.text(
-    st.one_of(
-        st.sampled_from(" \n\t\r'sdmtrevl\u00a0\u3000\x00\x1c\x85\u2028\u0301\u200d\ufeff9²٣Ⅷ!…🙂中éßİſא_"),
-        st.characters(exclude_categories=["Cs"]),
-    ),
-    max_size=40,
-)
-
-
 @pytest.mark.parametrize("digits_apart", [False, True])
-@given(texts=st.lists(HOSTILE, min_size=1, max_size=8))
+@given(texts=st.lists(made_of(["'s", "'re", "'ll", " mill", "9", "  "]), min_size=1, max_size=8))
 def test_many_texts_have_the_tokens_of_the_library(folder: Path, digits_apart: bool, texts: list[str]) -> None:
     backend = load_tokenizer(folder).backend_tokenizer
     backend.encode_special_tokens = True
