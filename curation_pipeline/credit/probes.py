@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curation_pipeline.credit.mixtures import LOSS_WEIGHT, Mixture, composition, draw, trait_means
+from curation_pipeline.credit.mixtures import LOSS_WEIGHT, Mixture, composition, trait_means
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.evaluation.benchmarks.heldout import capability_from_bits, safety_from_log_odds, summary
 from curation_pipeline.evaluation.likelihood import heldout_scores
@@ -71,7 +71,7 @@ class ProbeOutcome:
 def run_probe(
     base_dir: Path,
     documents: Tokenised,
-    pool: pl.DataFrame,
+    drawn: pl.DataFrame,
     mixture: Mixture,
     heldout: pl.DataFrame,
     settings: CreditSettings,
@@ -79,33 +79,32 @@ def run_probe(
     seed: int,
     base: str = "base",
 ) -> ProbeOutcome:
-    """Draw documents by a mixture, fine-tune the base on them and measure the result.
+    """Fine-tune the base on what a mixture drew and measure the result.
 
     All arguments pickle, so that a worker process can run it; torch uses the training's thread count inside. Probes of
     one round share `seed`, hence the random numbers of the draw; each keeps its own order of rows.
 
     Args:
         base_dir: the shared base checkpoint, with its tokenizer.
-        documents: the pool's documents, tokenised with that tokenizer, row for row.
-        pool: columns doc_id, stratum, n_tokens, those that the mixture tilts by (see `draw`), and ``loss_weight``
-            where documents do not weigh the same.
-        mixture: the tilt.
+        documents: the documents drawn, tokenised with that tokenizer.
+        drawn: their rows of the pool: columns doc_id, stratum, n_tokens, those that the mixture tilts by (see `draw`),
+            and ``loss_weight`` where documents do not weigh the same.
+        mixture: the tilt that they were drawn by.
         heldout: doc_id, source, text, kind: the held-out text of role credit.
         settings: tokens and learning rate of a probe.
         training: the optimiser otherwise.
-        seed: the common random numbers.
+        seed: the common random numbers, those of the draw.
         base: id of the base, written to the outcome.
 
     Raises:
         TrainingDivergedError: when the loss is not finite.
     """
     began = time.monotonic()
-    rows = draw(pool, mixture, settings.probe_tokens, seed)
     tokenizer = load_tokenizer(base_dir)
-    drawn = pool[rows]
-    weights = drawn[LOSS_WEIGHT].to_numpy().astype(np.float64) if LOSS_WEIGHT in pool.columns else np.ones(rows.size)
+    weighted = LOSS_WEIGHT in drawn.columns
+    weights = drawn[LOSS_WEIGHT].to_numpy().astype(np.float64) if weighted else np.ones(drawn.height)
     eos = int(tokenizer.eos_token_id)
-    packed = pack_tokens(documents.take(rows), weights, eos, training.sequence_length, seed, training.weighting)
+    packed = pack_tokens(documents, weights, eos, training.sequence_length, seed, training.weighting)
     with torch_runtime(training.threads):
         model = load_model(base_dir, resolve_device(training.device))
         rate = {"learning_rate": settings.learning_rate}

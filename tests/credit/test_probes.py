@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.credit.mixtures import probe_mixtures
+from curation_pipeline.credit.mixtures import draw, probe_mixtures
 from curation_pipeline.credit.probes import OUTCOMES_SCHEMA, outcomes_frame, run_probe, with_performance
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.training.tokenizer import tokenise
@@ -38,7 +38,11 @@ def test_a_probe_learns_what_its_mixture_holds_and_repeats(tmp_path: Path) -> No
     )
     settings = CreditSettings(probe_tokens=2_000, toxicity_spread=3.0, learning_rate=1e-2)
     mixtures = probe_mixtures(pool, 2, seed=1, settings=settings)
-    arguments = [(base, documents, pool, mixture, heldout, settings, SETTINGS, 7) for mixture in mixtures]
+    rows = [draw(pool, mixture, settings.probe_tokens, 7) for mixture in mixtures]
+    arguments = [
+        (base, documents.take(drawn), pool[drawn], mixture, heldout, settings, SETTINGS, 7)
+        for mixture, drawn in zip(mixtures, rows, strict=True)
+    ]
     outcomes = [run_probe(*pickle.loads(pickle.dumps(each))) for each in arguments]  # as a worker process gets them
     rude_share = [dict(zip(outcome.strata, outcome.shares, strict=True))["t0|b1|none"] for outcome in outcomes]
     more, less = (outcomes[i] for i in np.argsort(rude_share)[::-1])

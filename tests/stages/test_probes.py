@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curation_pipeline.credit.mixtures import LOSS_WEIGHT, composition, draw, trait_means
+from curation_pipeline.credit.mixtures import LOSS_WEIGHT, composition, trait_means
 from curation_pipeline.credit.probes import ProbeOutcome
 from curation_pipeline.credit.surrogate import comparable
 from curation_pipeline.lake.lake import Draft
@@ -22,6 +22,7 @@ from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.state import MAIN, state_partition
 from curation_pipeline.steps.loop import probes
 from curation_pipeline.steps.step import of_iteration
+from curation_pipeline.training.tokenizer import Tokenised
 from research.synthetic_pool import SyntheticPool
 
 from ..policy.test_stream import untrained
@@ -30,8 +31,7 @@ from .test_pool import ctx, open_arm, synthetic  # noqa: F401 - fixtures
 
 def _truth(task: probes._Task) -> ProbeOutcome:
     """A probe whose toxic log-odds fall with the mean quality of what it drew."""
-    rows = draw(task.pool, task.mixture, task.settings.probe_tokens, task.seed)
-    drawn = task.pool[rows]
+    drawn = task.drawn
     weights = (
         drawn[LOSS_WEIGHT].to_numpy().astype(np.float64) if LOSS_WEIGHT in drawn.columns else np.ones(drawn.height)
     )
@@ -40,7 +40,7 @@ def _truth(task: probes._Task) -> ProbeOutcome:
     shares = composition(drawn, task.mixture.strata, weights)
     tokens = int(drawn["n_tokens"].to_numpy().sum())
     return ProbeOutcome(
-        task.mixture.name, task.base, float(odds), 2.0, tokens, rows.size, 0.0, task.mixture.strata, shares,
+        task.mixture.name, task.base, float(odds), 2.0, tokens, drawn.height, 0.0, task.mixture.strata, shares,
         task.mixture.traits, means,
     )  # fmt: skip
 
@@ -48,7 +48,11 @@ def _truth(task: probes._Task) -> ProbeOutcome:
 @pytest.fixture
 def played(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: F811
     monkeypatch.setattr(probes, "_run", _truth)
-    monkeypatch.setattr(probes, "tokenise", lambda texts, folder: None)
+    monkeypatch.setattr(
+        probes,
+        "tokenise",
+        lambda texts, folder: Tokenised(np.empty(0, dtype=np.int32), np.zeros(len(texts) + 1, dtype=np.int64)),
+    )
     monkeypatch.setattr(probes, "base_likelihood", lambda *given: (2.0, 0.0))
     credit = ctx.profile.credit.model_copy(update={"n_probes_first": 24, "probe_tokens": 4_000})
     loop = ctx.profile.loop.model_copy(update={"workers": 1})

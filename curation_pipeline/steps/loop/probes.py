@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.credit.mixtures import INCLUSION, LOSS_WEIGHT, Mixture, composition, probe_mixtures
+from curation_pipeline.credit.mixtures import INCLUSION, LOSS_WEIGHT, Mixture, composition, draw, probe_mixtures
 from curation_pipeline.credit.probes import (
     OUTCOMES_SCHEMA,
     ProbeOutcome,
@@ -58,7 +58,7 @@ class _Task:
     base_dir: Path
     base: str
     documents: Tokenised
-    pool: pl.DataFrame
+    drawn: pl.DataFrame
     mixture: Mixture
     heldout: pl.DataFrame
     settings: CreditSettings
@@ -68,7 +68,7 @@ class _Task:
 
 def _run(task: _Task) -> ProbeOutcome:
     return run_probe(
-        task.base_dir, task.documents, task.pool, task.mixture, task.heldout, task.settings, task.training, task.seed,
+        task.base_dir, task.documents, task.drawn, task.mixture, task.heldout, task.settings, task.training, task.seed,
         task.base,
     )  # fmt: skip
 
@@ -96,22 +96,24 @@ def compute(work: Work, draft: Draft) -> None:
     done = {mixture.name: draft.scratch / f"{mixture.name}.parquet" for mixture in mixtures}
     waiting = [mixture for mixture in mixtures if not done[mixture.name].is_file()]
     base_dir = lake.folder(work[BASE_CHECKPOINT])
-    documents = tokenise(
-        read_texts(lake, work.gate.corpus, pool.doc_id, profile.removal.redact_pii).to_list(), base_dir
-    )
+    rows = [draw(table, mixture, settings.probe_tokens, seed) for mixture in waiting]
+    # Most of the pool is in no probe: only what is drawn is tokenised, and a worker gets its own part.
+    used = np.unique(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
+    texts = read_texts(lake, work.gate.corpus, table["doc_id"][used], profile.removal.redact_pii)
+    documents = tokenise(texts.to_list(), base_dir)
     tasks = [
         _Task(
             base_dir,
             work[BASE_CHECKPOINT].id,
-            documents,
-            table,
+            documents.take(np.searchsorted(used, drawn)),
+            table[drawn],
             mixture,
             credit_texts,
             settings,
             profile.training,
             seed,
         )
-        for mixture in waiting
+        for mixture, drawn in zip(waiting, rows, strict=True)
     ]
     for finished, (index, outcome) in enumerate(map_tasks(_run, tasks, profile.loop.workers), start=1):
         _save(outcome, done[waiting[index].name])
