@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import settings
 
 from curation_pipeline.config import cache_folder
 from curation_pipeline.lake.lake import Lake
+from tests.wheel import Installed, build, install
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,17 +30,34 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):  # tests track in
     os.environ.pop(name, None)
 
 
-END_TO_END = "tests/e2e/"
+WHOLLY_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+SERVED = ("tests/e2e/test_server.py", "tests/e2e/test_web_attacks.py")
+"""One web server serves them, so they go to one worker, and first: they wait more than they compute."""
+RUN = ("tests/e2e/test_continued.py", "tests/e2e/test_run.py", "tests/e2e/test_report_browser.py")
+"""They need the run that the ones before make, and so begin when it is there."""
+BEFORE_RUN = ("tests/policy/", "tests/test_packaging.py", "tests/e2e/test_policy_kill.py")
+"""Work for the other worker until then."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules alone that are slow as a whole where only the fast ones run: their imports alone take seconds."""
+    fast = config.getoption("markexpr") == "not slow" and collection_path.suffix == ".py"
+    return True if fast and WHOLLY_SLOW.search(collection_path.read_text(encoding="utf-8")) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The end-to-end tests first: they take longest, and begun last would leave one worker alone with them."""
-    items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))
+    """What takes longest first: begun last, it would leave one worker alone with it."""
+
+    def place(item: pytest.Item) -> int:
+        starts = (SERVED, BEFORE_RUN, RUN)
+        return next((place for place, start in enumerate(starts) if item.nodeid.startswith(start)), len(starts))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file together, and all end-to-end tests, on one worker: they share models and a run that take minutes.
+    """Keep a file together on one worker, since its tests share what they make.
 
     ``--dist loadgroup`` would say so by marks, but pytest-xdist 3.8 does not get them across with pytest 9.
     """
@@ -46,7 +65,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.partition("::")[0]
+            return SERVED[0] if nodeid.startswith(SERVED) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
 
@@ -63,6 +82,18 @@ def package_cache() -> Path:
 def lake(tmp_path: Path) -> Lake:
     """An empty lake in a folder of its own."""
     return Lake.open(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout."""
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own."""
+    return install(wheel, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ from curation_pipeline.annotate.encoder import SentenceEncoder, encoder_version,
 from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.errors import ConfigError, MissingModelError
 
+pytestmark = pytest.mark.slow  # sentence-transformers takes seconds to import
+
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 WORDS = ["a", "the", *NUMBERS, "dog", "cat", "runs", "in", "park"]
 TEXTS = ["the dog runs", "the cat runs in the park", "", "https://example.com/a.png", "ten", "Dog!\n\nCat?"]

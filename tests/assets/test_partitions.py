@@ -48,6 +48,7 @@ def clock(now: datetime) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cron", ["0 0-5 * * *", "30 2 * * *", "*/20 1-3 * * *", "0 0 * * 1#1"])
 def test_each_iteration_has_its_window_on_the_first_day_and_later(loop: Loop, cron: str) -> None:
     loop(max_iterations=100, window_cron=cron)

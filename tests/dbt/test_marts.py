@@ -45,6 +45,7 @@ def test_every_source_column_is_documented() -> None:
     assert all(column["description"] for entry in sources for column in entry["columns"])
 
 
+@pytest.mark.slow
 def test_marts_agree_with_polars(lake: Tables, serve: Serve) -> None:
     # text_statistics, topics, labels, probes and generations have not been written: they read as empty.
     # What is retired is there for lineage and counts nowhere, also where the corpus holds the same text.

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -18,10 +15,9 @@ from curation_pipeline.config import load_profile
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.state import MAIN, history
 from curation_pipeline.steps.experiment import final_evaluation
-from curation_pipeline.steps.registry import annotation_steps
 from tests.e2e.conftest import TINY, Project
 
-pytestmark = [pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def test_files_are_what_their_manifests_say(finished_lake: Lake) -> None:
 
 
 def test_lineage_of_the_last_checkpoint_reaches_every_raw_partition(finished: Project, finished_lake: Lake) -> None:
-    said = finished.curate("lineage", "last").stdout
+    said = finished.ask("lineage", "last")
     for manifest in finished_lake.heads("documents"):
         assert manifest.partition_text in said
         assert manifest.content_hash[:8] in said
@@ -77,7 +73,7 @@ def test_lineage_of_a_document_names_its_batches_and_checkpoints(finished: Proje
     )
     batch = finished_lake.get(state.own["batches"])
     doc_id = finished_lake.frame(batch)["doc_id"][0]
-    said = finished.curate("lineage", doc_id).stdout
+    said = finished.ask("lineage", doc_id)
     assert batch.id in said
     assert state.own["checkpoints"] in said
 
@@ -87,19 +83,6 @@ def test_unknown_names_are_one_clear_message(finished: Project) -> None:
     assert done.returncode == 1
     assert "curate status" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def dagster_runs(project: Project) -> set[str]:
-    with dg.DagsterInstance.from_config(str(project.state / "dagster")) as instance:
-        return {run.run_id for run in instance.get_runs()}
-
-
-def test_a_second_run_finds_finished_work(finished: Project) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
-    runs = dagster_runs(finished)
-    finished.curate("run")
-    assert dagster_runs(finished) == runs
-    assert before == {path: path.stat().st_mtime_ns for path in (finished.state / "lake" / "manifests").iterdir()}
 
 
 def test_the_report_is_one_self_contained_page(finished: Project) -> None:
@@ -130,20 +113,32 @@ def test_dagster_saw_every_asset_with_metadata(finished: Project) -> None:
         assert failed == []
 
 
-SPECS = """
+LOOK = """
 import json
+import dagster as dg
+from assets.automation import reconcile_commits
 from assets.definitions import defs
-print(json.dumps({s.key.to_user_string(): [s.group_name, s.code_version] for s in defs.resolve_all_asset_specs()}))
+from resources.project import ProjectResource
+said = {"assets": {s.key.to_user_string(): [s.group_name, s.code_version] for s in defs.resolve_all_asset_specs()}}
+with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
+    for name, instance in (("lost", fresh), ("known", known)):
+        context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
+        events = getattr(reconcile_commits(context), "asset_events", None) or []
+        said[name] = [event.partition for event in events]
+print(json.dumps(said))
 """
 
 
-def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Project, finished_lake: Lake) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SPECS],
-        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    declared = json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def definitions(finished: Project) -> dict[str, Any]:
+    """What the definitions say: group and code version of each asset, and commits whose event is reported."""
+    return dict(json.loads(finished.python(LOOK)[-1]))
+
+
+def test_every_asset_has_the_code_version_that_its_stage_declares(
+    finished: Project, finished_lake: Lake, definitions: dict[str, Any]
+) -> None:
+    declared = definitions["assets"]
     without_recipe = {name for name, (group, _) in declared.items() if group == "serving"}
     assert all(declared[name][1] for name in without_recipe)
     never_run = {"committed_state", "final_evaluation"}  # without computation; made by hand
@@ -155,6 +150,12 @@ def test_every_asset_has_the_code_version_that_its_stage_declares(finished: Proj
             assert event.asset_materialization is not None
             made = finished_lake.get(str(event.asset_materialization.metadata["manifest"].value))
             assert declared[name][1] == made.code_version, name
+
+
+def test_commits_whose_event_was_lost_are_reported_once(definitions: dict[str, Any]) -> None:
+    assert len(definitions["lost"]) == 2
+    assert definitions["lost"] == sorted(definitions["lost"]), "in the order of the windows"
+    assert definitions["known"] == []
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
@@ -179,89 +180,3 @@ def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None
         (pl.col("ci_low") <= pl.col("value") + 1e-9) & (pl.col("value") - 1e-9 <= pl.col("ci_high"))
     )
     assert inside.height >= 0.95 * metrics.drop_nulls("ci_low").height
-
-
-SPANNING = ("duplicates", "document_index", "corpus_profile")
-DISCOVER = """
-import dagster as dg
-from assets.automation import discover_corpus
-from assets.partitions import corpus_partitions
-from resources.project import ProjectResource
-with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
-    fresh.add_dynamic_partitions(corpus_partitions.name, ["reddit|race", "wiki|gender"])
-    for instance in (fresh, known):
-        context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
-        found = discover_corpus(context)
-        gone = [key for change in found.dynamic_partitions_requests[1:] for key in change.partition_keys]
-        jobs = [request.job_name for request in found.run_requests]
-        print(*jobs, *gone, "|", *instance.get_dynamic_partitions("corpus"))
-"""
-
-
-def test_a_source_that_is_taken_out_is_in_no_later_batch(finished: Project, tmp_path: Path) -> None:
-    """The whole graph goes on from two iterations with one source less."""
-    text = TINY.read_text().replace("max_iterations = 2", "max_iterations = 3")
-    profile = tmp_path / "tiny.toml"
-    profile.write_text(text[: text.rindex("[[corpus.sources]]")])
-    project = Project(tmp_path / "state", profile)
-    shutil.copytree(finished.state, project.state)
-    lake = Lake.open(project.state / "lake")
-    prepared = {"documents", "base_checkpoint", *(step.table for step in annotation_steps())}
-    before = {m.id for m in lake.manifests() if m.table in prepared}
-    said = project.curate("run", "--no-arms").stdout
-    assert "Retired: wiki|gender" in said
-    states = history(lake, MAIN)
-    drawn = {
-        state.ordinal: lake.frame(lake.get(state.own["pool"])).join(
-            lake.frame(lake.get(state.own["batches"])), on="doc_id", how="semi"
-        )
-        for state in states[1:]
-    }
-    assert set(drawn[2]["source"]) == {"reddit", "wiki"}
-    assert set(drawn[3]["source"]) == {"reddit"}
-    assert {m.id for m in lake.manifests() if m.table in prepared} == before
-    assert "retired" in project.curate("status").stdout
-    with duckdb.connect(str(project.state / "warehouse" / "serving.duckdb"), read_only=True) as connection:
-        assert connection.execute("select distinct source from corpus_composition").fetchall() == [("reddit",)]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", DISCOVER],
-        env=project.environment, cwd=tmp_path, capture_output=True, text=True, timeout=1800, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().splitlines()[-2:] == [
-        "corpus_wide wiki|gender | reddit|race wiki|gender",
-        "| reddit|race",
-    ]
-
-    # It comes back: what spans the corpus is current again, and found, not made.
-    known, made = {table: lake.require(table).id for table in SPANNING}, {m.id for m in lake.manifests()}
-    Project(project.state, TINY).curate("run", "--no-arms")
-    first = Lake.open(finished.state / "lake")
-    before_it = {table: first.require(table).id for table in SPANNING}
-    assert {table: lake.require(table).id for table in SPANNING} == before_it != known
-    assert {m.id for m in lake.manifests()} == made
-
-
-RECONCILE = """
-import dagster as dg
-from assets.automation import reconcile_commits
-from resources.project import ProjectResource
-with dg.DagsterInstance.ephemeral() as fresh, dg.DagsterInstance.get() as known:
-    for instance in (fresh, known):
-        context = dg.build_sensor_context(instance=instance, resources={"project": ProjectResource()})
-        found = reconcile_commits(context)
-        events = getattr(found, "asset_events", None) or []
-        print(len(events), *[event.partition for event in events])
-"""
-
-
-def test_commits_whose_event_was_lost_are_reported_once(finished: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RECONCILE],
-        env=finished.environment, cwd=finished.state.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lost, none = done.stdout.strip().splitlines()[-2:]
-    assert lost.split()[0] == "2"
-    assert lost.split()[1] < lost.split()[2]  # in the order of the windows
-    assert none == "0"

@@ -8,7 +8,6 @@ import http.server
 import json
 import threading
 import urllib.parse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from tests.e2e.conftest import Project, serving, wait_for
+from tests.e2e.conftest import Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
 EVIL = "http://evil.example"
 SELECTOR = {"repositoryLocationName": "curation", "repositoryName": "__repository__"}
 ADD = (
@@ -38,11 +37,12 @@ LAUNCH = (
 
 @dataclass(frozen=True)
 class Target:
-    """The server, and a program that leaves a mark where it is run."""
+    """The server with the runs that it had before, and a program that leaves a mark where it is run."""
 
     url: str
     program: Path
     mark: Path
+    known: list[str]
 
     @property
     def address(self) -> str:
@@ -68,9 +68,12 @@ class Target:
     def launch(self, job: str, config: dict[str, Any]) -> dict[str, Any]:
         return {"p": {"selector": {**SELECTOR, "pipelineName": job}, "mode": "default", "runConfigData": config}}
 
-    def nothing_ran(self) -> bool:
+    def runs(self) -> list[str]:
         said = self.ask("{ runsOrError { ... on Runs { results { runId } } } }")
-        return said["runsOrError"]["results"] == [] and not self.mark.exists()
+        return [run["runId"] for run in said["runsOrError"]["results"]]
+
+    def nothing_ran(self) -> bool:
+        return self.runs() == self.known and not self.mark.exists()
 
     def partitions(self) -> list[str]:
         said = self.ask(
@@ -83,17 +86,14 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Target:
     folder = tmp_path_factory.mktemp("attacked")
     mark, program = folder / "it ran", folder / "program"
     program.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
     program.chmod(0o755)
-    with serving(Project(folder / "state")) as url:
-        found = Target(url, program, mark)
-        wait_for("the code location", lambda: "corpus" in str(found.ask("{ workspaceOrError { __typename ... on "
-                 "Workspace { locationEntries { locationOrLoadError { ... on RepositoryLocation { repositories { "
-                 "pipelines { name } } } } } } } }")), 1800)  # fmt: skip
-        yield found
+    target = Target(server.url, program, mark, [])
+    target.known.extend(target.runs())
+    return target
 
 
 def evil(target: Target) -> tuple[str, dict[str, Any]]:

@@ -41,6 +41,7 @@ def test_stereoset_by_hand() -> None:
     assert 100 * icat(0.8363, 0.5637) == pytest.approx(72.97, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_the_published_sets(package_cache: Path, tmp_path: Path) -> None:
     sources = Sources(package_cache, None, 7)

@@ -79,6 +79,7 @@ assert (found["n"], found["chance"], found["at_chance"]) == (3, 0.0, True)
 """
 
 
+@pytest.mark.slow
 def test_a_benchmark_of_another_package_is_one_file(tmp_path: Path) -> None:
     (tmp_path / "rivers.py").write_text(PLUGIN)
     installed = tmp_path / "rivers-1.dist-info"

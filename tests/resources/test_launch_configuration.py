@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 WALK = """
 import json
@@ -45,6 +47,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.slow
 def test_no_launch_names_a_program_a_file_or_code(tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -21,6 +21,8 @@ import pytest
 from curation_pipeline.lake.manifest import Manifest
 from resources.tracking import TrackingResource
 
+pytestmark = pytest.mark.slow  # MLflow is imported, and its database made
+
 
 def partition(name: str, content: str, tokens: int) -> dict[str, Any]:
     return {
@@ -78,7 +80,6 @@ def server(tmp_path: Path) -> Iterator[str]:
         process.wait(60)
 
 
-@pytest.mark.slow
 def test_a_tracking_server_of_the_environment_is_used_and_shared(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +101,6 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
     assert not list(tmp_path.glob("*/mlflow-artifacts"))
 
 
-@pytest.mark.slow
 def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     tracker = TrackingResource(folder=str(tmp_path))
     tracker.client()
@@ -160,7 +160,6 @@ def test_from_data_to_models_and_back(tmp_path: Path) -> None:
         assert run.run_id not in {first_run, second_run}
 
 
-@pytest.mark.slow
 def test_a_policys_training_is_logged_once_under_the_papers_names(tmp_path: Path) -> None:
     policy = Manifest(
         id="policies-0123",
@@ -228,7 +227,6 @@ def test_the_resource_is_configured_by_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists()
 
 
-@pytest.mark.slow
 def test_an_evaluated_checkpoint_is_logged_from_the_lakes_records(tmp_path: Path) -> None:
     checkpoint = Manifest(
         id="checkpoints-0123",

@@ -110,25 +110,49 @@ def iterate(ctx: Context, ordinal: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     return ctx.lake.frame(pool), ctx.lake.frame(batch)
 
 
-@pytest.fixture
-def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """Two sources; `gone` has two deliveries, and the first of them holds what a document of `live` is a copy of."""
-    lake = Lake.open(tmp_path / "state" / "lake")
-    one = pl.DataFrame({"doc_id": ["0" * 32]})
+@pytest.fixture(autouse=True)
+def without_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compared with the items of benchmarks, which take seconds to make."""
     monkeypatch.setattr(ingest, "read_benchmarks", lambda lake, manifest: None)
     monkeypatch.setattr(ingest, "contamination_keys", lambda items, frame: pl.Series([], dtype=pl.Utf8))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a cold start is kept, next to the folder that it was made in and that each test finds as it was."""
+    return tmp_path_factory.mktemp("declared") / "kept"
+
+
+@pytest.fixture
+def root(kept: Path) -> Path:
+    """The folder of sources and state."""
+    here = kept.with_name("here")
+    shutil.rmtree(here, ignore_errors=True)
+    if kept.exists():
+        shutil.copytree(kept, here)
+    return here
+
+
+@pytest.fixture
+def ctx(root: Path, kept: Path) -> Context:
+    """Two sources; `gone` has two deliveries, and the first of them holds what a document of `live` is a copy of."""
+    lake = Lake.open(root / "state" / "lake")
+    profile = declaring(root, "gone", "live")
+    corpus = profile.corpus.model_copy(update={"holdout_share": 0.0})
+    loop = profile.loop.model_copy(update={"token_budget": 1_000_000})
+    found = Context(lake, profile.model_copy(update={"corpus": corpus, "loop": loop}), root)
+    if kept.exists():
+        return found
+    one = pl.DataFrame({"doc_id": ["0" * 32]})
     for table in {*REFERENCES, "base_metrics"} - {"initial_reward", "duplicates"}:
         write(lake, table, {}, HELD_OUT if table == "heldout_texts" else one)
     lake.build(Recipe("initial_reward", {}), lambda draft: small_reward().save(draft.folder))
-    deliver(tmp_path, "gone", "2026-01", OLD)
-    deliver(tmp_path, "gone", "2026-02", NEW)
-    deliver(tmp_path, "live", "2026-01", [*LIVE, COPY])
-    profile = declaring(tmp_path, "gone", "live")
-    corpus = profile.corpus.model_copy(update={"holdout_share": 0.0})
-    loop = profile.loop.model_copy(update={"token_budget": 1_000_000})
-    found = Context(lake, profile.model_copy(update={"corpus": corpus, "loop": loop}), tmp_path)
+    deliver(root, "gone", "2026-01", OLD)
+    deliver(root, "gone", "2026-02", NEW)
+    deliver(root, "live", "2026-01", [*LIVE, COPY])
     read(found)
     commit_cold_start(found, CHAIN)
+    shutil.copytree(root, kept)
     return found
 
 
@@ -160,14 +184,14 @@ def places(frame: pl.DataFrame) -> set[str]:
 
 @pytest.mark.parametrize("how", RETIRING)
 def test_what_is_given_up_is_in_no_later_batch_and_takes_nothing_with_it(
-    ctx: Context, tmp_path: Path, how: Callable[[Context, Path], Context]
+    ctx: Context, root: Path, how: Callable[[Context, Path], Context]
 ) -> None:
     copy = ctx.lake.frame(ctx.lake.require("documents", {"source": "live", "snapshot": "2026-01"}))["doc_id"][-1]
     pool, batch = iterate(ctx, 1)
     assert places(pool) == {"gone|2026-01", "gone|2026-02", "live|2026-01"}
     assert pool.height == batch.height == 36
     assert copy not in pool["doc_id"], "it is a near copy of what is kept"
-    later = how(ctx, tmp_path)
+    later = how(ctx, root)
     # What spans the corpus may be older than the profile, as when nothing but an iteration is launched.
     for key in partition_sources(later):
         if key.startswith("moved"):
@@ -182,12 +206,12 @@ def test_what_is_given_up_is_in_no_later_batch_and_takes_nothing_with_it(
     assert corpus_notes(later)[0].startswith(f"Retired: {', '.join(sorted(gone))} (")
 
 
-def test_what_comes_back_is_used_again_without_new_work(ctx: Context, tmp_path: Path) -> None:
+def test_what_comes_back_is_used_again_without_new_work(ctx: Context, root: Path) -> None:
     first, _ = iterate(ctx, 1)
-    shutil.move(tmp_path / "gone", tmp_path / "away")
-    iterate(without(ctx, tmp_path), 2)
-    read(without(ctx, tmp_path))
-    shutil.move(tmp_path / "away", tmp_path / "gone")
+    shutil.move(root / "gone", root / "away")
+    iterate(without(ctx, root), 2)
+    read(without(ctx, root))
+    shutil.move(root / "away", root / "gone")
     before = {m.id for m in ctx.lake.manifests()}
     read(ctx)
     assert {m.id for m in ctx.lake.manifests()} == before
@@ -195,19 +219,19 @@ def test_what_comes_back_is_used_again_without_new_work(ctx: Context, tmp_path: 
     assert third["doc_id"].equals(first["doc_id"])
 
 
-def test_an_interrupted_iteration_does_not_go_on_with_what_was_given_up(ctx: Context, tmp_path: Path) -> None:
+def test_an_interrupted_iteration_does_not_go_on_with_what_was_given_up(ctx: Context, root: Path) -> None:
     frozen = open_gate(ctx, CHAIN, 1)
     assert open_gate(ctx, CHAIN, 1) == frozen
-    later = open_gate(without(ctx, tmp_path), CHAIN, 1)
+    later = open_gate(without(ctx, root), CHAIN, 1)
     assert set(read_gate(ctx.lake, later).corpus) == {"live|2026-01"}
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder", "a folder of empty folders", "a dangling link"])
-def test_what_cannot_be_reached_is_an_error_and_never_retired(ctx: Context, tmp_path: Path, left: str) -> None:
-    place = tmp_path / "gone" if left == "nothing" else tmp_path / "gone" / "2026-01"
+def test_what_cannot_be_reached_is_an_error_and_never_retired(ctx: Context, root: Path, left: str) -> None:
+    place = root / "gone" if left == "nothing" else root / "gone" / "2026-01"
     shutil.rmtree(place)
     if left == "a dangling link":
-        place.symlink_to(tmp_path / "not mounted")
+        place.symlink_to(root / "not mounted")
     elif left != "nothing":
         (place / "below" if "folders" in left else place).mkdir(parents=True)
     for ask in (lambda: open_gate(ctx, CHAIN, 1), lambda: corpus_documents(ctx)):
@@ -232,11 +256,11 @@ def test_a_hub_out_of_reach_is_an_error(ctx: Context, monkeypatch: pytest.Monkey
     assert standing(away)[0]["gone|2026-01"] == UNKNOWN
 
 
-def test_lineage_answers_for_what_was_given_up(ctx: Context, tmp_path: Path) -> None:
+def test_lineage_answers_for_what_was_given_up(ctx: Context, root: Path) -> None:
     iterate(ctx, 1)
     pool = ctx.lake.require("pool", state_partition(CHAIN, 1))
     assert retired_since(ctx, pool) is None
-    later = without(ctx, tmp_path)
+    later = without(ctx, root)
     document = ctx.lake.frame(ctx.lake.require("documents", {"source": "gone", "snapshot": "2026-01"})).row(
         0, named=True
     )
@@ -257,14 +281,14 @@ def test_lineage_answers_for_what_was_given_up(ctx: Context, tmp_path: Path) -> 
     assert set(ctx.lake.frame(index, "retired")["source"]) == {"gone"}
 
 
-def test_served_tables_hold_the_corpus_and_the_arms_that_are_asked_for(ctx: Context, tmp_path: Path) -> None:
+def test_served_tables_hold_the_corpus_and_the_arms_that_are_asked_for(ctx: Context, root: Path) -> None:
     iterate(ctx, 1)
     commit_cold_start(ctx, "dsir/demo-0")
-    later = without(ctx, tmp_path)
-    export_sources(later, lambda table: tmp_path / "served" / table)
+    later = without(ctx, root)
+    export_sources(later, lambda table: root / "served" / table)
 
     def served(table: str) -> pl.DataFrame:
-        return pl.read_parquet(tmp_path / "served" / table / "*.parquet")
+        return pl.read_parquet(root / "served" / table / "*.parquet")
 
     assert set(served("documents")["source"]) == {"live"}
     assert set(served("retired_documents")["source"]) == {"gone"}
@@ -272,20 +296,20 @@ def test_served_tables_hold_the_corpus_and_the_arms_that_are_asked_for(ctx: Cont
     assert (
         set(served("batches")["chain"]) == set(served("state")["chain"]) == set(served("metrics")["chain"]) == {CHAIN}
     )
-    export_sources(ctx, lambda table: tmp_path / "served" / table)
+    export_sources(ctx, lambda table: root / "served" / table)
     assert set(served("documents")["source"]) == {"gone", "live"}
-    assert not any((tmp_path / "served" / "retired_documents").iterdir())
+    assert not any((root / "served" / "retired_documents").iterdir())
 
 
 def test_what_could_not_be_read_is_told_and_a_source_of_nothing_else_is_an_error(
-    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ctx: Context, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = deliver(tmp_path, "live", "2026-02", ["one more text"])
+    folder = deliver(root, "live", "2026-02", ["one more text"])
     with (folder / "part.jsonl").open("a") as stream:
         stream.write('{"body": "[/b] no text"}\nnot JSON\n')
-    other = declaring(tmp_path, "live", "broken", profile=ctx.profile)
-    deliver(tmp_path, "broken", "s", ["text"])
-    (tmp_path / "broken" / "s" / "part.jsonl").write_text('{"body": "x"}\n' * 3)
+    other = declaring(root, "live", "broken", profile=ctx.profile)
+    deliver(root, "broken", "s", ["text"])
+    (root / "broken" / "s" / "part.jsonl").write_text('{"body": "x"}\n' * 3)
     later = replace(ctx, profile=other)
     assert standing(later)[0]["broken|s"] == UNREAD
     for key in ("live|2026-02", "broken|s"):
@@ -295,17 +319,16 @@ def test_what_could_not_be_read_is_told_and_a_source_of_nothing_else_is_an_error
     status = corpus_status(later)
     assert dict(status.select("raw partition", "in quarantine").iter_rows())["live|2026-02"] == 2
     assert dict(status.select("raw partition", "standing").iter_rows())["gone|2026-01"] == RETIRED
-    profile = tmp_path / "own.toml"
+    profile = root / "own.toml"
     sources = "".join(
-        f'[[corpus.sources]]\nkind = "folder"\nname = "{name}"\npath = "{tmp_path / name}"\n'
-        for name in ("live", "broken")
+        f'[[corpus.sources]]\nkind = "folder"\nname = "{name}"\npath = "{root / name}"\n' for name in ("live", "broken")
     )
     profile.write_text(f'name = "own"\n{sources}')
     for name in ("CURATION_PROFILE", "CURATION_STATE", "DAGSTER_HOME"):
         monkeypatch.setenv(name, "")  # put back after the test: the command sets them
     from curation_pipeline.cli import app
 
-    said = CliRunner().invoke(app, ["status", "--profile", str(profile), "--state", str(tmp_path / "state")])
+    said = CliRunner().invoke(app, ["status", "--profile", str(profile), "--state", str(root / "state")])
     assert said.exit_code == 0, said.output
     assert "Retired: gone|2026-01, gone|2026-02 (24 documents)" in said.output
     assert "live|2026-02: 2 of 3 rows are in quarantine" in said.output

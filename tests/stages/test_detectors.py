@@ -56,6 +56,7 @@ def context(root: Path, cache: Path, **annotate: Any) -> Context:
     return Context(Lake.open(root / "lake"), profile, cache)
 
 
+@pytest.mark.slow
 def test_only_labels_that_a_head_learns_from_make_new_detectors(tmp_path: Path, package_cache: Path) -> None:
     write(tmp_path / "insults.csv", 60), write(tmp_path / "beside.csv", 20)
     ctx = context(tmp_path, package_cache)
@@ -133,6 +134,7 @@ def test_a_hosted_teacher_is_asked_about_a_text_once(
             assert b"secret-of-the-service" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cascade_of_the_profile_is_calibrated_on_its_corpus(tmp_path: Path, package_cache: Path) -> None:
     write(tmp_path / "insults.csv", 60), write(tmp_path / "beside.csv", 10)
     ctx = context(

@@ -20,7 +20,7 @@ from curation_pipeline.training.launch import run_fit
 from curation_pipeline.training.packing import Packed, pack
 from curation_pipeline.training.runtime import load_model
 from curation_pipeline.training.state import STATE_FILE
-from curation_pipeline.training.trainer import LAST_GOOD, fit
+from curation_pipeline.training.trainer import LAST_GOOD, TrainingResult, fit
 from tests.training.tiny_model import SETTINGS, build, sentences
 
 pytestmark = pytest.mark.slow  # each process imports torch and transformers anew
@@ -42,6 +42,20 @@ def packed(parent: Path) -> Packed:
         array[:rows] for array in (found.tokens, found.loss_weight, found.segment, found.position)
     )
     return Packed(tokens, weight, segment, position, found.n_documents, found.n_tokens)
+
+
+@pytest.fixture(scope="module")
+def two(
+    parent: Path, packed: Packed, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingResult, Path, list[float]]:
+    """A fit of two processes, its folder, and what it told of its progress."""
+    folder, fractions = tmp_path_factory.mktemp("two"), list[float]()
+    settings = EAGER.model_copy(update={"processes": 2})
+    found = run_fit(
+        parent, packed, settings, folder / "out", 2, folder / "scratch",
+        lambda _what, fraction: fractions.append(fraction), "# card",
+    )  # fmt: skip
+    return found, folder / "out", fractions
 
 
 def _start(folder: Path, limit: int | None = None) -> subprocess.Popen[str]:
@@ -93,47 +107,26 @@ def test_a_full_disk_leaves_the_last_good_state(parent: Path, packed: Packed, tm
     assert resumed.losses == whole.losses
 
 
-def test_two_processes_train_as_one_does(parent: Path, packed: Packed, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(
+    parent: Path, packed: Packed, two: tuple[TrainingResult, Path, list[float]], tmp_path: Path
+) -> None:
     one = fit(parent, packed, EAGER, tmp_path / "one", seed=2)
-    fractions: list[float] = []
-    two = run_fit(
-        parent, packed, EAGER.model_copy(update={"processes": 2}), tmp_path / "two", 2, tmp_path / "scratch",
-        lambda _what, fraction: fractions.append(fraction), "# card",
-    )  # fmt: skip
-    assert two.steps == one.steps == len(fractions)
-    np.testing.assert_allclose(two.losses, one.losses, atol=2e-3)
-    np.testing.assert_allclose(two.losses[:10], one.losses[:10], rtol=1e-5)
-    ours, theirs = (load_model(tmp_path / name).state_dict() for name in ("two", "one"))
+    both, folder, fractions = two
+    assert both.steps == one.steps == len(fractions)
+    np.testing.assert_allclose(both.losses, one.losses, atol=2e-3)
+    np.testing.assert_allclose(both.losses[:10], one.losses[:10], rtol=1e-5)
+    ours, theirs = (load_model(path).state_dict() for path in (folder, tmp_path / "one"))
     apart = max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
     assert apart < 5e-3
-    assert (tmp_path / "two" / "README.md").read_text() == "# card"
-    assert json.loads((tmp_path / "two" / "trainer.json").read_text())["settings"]["processes"] == 2
+    assert (folder / "README.md").read_text() == "# card"
+    assert json.loads((folder / "trainer.json").read_text())["settings"]["processes"] == 2
 
 
-def test_two_processes_resume_and_diverge_together(parent: Path, packed: Packed, tmp_path: Path) -> None:
+def test_two_processes_end_with_the_one_that_started_them_and_are_taken_up(
+    parent: Path, packed: Packed, two: tuple[TrainingResult, Path, list[float]], tmp_path: Path
+) -> None:
     settings = EAGER.model_copy(update={"processes": 2})
-    whole = run_fit(parent, packed, settings, tmp_path / "whole", 2)
-
-    def stop(_what: str, fraction: float) -> None:
-        if fraction > 0.4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_fit(parent, packed, settings, tmp_path / "out", 2, tmp_path / "scratch", stop)
-    resumed = run_fit(parent, packed, settings, tmp_path / "out", 2, tmp_path / "scratch")
-    assert resumed.resumed_from > 0
-    assert resumed.losses == whole.losses
-    wild = settings.model_copy(
-        update={"learning_rate": 1.0, "warmup_fraction": 0.9, "passes": 6, "divergence_nats": 0.3}
-    )
-    with pytest.raises(TrainingDivergedError, match="last good weights"):
-        run_fit(parent, packed, wild, tmp_path / "wild", 2, tmp_path / "wild_scratch")
-    load_model(tmp_path / "wild_scratch" / LAST_GOOD)
-
-
-def test_processes_end_with_the_one_that_started_them(parent: Path, packed: Packed, tmp_path: Path) -> None:
-    long = EAGER.model_copy(update={"processes": 2, "passes": 100, "save_every_seconds": 30.0})
-    write_job(Job(parent, packed, long, tmp_path / "out", 2, tmp_path / "scratch", None), tmp_path / "job")
+    write_job(Job(parent, packed, settings, tmp_path / "out", 2, tmp_path / "scratch", None), tmp_path / "job")
     code = (
         "import sys; from pathlib import Path; from curation_pipeline.training.job import read_job;"
         "from curation_pipeline.training.launch import run_fit; job = read_job(Path(sys.argv[1]));"
@@ -145,10 +138,26 @@ def test_processes_end_with_the_one_that_started_them(parent: Path, packed: Pack
     assert starter.stdout.readline()
     children = _descendants(starter.pid)
     assert len(children) >= 3  # torchrun and its two processes
+    for line in starter.stdout:
+        if float(line) > 0.3:
+            break
     starter.kill()
     starter.communicate()
     while any(_alive(pid) for pid in children):  # the test's own timeout is the bound
-        time.sleep(0.5)
+        time.sleep(0.1)
+    assert not (tmp_path / "out").exists()
+    resumed = run_fit(parent, packed, settings, tmp_path / "out", 2, tmp_path / "scratch")
+    assert resumed.resumed_from > 0
+    assert resumed.losses == two[0].losses
+
+
+def test_two_processes_diverge_together(parent: Path, packed: Packed, tmp_path: Path) -> None:
+    wild = EAGER.model_copy(
+        update={"processes": 2, "learning_rate": 1.0, "warmup_fraction": 0.9, "passes": 6, "divergence_nats": 0.3}
+    )
+    with pytest.raises(TrainingDivergedError, match="last good weights"):
+        run_fit(parent, packed, wild, tmp_path / "wild", 2, tmp_path / "scratch")
+    load_model(tmp_path / "scratch" / LAST_GOOD)
 
 
 def _descendants(pid: int) -> list[int]:
