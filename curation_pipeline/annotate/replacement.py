@@ -81,15 +81,15 @@ def _pair(first: int, separator: int, second: int) -> int:
 
 
 @inlined
-def _value(key: np.uint64, keys: np.ndarray, values: np.ndarray) -> int:
+def _value(key: np.uint64, keys: np.ndarray, values: np.ndarray) -> np.int64:
     """Which text replaces what has this hash, or -1."""
     mask = np.uint64(keys.size - 1)
     slot = key & mask
     while keys[slot] != 0:
         if keys[slot] == key:
-            return np.int64(values[slot])  # type: ignore[return-value] # a number of 64 bits in numba
+            return np.int64(values[slot])
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)  # type: ignore[return-value]
+    return np.int64(-1)
 
 
 @compiled
@@ -104,7 +104,7 @@ def _replace(
     out: np.ndarray,
     offsets: np.ndarray,
 ) -> None:
-    n = 0
+    n = np.int64(0)
     for row in range(ends.size - 1):
         at, end = ends[row], ends[row + 1]
         copied = at  # what comes before is written
