@@ -211,9 +211,10 @@ class Runner:
             WorkerLostError: a worker was killed.
         """
         ctx = self.ctx.with_progress(lambda what, fraction: self.tell(what, MADE * fraction))
-        waiting, made, failed = deque(work), set[Artefact](), None
+        waiting, made = deque(work), set[Artefact]()
+        failed: Failure | None = None
         while waiting:
-            failure = None
+            failure: Failure | None = None
             with closing(make_side_by_side(ctx, _prepared(), keys)) as found:
                 for one in found:
                     if isinstance(one, Failure):

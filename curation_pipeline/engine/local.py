@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -89,7 +89,7 @@ def run_graph(
     before: Mapping[Key, Collection[Key]],
     workers: int,
     hear: Hear,
-) -> Iterator[tuple[Key, Result]]:
+) -> Generator[tuple[Key, Result], None, None]:
     """Run ``function`` on every task when those before it are done, and yield key and result as each finishes.
 
     Of the tasks that may run, those come first that the longest chain of others waits for. Workers go on whatever the

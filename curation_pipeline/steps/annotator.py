@@ -133,7 +133,8 @@ def _annotate(work: Work, draft: Draft, table: str, prepare: Prepare, same_parti
     documents = work[DOCUMENTS]
     duplicate = work.lake.frame(documents, columns=["duplicate"])["duplicate"]
     joined = tuple(work[step] for step in same_partition)
-    tasks, kept = [], 0
+    tasks: list[_Chunk] = []
+    kept = 0
     for offset in range(0, len(duplicate), CHUNK):
         rows = duplicate.slice(offset, CHUNK)
         tasks.append(_Chunk(table, work, prepare, joined, offset, kept, len(rows)))

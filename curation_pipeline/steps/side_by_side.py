@@ -6,7 +6,7 @@ It makes artefacts only; whoever shows and records them finds them finished.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -51,7 +51,9 @@ class _Task:
     artefact: Artefact
 
 
-def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str]) -> Iterator[Made | Failure]:
+def make_side_by_side(
+    ctx: Context, chosen: Sequence[Step], keys: Sequence[str]
+) -> Generator[Made | Failure, None, None]:
     """Make steps of the corpus and of the whole project, and yield each artefact as it is there.
 
     Args:
@@ -66,7 +68,9 @@ def make_side_by_side(ctx: Context, chosen: Sequence[Step], keys: Sequence[str])
     Raises:
         WorkerLostError: a worker was killed.
     """
-    places = {step.name: keys if step.partitioning is Partitioning.CORPUS else [None] for step in chosen}
+    places: dict[str, list[str | None]] = {
+        step.name: [*keys] if step.partitioning is Partitioning.CORPUS else [None] for step in chosen
+    }
     before: dict[Artefact, list[Artefact]] = {}
     for step in chosen:
         reads = [read for read in read_by(step) if read.name in places]
