@@ -8,7 +8,7 @@ import torch
 
 
 def weighted_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Sum of weight x cross entropy in nats, differentiable once by the logits; arguments as of `_WeightedCrossEntropy`."""
+    """Sum of weight x cross entropy in nats, differentiable once by the logits (N, V); target and weight are (N,)."""
     apply: Any = _WeightedCrossEntropy.apply  # not typed
     loss: torch.Tensor = apply(logits, target, weight)
     return loss
