@@ -7,12 +7,19 @@ from typing import Any
 import torch
 
 
-class WeightedCrossEntropy(torch.autograd.Function):
-    """Sum of weight x cross entropy in nats, computed in fp32.
+def weighted_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Sum of weight x cross entropy in nats, differentiable once by the logits (N, V); target and weight are (N,)."""
+    apply: Any = _WeightedCrossEntropy.apply  # not typed
+    loss: torch.Tensor = apply(logits, target, weight)
+    return loss
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    """The same, computed in fp32.
 
     One array of the logits' size serves both passes: log-probabilities, which become probabilities, which become the
     gradient. torch's own loss writes several, and in a small model with a vocabulary of thousands that takes a fifth
-    of a step. It is differentiable once, by the logits.
+    of a step.
     """
 
     @staticmethod

@@ -108,7 +108,7 @@ class Stepper:
         """Sum of weight x cross entropy over the tokens of some rows."""
         import torch
 
-        from curation_pipeline.training.loss import WeightedCrossEntropy
+        from curation_pipeline.training.loss import weighted_cross_entropy
 
         packed, device = self._packed, self._device
         tokens = torch.from_numpy(packed.tokens[rows].astype(np.int64)).to(device)
@@ -123,7 +123,4 @@ class Stepper:
             logits = self._model(
                 input_ids=tokens[:, :-1], attention_mask=mask, position_ids=position, use_cache=False
             ).logits
-        loss: torch.Tensor = WeightedCrossEntropy.apply(
-            logits.flatten(0, 1), tokens[:, 1:].flatten(), weights.flatten()
-        )
-        return loss
+        return weighted_cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), weights.flatten())

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from curation_pipeline.errors import ConfigError, MissingModelError, TrainingDivergedError
 from curation_pipeline.training.initial import init_model
-from curation_pipeline.training.loss import WeightedCrossEntropy
+from curation_pipeline.training.loss import weighted_cross_entropy
 from curation_pipeline.training.packing import Packed, pack
 from curation_pipeline.training.runtime import block_causal, load_model
 from curation_pipeline.training.settings import LoraSettings
@@ -181,7 +181,7 @@ def test_the_loss_and_its_gradient_are_those_of_torch() -> None:
     logits = 200 * torch.randn(7, 11, generator=generator)  # so that probabilities underflow
     target, weight = torch.arange(7), torch.rand(7, generator=generator)
     given, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss: torch.Tensor = WeightedCrossEntropy.apply(given, target, weight)
+    loss = weighted_cross_entropy(given, target, weight)
     (3 * loss).backward()
     expected = torch.dot(torch.nn.functional.cross_entropy(plain, target, reduction="none"), weight)
     (3 * expected).backward()
