@@ -129,10 +129,9 @@ def annotators(found: dict[str, Any]) -> list[Row]:
     planted = {"here": found["pii"]["here"]["planted"]} | {NAMES[who]: entry["planted"] for who, entry in known.items()}
     quality = ", ".join(f"{who} {kinds['phone']['recall']:.2f}" for who, kinds in planted.items())
     false = ", ".join(f"{who} {sum(kind['false'] for kind in kinds.values())}" for who, kinds in planted.items())
-    few = f" (in {known['presidio']['documents']:,} documents)" if "presidio" in known else ""
-    rows.append(
-        Row("e-mail, phone, IP", speed["pii"], rates, f"recall of phones: {quality}; false spans: {false}{few}")
-    )
+    if "presidio" in known:
+        false += f" (in {known['presidio']['documents']:,} of {found['documents']:,} documents)"
+    rows.append(Row("e-mail, phone, IP", speed["pii"], rates, f"recall of phones: {quality}; false spans: {false}"))
     features = {name: entry["median"] for name, entry in found.get("hashed_features", {}).items()}
     for what, theirs, note in (
         ("words and pairs", "words and pairs", "the same kind of features"),
