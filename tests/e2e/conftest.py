@@ -243,7 +243,7 @@ class Elsewhere(Project):
         return self.installed.environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def elsewhere(finished: Project, installed: Installed) -> Elsewhere:
     """A copy of the finished state without what is served of it."""
     copied = finished.copied(
@@ -263,7 +263,7 @@ def elsewhere(finished: Project, installed: Installed) -> Elsewhere:
     return Elsewhere(copied.state, installed.folder / "mine", program, installed)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(elsewhere: Elsewhere) -> Iterator[Server]:
     """The copy, served by `curate ui`."""
     with serving(elsewhere, *HERE) as url:
