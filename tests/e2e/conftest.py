@@ -25,6 +25,7 @@ import pytest
 from filelock import FileLock
 
 from curation_pipeline import cli
+from curation_pipeline.cli_screen import FILE_WIDTH, Screen
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.state import MAIN, history
 from tests.wheel import Installed
@@ -80,7 +81,8 @@ class Project:
 
     def ask(self, *arguments: str) -> str:
         """What a command that runs nothing prints, without the seconds that a process of its own takes to start."""
-        with mock.patch.dict(os.environ, self.environment), contextlib.redirect_stdout(io.StringIO()) as said:
+        wide = mock.patch.object(cli, "console", Screen(width=FILE_WIDTH))  # ids stay whole, as in a file
+        with mock.patch.dict(os.environ, self.environment), contextlib.redirect_stdout(io.StringIO()) as said, wide:
             cli.app(arguments, standalone_mode=False)
         return said.getvalue()
 

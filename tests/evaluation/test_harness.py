@@ -194,7 +194,7 @@ def test_a_pretrained_model_answers_as_the_harness_says(package_cache: Path, tmp
     """
     profile = load_profile("smollm2")
     assert profile.training.model_id == MODEL_ID
-    settings = profile.evaluation.harness.model_copy(update={"limit": 2})
+    settings = profile.evaluation.harness.model_copy(update={"limit": 3})
     assert set(settings.tasks) == set(KINDS)
     model = Path(resolve_model(MODEL_ID, package_cache))
     folder = tmp_path / "tasks"
