@@ -71,9 +71,7 @@ def test_what_can_be_read_is_and_the_rest_is_named_once(folder: Path) -> None:
     assert "1 left alone (text_split does not say how text becomes documents): a/t.txt" in told
     only = FolderSource(name="s", path=folder, include=("*.json",))
     assert reasons(only)["a/one.jsonl"] == "no pattern of include matches"
-    with pytest.raises(
-        DataError, match=r"no file.*left alone \(nothing reads \.7z\): deep/d\.csv\.7z"
-    ):
+    with pytest.raises(DataError, match=r"no file.*left alone \(nothing reads \.7z\): deep/d\.csv\.7z"):
         partitions(FolderSource(name="s", path=folder / "empty"), folder)
 
 
