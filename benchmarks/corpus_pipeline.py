@@ -77,7 +77,7 @@ def open_pipeline(documents: Path, state: Path, size: dict[str, int]) -> Any:
     profile = state / "profile.toml"
     profile.parent.mkdir(parents=True, exist_ok=True)
     profile.write_text(
-        f'name = "pipeline"\n[annotate]\nteachers = ["alt_profanity"]\n'
+        f'name = "pipeline"\n[loop]\nworkers = 1\n[annotate]\nteachers = ["alt_profanity"]\n'
         f"[annotate.quality.gopher_quality]\nmin_words = {size['min_words']}\n"
         f"[annotate.quality.c4]\nmin_sentences = {size['min_sentences']}\n"
         f'[[corpus.sources]]\nkind = "folder"\nname = "bench"\npath = "{documents}"\n',
@@ -132,7 +132,7 @@ def write_kept(lake: Any, made: dict[str, Any], out: Path) -> None:
     import pyarrow.parquet as pq
 
     from curation_pipeline.annotate.pii import redact
-    from curation_pipeline.steps.annotator import CHUNK, chunks
+    from curation_pipeline.steps.annotator import CHUNK
 
     rules = lake.frame(made["quality_rules"])
     copies = lake.frame(made["duplicates"]).filter(~pl.col("kept"))["doc_id"]
@@ -145,8 +145,9 @@ def write_kept(lake: Any, made: dict[str, Any], out: Path) -> None:
         spans=lake.frame(made["pii"])["spans"],
     )
     rows, writer = 0, None
-    for frame in chunks(lake, made["documents"], ["doc_id", "text", "duplicate"], CHUNK):
-        own = frame.filter(~pl.col("duplicate"))
+    documents = pq.ParquetFile(lake.path(made["documents"], "data.parquet"))
+    for batch in documents.iter_batches(CHUNK, columns=["doc_id", "text", "duplicate"]):
+        own = pl.DataFrame(batch).filter(~pl.col("duplicate"))
         part = own.select("doc_id", "text").hstack(wanted.slice(rows, own.height).drop("doc_id")).filter("keep")
         rows += own.height
         table = part.select("doc_id", redact(part["text"], part["spans"])).to_arrow()
