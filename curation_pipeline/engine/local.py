@@ -133,8 +133,12 @@ def run_graph(
             pool.submit(function, tasks[key]).add_done_callback(partial(end, pool, key))
 
     def end(pool: _Workers, key: Key, future: Future[Result]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            begin(pool, key)
+        try:
+            if not future.cancelled() and future.exception() is None:
+                begin(pool, key)
+        except BrokenProcessPool as error:  # a worker was lost after this task: nobody else would tell of it
+            future = Future()
+            future.set_exception(error)
         finished.put((key, future))
 
     with _workers(workers, hear) as pool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from curation_pipeline.engine.local import run_graph, say
 from curation_pipeline.stages.context import Context
@@ -45,12 +46,6 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    ctx: Context
-    artefact: Artefact
-
-
 def make_side_by_side(
     ctx: Context, chosen: Sequence[Step], keys: Sequence[str]
 ) -> Generator[Made | Failure, None, None]:
@@ -81,28 +76,31 @@ def make_side_by_side(
                 for other in places[read.name]
                 if key is None or other is None or other == key
             ]
-    tasks = {artefact: _Task(ctx, artefact) for artefact in before}
     parts: dict[Artefact, float] = {}
 
     def hear(message: tuple[Artefact, str, float]) -> None:
         artefact, what, fraction = message
         if parts.get(artefact) != 1.0:
             parts[artefact] = min(fraction, 0.99)
-        ctx.progress(f"{artefact.key or artefact.step}: {what}", sum(parts.values()) / len(tasks))
+        ctx.progress(f"{artefact.key or artefact.step}: {what}", sum(parts.values()) / len(before))
 
-    with closing(run_graph(_make, tasks, before, ctx.profile.loop.workers, hear)) as made:
+    with closing(
+        run_graph(
+            partial(_make, ctx), {artefact: artefact for artefact in before}, before, ctx.profile.loop.workers, hear
+        )
+    ) as made:
         for artefact, outcome in made:
             if isinstance(outcome, str):
                 yield Failure(artefact, outcome)
                 return
             parts[artefact] = 1.0
-            ctx.progress(artefact.step, sum(parts.values()) / len(tasks))
+            ctx.progress(artefact.step, sum(parts.values()) / len(before))
             yield Made(artefact, outcome)
 
 
-def _make(task: _Task) -> float | str:
+def _make(ctx: Context, artefact: Artefact) -> float | str:
     """Make an artefact in a worker: processor seconds; or why not, as an exception may not survive the way back."""
-    artefact, last, started = task.artefact, 0.0, time.process_time()
+    last, started = 0.0, time.process_time()
 
     def report(what: str, fraction: float) -> None:
         nonlocal last
@@ -112,7 +110,7 @@ def _make(task: _Task) -> float | str:
 
     try:
         place = Place() if artefact.key is None else of_corpus(artefact.key)
-        step_of(artefact.step).make(task.ctx.with_progress(report), place)
+        step_of(artefact.step).make(ctx.with_progress(report), place)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return time.process_time() - started
