@@ -140,7 +140,7 @@ def corpus_duplicates(
             np.save(stream, component)
         _whole(finished).rename(finished)
     component = np.load(finished)
-    new = np.repeat([part.new for part in parts], sizes)
+    new = np.repeat(np.array([part.new for part in parts], dtype=bool), sizes)
     batch = batches(component, new, BATCH, MOST_BATCHES)
     del component
     compared = int(np.count_nonzero(batch >= 0))
