@@ -76,6 +76,7 @@ def context(state: Path) -> Any:
 
 def prepare(state: Path, documents: int) -> dict[str, Any]:
     """Documents, which the ingest would have made, and their signatures by the step `minhash`."""
+    from curation_pipeline.corpus.digests import DigestSet
     from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA
     from curation_pipeline.lake.draft import Draft
     from curation_pipeline.lake.manifest import Recipe
@@ -91,17 +92,18 @@ def prepare(state: Path, documents: int) -> dict[str, Any]:
 
         def write(draft: Draft, place: Any = place, size: int = int(size)) -> None:
             nonlocal number
-            seen: set[str] = set()
+            seen = DigestSet()
             with draft.writer(DOCUMENTS_SCHEMA) as append:
                 for start in range(0, size, BLOCK):
                     text = texts(number, min(BLOCK, size - start))
                     number += 1
                     ids = [hashlib.blake2b(one.encode(), digest_size=16).hexdigest() for one in text]
-                    again = [one in seen or seen.add(one) is not None for one in ids]
-                    frame = pl.DataFrame({"doc_id": ids, "text": text, "duplicate": again}).with_columns(
-                        n_bytes=pl.col("text").str.len_bytes(), position=pl.int_range(start, start + len(ids)),
+                    frame = pl.DataFrame({"doc_id": ids, "text": text}).with_columns(
+                        seen.add(pl.Series(ids)),
+                        n_bytes=pl.col("text").str.len_bytes(),
+                        position=pl.int_range(start, start + len(ids)),
                         **{name: pl.lit(value) for name, value in place.partition.items()},
-                    )  # fmt: skip
+                    )
                     missing = [name for name in DOCUMENTS_SCHEMA if name not in frame.columns]
                     append(frame.with_columns(pl.lit(None).alias(name) for name in missing))
 

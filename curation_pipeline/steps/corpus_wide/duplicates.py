@@ -77,7 +77,7 @@ def compute(work: Work, draft: Draft) -> None:
         sorted(parts, key=lambda part: part.name),
         settings,
         draft.scratch / (known.id if known else "all"),
-        known and work.lake.path(known, "data.parquet"),
+        work.lake.path(known, "data.parquet") if known else None,
         work.ctx.progress,
     )
     draft.summary.update(documents=found.documents, compared=found.compared)
@@ -115,6 +115,7 @@ def _write(draft: Draft, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames that follow each other in order of doc_id, in row groups that do not depend on how they were cut."""
     clusters, largest, dropped = 0, 0, Counter[str]()
     waiting = NONE
+    # Pieces in memory would show in the bytes of the file, and equal rows would have another data version.
     with draft.writer(dict(NONE.schema)) as write:
         for frame in frames:
             clusters += frame.filter(pl.col("doc_id") == pl.col("cluster_id"))["doc_id"].n_unique()
@@ -122,9 +123,9 @@ def _write(draft: Draft, frames: Iterable[pl.DataFrame]) -> None:
             dropped.update(dict(frame.filter(~pl.col("kept")).group_by("kind").len().iter_rows()))
             waiting = pl.concat([waiting, frame])
             while waiting.height >= ROW_GROUP:
-                write(waiting[:ROW_GROUP])
+                write(waiting[:ROW_GROUP].rechunk())
                 waiting = waiting[ROW_GROUP:]
-        write(waiting)
+        write(waiting.rechunk())
     draft.summary.update(clusters=clusters, largest_cluster=largest, dropped_by_kind=dict(sorted(dropped.items())))
 
 
