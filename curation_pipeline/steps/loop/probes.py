@@ -40,6 +40,7 @@ from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.objective import objective_of
+from curation_pipeline.stages.pool_sample import pool_sample
 from curation_pipeline.stages.texts import read_texts
 from curation_pipeline.steps import policy_plots
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
@@ -74,7 +75,7 @@ def _run(task: _Task) -> ProbeOutcome:
 
 
 def compute(work: Work, draft: Draft) -> None:
-    """Small fine-tunes of the shared base on random mixtures of the pool, and the credit that they give.
+    """Small fine-tunes of the shared base on random mixtures of a sample of the pool, and the credit that they give.
 
     A mixture tilts what the policy in force would draw, or in the first iteration the pool, by strata and traits. A
     ridge regression of what they measured gives each stratum its downstream credit, scaled by its leave-one-out R2.
@@ -82,11 +83,12 @@ def compute(work: Work, draft: Draft) -> None:
     resumes. They fine-tune the chain's uncurated base: outcomes of all iterations then compare.
     """
     lake, profile, settings, parent = work.lake, work.profile, work.profile.credit, work.parent
-    frame = lake.frame(work[CANDIDATE_POOL])
-    pool = Pool.from_frame(frame)
+    sample = pool_sample(lake.path(work[CANDIDATE_POOL], "data.parquet"))
+    pool = Pool.from_frame(sample.frame)
     scale = trait_scale(pool) if settings.trait_spread > 0 else TraitScale()
-    scores = _around(work, pool, derive(profile.seed, "probes", work.place.chain, work.place.ordinal, "around"))
-    table = _table(frame, pool, scale, scores)
+    around = derive(profile.seed, "probes", work.place.chain, work.place.ordinal, "around")
+    scores = _around(work, pool, sample.budget(profile.loop.token_budget), around)
+    table = _table(sample.frame, pool, scale, scores)
     if parent.policy_id is None and settings.first_around == "pool":
         table = table.drop(INCLUSION, LOSS_WEIGHT)
     credit_texts = lake.frame(work[HELDOUT_TEXTS]).filter(pl.col("role") == "credit")
@@ -154,9 +156,9 @@ def _save(outcome: ProbeOutcome, path: Path) -> None:
     temporary.replace(path)
 
 
-def _around(work: Work, pool: Pool, seed: int) -> Scores:
+def _around(work: Work, pool: Pool, budget: int, seed: int) -> Scores:
     """What the policy in force, with the credit that it was trained for, would draw of this pool."""
-    lake, parent, budget = work.lake, work.parent, work.profile.loop.token_budget
+    lake, parent = work.lake, work.parent
     reward = RewardModel.load(lake.folder(lake.get(parent.reward_model_id)))
     if parent.policy_id is None:
         return closed_form_scores(pool, objective_of(work.ctx, parent, reward, None), work.profile.policy, budget, seed)
