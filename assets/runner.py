@@ -41,8 +41,8 @@ from curation_pipeline.corpus.settings import Source
 from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
 from curation_pipeline.evaluation.registry import versions as benchmark_versions
-from curation_pipeline.lake.lake import file_sha256
 from curation_pipeline.lake.manifest import canonical_json
+from curation_pipeline.lake.store import file_sha256
 from curation_pipeline.processes import end_with_parent, how_it_ended
 from curation_pipeline.report.corpus_status import corpus_notes
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
@@ -413,6 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).addHandler(Notes(logging.WARNING))
     try:
         ctx = open_context(active_profile())
+        ctx.lake.check()
         check_foundation(ctx)
         check_detectors(ctx)
         for name in ctx.profile.annotate.annotator_options:

@@ -40,8 +40,15 @@ _KEY_LIKE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+/=.:-]{16,}")
 class LakeSettings(Settings):
     """Where artefacts are kept."""
 
-    root: Address | None = Field(default=None, description="local folder or s3://bucket/prefix; <state>/lake if absent")
-    endpoint_url: Address | None = Field(default=None, description="URL of an S3 service other than AWS")
+    root: Address | None = Field(
+        default=None, description="a folder, s3://bucket/prefix, gs://... or az://...; <state>/lake if absent"
+    )
+    endpoint_url: Address | None = Field(
+        default=None, pattern=r"^https?://", description="URL of an S3 service other than AWS"
+    )
+    cache_max_gb: float = Field(
+        default=50, gt=0, description="disk of each machine for copies of a bucket's files, in 10^9 bytes"
+    )
 
 
 class CorpusSettings(Settings):
