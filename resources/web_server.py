@@ -79,7 +79,9 @@ def serve(host: str, port: int, workspace: Path, *, alone: bool = False) -> None
                 timeout_graceful_shutdown=3,
             )
         )
-        daemon = None if alone else subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "-w", str(served)])
+        daemon = (
+            None if alone else subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "-w", str(served)])
+        )
         if daemon is not None:
             stack.callback(_end, daemon)
             threading.Thread(target=_stop_with, args=(daemon, server), daemon=True).start()

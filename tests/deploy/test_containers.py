@@ -52,7 +52,9 @@ class TestImage:
         project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
         wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
         needed = {*wheel["only-include"], *wheel["force-include"], "pyproject.toml", project["project"]["readme"]}
-        copied = {name for line in re.findall(r"^COPY (?!--)(.+) \S+$", self.TEXT, re.MULTILINE) for name in line.split()}
+        copied = {
+            name for line in re.findall(r"^COPY (?!--)(.+) \S+$", self.TEXT, re.MULTILINE) for name in line.split()
+        }
         assert needed | {"constraints.txt", *project["project"]["license-files"]} == copied
         assert not [name for name in copied if not (PROJECT_ROOT / name).exists()]
         allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
