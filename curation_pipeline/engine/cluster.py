@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import uuid
 from collections import deque
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 PACKAGE = "curation-pipeline"
 POLL_SECONDS = 0.2
 """How often what the tasks said is fetched."""
+CONNECT_SECONDS = 30.0
 CHECK_SECONDS = 120.0
 """What a node has to answer at the start, with a fresh process that imports this package."""
 _OTHER_VERSION = "node {node} has curation-pipeline {theirs}, this machine has {ours}: install the same on every node"
@@ -49,8 +51,9 @@ def connect(engine: EngineSettings) -> str:
     if not ray.is_initialized():
         address = engine.address or os.environ.get("RAY_ADDRESS") or "local"
         try:
+            _knock(address)
             context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, RaySystemError) as error:
+        except (OSError, RuntimeError, ValueError, RaySystemError) as error:
             raise ConfigError(
                 f"no Ray cluster answers at {address!r} ({str(error).partition(chr(10))[0]}): start one with "
                 "`ray start --head`, correct engine.address of the profile or $RAY_ADDRESS, or leave both out"
@@ -253,6 +256,13 @@ class _Reference(Future[Any]):
                 ray.wait([self.ref], timeout=timeout, fetch_local=False)
                 break
         return super().result(timeout)
+
+
+def _knock(address: str) -> None:
+    """Find out at once whether somebody listens there: Ray tries for minutes, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _nodes() -> list[dict[str, Any]]:
