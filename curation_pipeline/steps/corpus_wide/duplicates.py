@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate import near_duplicates, semantic_duplicates
-from curation_pipeline.annotate.corpus_duplicates import Part, band_index, band_schema, corpus_duplicates
+from curation_pipeline.annotate.corpus_duplicates import Part, corpus_duplicates, write_index
 from curation_pipeline.annotate.figures import differ
 from curation_pipeline.config import Profile
 from curation_pipeline.lake.draft import Draft
@@ -24,7 +24,8 @@ from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.step import Place, Step, When, Work, no_seed
 from curation_pipeline.steps.view import Table, View
 
-BANDS_VERSION = "1"
+INDEX, INDEX_VERSION = "duplicate_index", "1"
+"""The table of what searches read of each partition; it has no box of its own."""
 NONE = pl.DataFrame(schema={"doc_id": pl.Utf8(), "partition": pl.Utf8(), **near_duplicates.SCHEMA})
 """The table without a row."""
 
@@ -68,7 +69,7 @@ def compute(work: Work, draft: Draft) -> None:
         Part(
             documents.partition_text,
             work.lake.path(minhash, "data.parquet"),
-            work.lake.path(_band_index(work, documents, minhash), "data.parquet"),
+            work.lake.folder(_index(work, documents, minhash)),
             new=not {documents.id, minhash.id} <= inputs,
         )
         for documents, minhash in zip(work.every(DOCUMENTS), work.every(MINHASH), strict=True)
@@ -95,19 +96,17 @@ def _earlier_result(work: Work) -> Manifest | None:
     return None
 
 
-def _band_index(work: Work, documents: Manifest, minhash: Manifest) -> Manifest:
-    """The band index of a partition: made when it is first compared, then read by every later search."""
+def _index(work: Work, documents: Manifest, minhash: Manifest) -> Manifest:
+    """What searches read of a partition: made when it is first compared."""
     settings = work.profile.annotate.duplicates
 
     def make(draft: Draft) -> None:
         table = pl.scan_parquet(work.lake.path(documents, "data.parquet"), glob=False)
         lengths = table.filter(~pl.col("duplicate")).select("n_bytes").collect()["n_bytes"]
-        with draft.writer(band_schema(settings)) as write:
-            for piece in band_index(lengths, work.lake.path(minhash, "data.parquet"), settings):
-                write(piece)
+        write_index(lengths, work.lake.path(minhash, "data.parquet"), settings, draft.folder)
 
     banding = {"bands": settings.bands, "rows": settings.rows}
-    recipe = Recipe("minhash_bands", minhash.partition, (documents.id, minhash.id), banding, code_version=BANDS_VERSION)
+    recipe = Recipe(INDEX, minhash.partition, (documents.id, minhash.id), banding, code_version=INDEX_VERSION)
     return work.lake.build(recipe, make)
 
 
