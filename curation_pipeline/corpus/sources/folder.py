@@ -36,7 +36,9 @@ class FolderSource(Formats):
     """
 
     kind: Literal["folder"] = "folder"
-    path: Annotated[Address, BeforeValidator(os.fspath)] = Field(description="the folder, or s3://bucket/prefix")
+    path: Annotated[Address, BeforeValidator(os.fspath)] = Field(
+        description="the folder, or s3://, gs:// or az://bucket/prefix"
+    )
     endpoint_url: Address | None = Field(
         default=None, pattern=r"^https?://", description="address of an S3 service other than AWS"
     )
