@@ -70,7 +70,7 @@ def context(state: Path) -> Any:
     from curation_pipeline.stages.context import Context
 
     source = {"kind": "folder", "name": "crawl", "path": str(state)}
-    profile = {"name": "scale", "loop": {"workers": 1}, "corpus": {"sources": [source]}}
+    profile = {"name": "scale", "engine": {"workers": 1}, "corpus": {"sources": [source]}}
     return Context(Lake.open(state / "lake"), validate_profile(profile, "scale"), state)
 
 
