@@ -112,3 +112,30 @@ def test_signatures_of_other_settings_are_an_error(tmp_path: Path) -> None:
     documents(lake, "wiki|1", OLD[:3])
     with pytest.raises(DataError, match="signatures of 112 minima, and the profile says 128"):
         search(lake, "wiki|1", n_hashes=128)
+
+
+def test_a_semantic_duplicate_has_a_row_whether_or_not_it_has_near_ones(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    texts = [sentence(1, 80), sentence(2, 60), sentence(3, 60), f"{sentence(2, 60)} and more"]
+    documents(lake, "wiki|1", texts)
+    partition = of_corpus("wiki|1").partition
+    own = lake.frame(lake.require("documents", partition), columns=["doc_id"])
+    # Only the vectors of the first two texts point the same way; nothing here is about how they are fitted.
+    vectors = np.array([[1, 0], [1, 0.001], [0, 1], [-1, 0]], dtype=np.float32)
+    columns = {"vector": pl.Series(vectors, dtype=pl.Array(pl.Float32, 2)), "topic": pl.Series([0] * 4, dtype=pl.Int16)}
+    for table, frame in (
+        ("sentence_vectors", own.with_columns(**columns)),
+        ("text_statistics", own.with_columns(n_words=pl.lit(60))),
+    ):
+        lake.build(Recipe(table, partition), lambda draft, frame=frame: draft.frame(frame))
+    _, found = search(lake, "wiki|1", semantic=True)
+    ids = own["doc_id"].to_list()
+    assert set(found.select("doc_id", "kind", "kept_doc_id", "kept").iter_rows()) == {
+        (ids[1], "near", ids[3], False),
+        (ids[3], None, ids[3], True),
+    }
+    _, found = search(lake, "wiki|1", semantic=True, threshold=1.0)  # now the second text has no near duplicate
+    assert set(found.select("doc_id", "kind", "kept_doc_id", "kept").iter_rows()) == {
+        (ids[1], "semantic", ids[0], False)
+    }
+    assert found["cluster_size"].to_list() == [1]

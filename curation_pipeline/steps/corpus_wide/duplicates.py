@@ -132,8 +132,13 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
     lake, settings = work.lake, work.profile.annotate.duplicates
 
     def rows(step: Step, *columns: str) -> pl.LazyFrame:
-        paths = (lake.path(manifest, "data.parquet") for manifest in work.every(step))
-        return pl.concat(pl.scan_parquet(path, glob=False).select("doc_id", *columns) for path in paths)
+        """Columns of a table of all partitions, with the partition's name."""
+        return pl.concat(
+            pl.scan_parquet(lake.path(manifest, "data.parquet"), glob=False).select(
+                "doc_id", *columns, pl.lit(manifest.partition_text).alias("partition")
+            )
+            for manifest in work.every(step)
+        )
 
     dropped = found.filter(pl.col("kept").any().over("doc_id").not_()).select("doc_id")
     long = rows(TEXT_STATISTICS, "n_words").filter(pl.col("n_words") >= settings.semantic_min_words).unique("doc_id")
@@ -144,7 +149,7 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
         .unique("doc_id")
         .join(dropped.lazy(), on="doc_id", how="anti")
         .join(long.select("doc_id"), on="doc_id")
-        .join(vectors, on="doc_id")
+        .join(vectors.drop("partition"), on="doc_id")
         .sort("doc_id")
         .collect()
     )
@@ -162,7 +167,14 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
         own, left_on="kept_doc_id", right_on="doc_id", how="left", maintain_order="left"
     )
     same = [not differ(*figures) for figures in both.select("figures", "figures_right").iter_rows()]
-    return semantic_duplicates.with_semantic(found, pairs.filter(pl.Series(same, dtype=pl.Boolean)))
+    pairs = pairs.filter(pl.Series(same, dtype=pl.Boolean))
+    # A document without a near duplicate has no row yet.
+    alone = chosen.join(pairs, on="doc_id", how="semi").join(found, on="doc_id", how="anti")
+    added = alone.select(
+        "doc_id", "partition", pl.col("doc_id").alias("cluster_id"), cluster_size=1, kept=True,
+        kept_doc_id="doc_id", kind=pl.lit(None, pl.Utf8), similarity=1.0, reason=pl.lit(""),
+    ).cast(dict(NONE.schema))  # fmt: skip
+    return semantic_duplicates.with_semantic(pl.concat([found, added]).sort("doc_id", "partition"), pairs)
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
