@@ -9,6 +9,7 @@ Where a corpus has grown, a component without a new document is what it was: its
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,9 @@ def write_index(n_bytes: pl.Series, signatures: Path, settings: DuplicatesSettin
         n, pieces = file.metadata.num_rows, range(file.num_row_groups)
         if n != len(n_bytes):
             raise DataError(f"{signatures} has {n} signatures for {len(n_bytes)} documents; make the table again")
-        np.save(folder / N_BYTES, n_bytes.to_numpy())
+        with (folder / N_BYTES).open("wb") as lengths:
+            _write_header(lengths, np.dtype(np.int64), (n,))
+            lengths.write(np.ascontiguousarray(n_bytes.to_numpy()).data)
         with (folder / BANDS).open("wb") as bands, (folder / MINIMA).open("wb") as minima:
             _write_header(bands, np.dtype(np.uint64), (n, settings.bands))
             _write_header(minima, np.dtype(np.uint32), (n, settings.n_hashes))
@@ -154,7 +157,8 @@ def corpus_duplicates(
         progress("bringing candidates together", 0.1)
         component = components(keys, documents, settings.bands, folder / "bands")
         with _whole(finished).open("wb") as stream:
-            np.save(stream, component)
+            _write_header(stream, component.dtype, component.shape)
+            stream.write(component.data)
         _whole(finished).rename(finished)
     component = np.load(finished)
     new = np.repeat(np.array([part.new for part in parts], dtype=bool), sizes)
@@ -179,7 +183,8 @@ def corpus_duplicates(
     return Found(documents, compared, _merged(results, known))
 
 
-def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Begin a file of an array, whose rows may then be written one after the other; `np.save` hides a full disk."""
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, described)
 
@@ -253,8 +258,10 @@ def _cluster(folder: Path, index: int, settings: DuplicatesSettings, out: Path) 
     # Mapped, since a component may be larger than memory has room for.
     matrix = np.memmap(minima, dtype=np.uint32, mode="r").reshape(rows.height, -1)
     found = duplicate_clusters(rows, matrix, as_arrays(rows["figures"]), settings)
-    found.sort(*KEYS).write_parquet(_whole(out), row_group_size=PIECE // 8)
-    os.replace(_whole(out), out)
+    table = io.BytesIO()  # Polars would not say that the disk is full in a way that could be recognised
+    found.sort(*KEYS).write_parquet(table, row_group_size=PIECE // 8)
+    _whole(out).write_bytes(table.getbuffer())
+    _whole(out).rename(out)
     minima.unlink()
     arrows.unlink()
 

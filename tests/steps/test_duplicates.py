@@ -29,8 +29,8 @@ def sentence(seed: int, n: int = 40) -> str:
 def documents(lake: Lake, key: str, texts: list[str]) -> None:
     """The documents of a delivery, in row groups of ten; a text that comes again is marked."""
     source, _, snapshot = key.partition("|")
-    frame = pl.DataFrame({"text": texts}).with_columns(
-        doc_id=pl.Series([hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]),
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.Utf8}).with_columns(
+        doc_id=pl.Series([hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts], dtype=pl.Utf8),
         n_bytes=pl.col("text").str.len_bytes(),
         source=pl.lit(source),
         snapshot=pl.lit(snapshot),
@@ -40,6 +40,7 @@ def documents(lake: Lake, key: str, texts: list[str]) -> None:
 
     def write(draft: Draft) -> None:
         with draft.writer(DOCUMENTS_SCHEMA) as append:
+            append(frame[:0])
             for start in range(0, frame.height, 10):
                 append(frame[start : start + 10])
 
@@ -95,6 +96,16 @@ def test_a_delivery_is_compared_with_what_it_touches_and_gives_the_table_of_a_wh
     third, rest = search(grown, "forum|2", "wiki|1")
     assert ids[OLD[7]] not in rest.filter(partition="forum|1")["doc_id"]
     assert third.summary["compared"] >= rest.height
+
+
+def test_a_partition_without_a_document_is_no_obstacle(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    documents(lake, "wiki|1", [])
+    documents(lake, "wiki|2", [OLD[0], NEAR[0]])
+    made, table = search(lake, "wiki|1", "wiki|2")
+    assert (made.summary["documents"], table.height) == (2, 2)
+    made, table = search(lake, "wiki|1")
+    assert (made.summary["documents"], made.summary["clusters"], table.height) == (0, 0, 0)
 
 
 def test_with_the_earliest_first_a_later_snapshot_of_a_source_displaces_nothing(tmp_path: Path) -> None:
