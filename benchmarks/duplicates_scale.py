@@ -6,7 +6,7 @@ The step `duplicates` of a real lake, each time in a process of its own with one
 20 partitions (so few words that texts and signatures of ten million fit on a disk; the step reads no text). Of the
 documents 20% are copies of another with one or two words changed and 2% are exact copies, many of them of another
 partition; 5% share ten words with a hundredth of all such. One more partition with 1% of the documents is the delivery.
-The table after it has to be, byte by byte, that of a search from nothing, which makes the band index again too.
+The table after it has to be, byte by byte, that of a search from nothing, which makes the index again too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def context(state: Path) -> Any:
     from curation_pipeline.stages.context import Context
 
     source = {"kind": "folder", "name": "crawl", "path": str(state)}
-    profile = {"name": "scale", "loop": {"workers": 1}, "corpus": {"sources": [source]}}
+    profile = {"name": "scale", "engine": {"workers": 1}, "corpus": {"sources": [source]}}
     return Context(Lake.open(state / "lake"), validate_profile(profile, "scale"), state)
 
 
@@ -160,8 +160,8 @@ def child(what: str, state: Path, number: int) -> dict[str, Any]:
 
 
 def forget(state: Path, identity: str) -> None:
-    """Let a result and the band index be unknown, so that the next search begins with nothing."""
-    for manifest in [state / f"lake/manifests/{identity}.json", *state.glob("lake/manifests/minhash_bands-*.json")]:
+    """Let a result and the index be unknown, so that the next search begins with nothing."""
+    for manifest in [state / f"lake/manifests/{identity}.json", *state.glob("lake/manifests/duplicate_index-*.json")]:
         manifest.unlink()
     shutil.rmtree(state / "lake/heads/duplicates")
 

@@ -9,6 +9,7 @@ Where a corpus has grown, a component without a new document is what it was: its
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -27,6 +29,7 @@ from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
 from curation_pipeline.annotate.figures import as_arrays
 from curation_pipeline.annotate.near_duplicates import duplicate_clusters
 from curation_pipeline.annotate.signature_clusters import band_keys
+from curation_pipeline.errors import DataError
 from curation_pipeline.progress import Progress, silent
 
 BATCH = 1 << 17
@@ -35,6 +38,11 @@ MOST_BATCHES = 256
 """Batches at most, since the files of all are open at once; beyond 16 million documents to cluster they grow."""
 PIECE = 1 << 18
 """Rows of the result that are sorted at a time."""
+ROWS_READ = 1 << 15
+"""Rows of an array that are read at a time."""
+FEW = 16
+"""Rows so far apart on average are read one by one: a call costs about what it costs to read as many."""
+BANDS, MINIMA, N_BYTES = "bands.npy", "minima.npy", "n_bytes.npy"
 KEYS = ("doc_id", "partition")
 ROWS: dict[str, pl.DataType] = {
     "doc_id": pl.Utf8(),
@@ -45,48 +53,60 @@ ROWS: dict[str, pl.DataType] = {
 """What a batch holds of a document next to its signature."""
 
 
-def band_schema(settings: DuplicatesSettings) -> dict[str, pl.DataType]:
-    """Columns of the band index: length of the text in bytes, and a key for each band."""
-    return {"n_bytes": pl.Int64(), "bands": pl.Array(pl.UInt64, settings.bands)}
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A partition: two Parquet files with one row for each document, in the same order.
+    """A partition as files, in which row i is of one document.
 
     Attributes:
         name: of the partition; names sort as partitions do, the earliest first.
-        signatures: columns of ``minhash.schema``.
-        bands: columns of ``band_schema``.
+        signatures: Parquet file with the columns of ``minhash.schema``, of which only ids and figures are read.
+        index: folder with the arrays of ``write_index``.
         new: the earlier result knows nothing of it.
     """
 
     name: str
     signatures: Path
-    bands: Path
+    index: Path
     new: bool = True
 
 
-def band_index(n_bytes: pl.Series, signatures: Path, settings: DuplicatesSettings) -> Iterator[pl.DataFrame]:
-    """What a corpus-wide search needs of every document, a quarter of its signature: pieces with ``band_schema``.
+def write_index(n_bytes: pl.Series, signatures: Path, settings: DuplicatesSettings, folder: Path) -> None:
+    """Write what searches need of a partition as arrays of which any row can be read alone.
+
+    Those are ``bands.npy``, uint64 (n, bands) keys, of which each search reads all; ``minima.npy``, uint32 (n, h)
+    signatures, and ``n_bytes.npy``, int64 (n,), of which it reads the rows of candidates.
 
     Args:
         n_bytes: length of each text.
         signatures: Parquet file with a column ``signature``, in the same order.
         settings: banding.
+        folder: for the files.
 
     Raises:
-        ConfigError: the bands do not fit into the signatures.
+        DataError: there are not as many lengths as signatures, or these are of other settings.
     """
-    first = 0
-    for table in _row_groups(signatures, ["signature"]):
-        matrix = table["signature"].to_numpy()
-        settings.check(matrix.shape[1])
-        own = np.arange(len(matrix))
-        keys = np.stack([band_keys(matrix, own, band, settings.rows) for band in range(settings.bands)], axis=1)
-        lengths = n_bytes.slice(first, len(matrix))
-        yield pl.DataFrame({"n_bytes": lengths, "bands": keys}, schema=band_schema(settings))
-        first += len(matrix)
+    with pq.ParquetFile(signatures) as file:
+        n, pieces = file.metadata.num_rows, range(file.num_row_groups)
+        if n != len(n_bytes):
+            raise DataError(f"{signatures} has {n} signatures for {len(n_bytes)} documents; make the table again")
+        with (folder / N_BYTES).open("wb") as lengths:
+            _write_header(lengths, np.dtype(np.int64), (n,))
+            lengths.write(np.ascontiguousarray(n_bytes.to_numpy()).data)
+        with (folder / BANDS).open("wb") as bands, (folder / MINIMA).open("wb") as minima:
+            _write_header(bands, np.dtype(np.uint64), (n, settings.bands))
+            _write_header(minima, np.dtype(np.uint32), (n, settings.n_hashes))
+            for piece in pieces:
+                table = pl.DataFrame(pl.from_arrow(file.read_row_group(piece, ["signature"])))
+                matrix = np.ascontiguousarray(table["signature"].to_numpy())
+                if matrix.shape[1] != settings.n_hashes:
+                    raise DataError(
+                        f"{signatures} has signatures of {matrix.shape[1]} minima, and the profile says "
+                        f"{settings.n_hashes}; make the table again"
+                    )
+                own = np.arange(len(matrix))
+                keys = np.stack([band_keys(matrix, own, band, settings.rows) for band in range(settings.bands)], axis=1)
+                bands.write(keys.data)
+                minima.write(matrix.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +149,16 @@ def corpus_duplicates(
         OSError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [pq.read_metadata(part.bands).num_rows for part in parts]
+    sizes = [len(np.load(part.index / BANDS, mmap_mode="r")) for part in parts]
     documents = sum(sizes)
     finished = folder / "components.npy"
     if not finished.exists():
-        keys = (table["bands"].to_numpy() for part in parts for table in _row_groups(part.bands, ["bands"]))
+        keys = (piece for part in parts for piece in _pieces(part.index / BANDS))
         progress("bringing candidates together", 0.1)
         component = components(keys, documents, settings.bands, folder / "bands")
         with _whole(finished).open("wb") as stream:
-            np.save(stream, component)
+            _write_header(stream, component.dtype, component.shape)
+            stream.write(component.data)
         _whole(finished).rename(finished)
     component = np.load(finished)
     new = np.repeat(np.array([part.new for part in parts], dtype=bool), sizes)
@@ -162,10 +183,31 @@ def corpus_duplicates(
     return Found(documents, compared, _merged(results, known))
 
 
-def _row_groups(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            yield pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns)))
+def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Begin a file of an array, whose rows may then be written one after the other; `np.save` hides a full disk."""
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)
+
+
+def _pieces(path: Path) -> Iterator[np.ndarray]:
+    """An array on disk, some rows at a time: a mapped one would count as memory once it has been read."""
+    array = np.load(path, mmap_mode="r")
+    with path.open("rb") as stream:
+        stream.seek(array.offset)
+        for start in range(0, len(array), ROWS_READ):
+            rows = min(ROWS_READ, len(array) - start)
+            yield np.fromfile(stream, array.dtype, rows * array.shape[1]).reshape(rows, -1)
+
+
+def _rows_of(stream: BinaryIO, like: np.memmap, rows: np.ndarray) -> np.ndarray:
+    """Some rows of an array on disk, ``rows`` ascending: one by one where they are few, else all from first to last."""
+    width = like.dtype.itemsize * like.shape[1]
+    first, span = int(rows[0]), int(rows[-1] - rows[0]) + 1
+    if span < FEW * rows.size:
+        found = os.pread(stream.fileno(), span * width, like.offset + first * width)
+        return np.frombuffer(found, like.dtype).reshape(span, -1)[rows - first]
+    each = b"".join(os.pread(stream.fileno(), width, like.offset + int(row) * width) for row in rows)
+    return np.frombuffer(each, like.dtype).reshape(rows.size, -1)
 
 
 def _whole(path: Path) -> Path:
@@ -184,27 +226,27 @@ def _spool(parts: Sequence[Part], sizes: Sequence[int], batch: np.ndarray, numbe
         for part, size in zip(parts, sizes, strict=True):
             own = batch[first : first + size]
             first += size
-            if not (own >= 0).any():
+            if (own < 0).all():
                 continue
-            lengths = pl.read_parquet(part.bands, columns=["n_bytes"], glob=False)["n_bytes"]
-            with pq.ParquetFile(part.signatures) as file:
+            lengths, array = np.load(part.index / N_BYTES), np.load(part.index / MINIMA, mmap_mode="r")
+            with pq.ParquetFile(part.signatures) as file, (part.index / MINIMA).open("rb") as stream:
                 start = 0
                 for group in range(file.num_row_groups):
                     here = own[start : start + file.metadata.row_group(group).num_rows]
                     rows = np.flatnonzero(here >= 0)
-                    rows = rows[np.argsort(here[rows], kind="stable")]
                     if rows.size:
-                        read = file.read_row_group(group, ["doc_id", "signature", "figures"])
-                        frame = pl.DataFrame(pl.from_arrow(read))[rows].with_columns(
-                            pl.lit(part.name).alias("partition"), lengths.gather(start + rows)
+                        read = pl.DataFrame(pl.from_arrow(file.read_row_group(group, ["doc_id", "figures"])))
+                        table = read[rows].with_columns(
+                            pl.lit(part.name).alias("partition"), n_bytes=lengths[start + rows]
                         )
-                        matrix = frame["signature"].to_numpy()
-                        table = frame.select(*ROWS).to_arrow().cast(schema)
-                        ends = [0, *(np.flatnonzero(np.diff(here[rows])) + 1), rows.size]
+                        matrix = _rows_of(stream, array, start + rows)
+                        order = np.argsort(here[rows], kind="stable")
+                        arrow = table[order].select(*ROWS).to_arrow().cast(schema)
+                        ends = [0, *(np.flatnonzero(np.diff(here[rows[order]])) + 1), rows.size]
                         for begin, end in pairwise(ends):
-                            index = here[rows[begin]]
-                            minima[index].write(np.ascontiguousarray(matrix[begin:end]).data)
-                            tables[index].write_table(table.slice(begin, end - begin))
+                            index = here[rows[order[begin]]]
+                            minima[index].write(np.ascontiguousarray(matrix[order[begin:end]]).data)
+                            tables[index].write_table(arrow.slice(begin, end - begin))
                     start += len(here)
 
 
@@ -216,8 +258,10 @@ def _cluster(folder: Path, index: int, settings: DuplicatesSettings, out: Path) 
     # Mapped, since a component may be larger than memory has room for.
     matrix = np.memmap(minima, dtype=np.uint32, mode="r").reshape(rows.height, -1)
     found = duplicate_clusters(rows, matrix, as_arrays(rows["figures"]), settings)
-    found.sort(*KEYS).write_parquet(_whole(out), row_group_size=PIECE // 8)
-    os.replace(_whole(out), out)
+    table = io.BytesIO()  # Polars would not say that the disk is full in a way that could be recognised
+    found.sort(*KEYS).write_parquet(table, row_group_size=PIECE // 8)
+    _whole(out).write_bytes(table.getbuffer())
+    _whole(out).rename(out)
     minima.unlink()
     arrows.unlink()
 

@@ -2,8 +2,9 @@
 
 The rule, a total order that no order of rows or partitions in the input can change: the longest text stays (a truncated
 or excerpted copy loses nothing that the kept one lacks), then the one of the earliest partition, then the smallest
-doc_id. With ``prefer = "earliest"`` the partition comes before the length, so that a snapshot that arrives later never
-displaces a document that earlier iterations could draw.
+doc_id. With ``prefer = "earliest"`` the partition comes before the length, so that a later snapshot of a source never
+displaces a document that earlier iterations could draw. A delivery changes what was decided about old documents only in
+components that a new document joins, directly or through others (see ``band_candidates``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate import band_candidates, corpus_duplicates
-from curation_pipeline.annotate.corpus_duplicates import Part, band_index
+from curation_pipeline.annotate.corpus_duplicates import Part, write_index
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
 from curation_pipeline.annotate.figures import as_arrays
 from curation_pipeline.annotate.minhash import schema
@@ -27,6 +27,8 @@ def small() -> Iterator[None]:
         patch.setattr(band_candidates, "FILE_ENTRIES", 8)
         patch.setattr(corpus_duplicates, "BATCH", 5)
         patch.setattr(corpus_duplicates, "PIECE", 128)
+        patch.setattr(corpus_duplicates, "ROWS_READ", 7)
+        patch.setattr(corpus_duplicates, "FEW", 3)
         yield
 
 
@@ -59,10 +61,11 @@ def written(frame: pl.DataFrame, folder: Path, chosen: DuplicatesSettings, known
     parts = []
     for (name,), rows in frame.group_by(["partition"], maintain_order=True):
         stem = str(name).replace("|", "-")
-        signatures, bands = folder / f"{stem}.minhash.parquet", folder / f"{stem}.bands.parquet"
-        rows.select(*schema(chosen)).write_parquet(signatures, row_group_size=7)
-        pl.concat(band_index(rows["n_bytes"], signatures, chosen)).write_parquet(bands, row_group_size=5)
-        parts.append(Part(str(name), signatures, bands, new=name not in known))
+        signatures, index = folder / f"{stem}.parquet", folder / stem
+        rows.select(*schema(chosen)).write_parquet(signatures, row_group_size=50)
+        index.mkdir()
+        write_index(rows["n_bytes"], signatures, chosen, index)
+        parts.append(Part(str(name), signatures, index, new=name not in known))
     return sorted(parts, key=lambda part: part.name)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate import near_duplicates, semantic_duplicates
-from curation_pipeline.annotate.corpus_duplicates import Part, band_index, band_schema, corpus_duplicates
+from curation_pipeline.annotate.corpus_duplicates import Part, corpus_duplicates, write_index
 from curation_pipeline.annotate.figures import differ
 from curation_pipeline.config import Profile
 from curation_pipeline.lake.draft import Draft
@@ -24,7 +24,8 @@ from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.step import Place, Step, When, Work, no_seed
 from curation_pipeline.steps.view import Table, View
 
-BANDS_VERSION = "1"
+INDEX, INDEX_VERSION = "duplicate_index", "1"
+"""The table of what searches read of each partition; it has no box of its own."""
 NONE = pl.DataFrame(schema={"doc_id": pl.Utf8(), "partition": pl.Utf8(), **near_duplicates.SCHEMA})
 """The table without a row."""
 
@@ -68,7 +69,7 @@ def compute(work: Work, draft: Draft) -> None:
         Part(
             documents.partition_text,
             work.lake.path(minhash, "data.parquet"),
-            work.lake.path(_band_index(work, documents, minhash), "data.parquet"),
+            work.lake.folder(_index(work, documents, minhash)),
             new=not {documents.id, minhash.id} <= inputs,
         )
         for documents, minhash in zip(work.every(DOCUMENTS), work.every(MINHASH), strict=True)
@@ -95,19 +96,17 @@ def _earlier_result(work: Work) -> Manifest | None:
     return None
 
 
-def _band_index(work: Work, documents: Manifest, minhash: Manifest) -> Manifest:
-    """The band index of a partition: made when it is first compared, then read by every later search."""
+def _index(work: Work, documents: Manifest, minhash: Manifest) -> Manifest:
+    """What searches read of a partition: made when it is first compared."""
     settings = work.profile.annotate.duplicates
 
     def make(draft: Draft) -> None:
         table = pl.scan_parquet(work.lake.path(documents, "data.parquet"), glob=False)
         lengths = table.filter(~pl.col("duplicate")).select("n_bytes").collect()["n_bytes"]
-        with draft.writer(band_schema(settings)) as write:
-            for piece in band_index(lengths, work.lake.path(minhash, "data.parquet"), settings):
-                write(piece)
+        write_index(lengths, work.lake.path(minhash, "data.parquet"), settings, draft.folder)
 
     banding = {"bands": settings.bands, "rows": settings.rows}
-    recipe = Recipe("minhash_bands", minhash.partition, (documents.id, minhash.id), banding, code_version=BANDS_VERSION)
+    recipe = Recipe(INDEX, minhash.partition, (documents.id, minhash.id), banding, code_version=INDEX_VERSION)
     return work.lake.build(recipe, make)
 
 
@@ -133,8 +132,13 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
     lake, settings = work.lake, work.profile.annotate.duplicates
 
     def rows(step: Step, *columns: str) -> pl.LazyFrame:
-        paths = (lake.path(manifest, "data.parquet") for manifest in work.every(step))
-        return pl.concat(pl.scan_parquet(path, glob=False).select("doc_id", *columns) for path in paths)
+        """Columns of a table of all partitions, with the partition's name."""
+        return pl.concat(
+            pl.scan_parquet(lake.path(manifest, "data.parquet"), glob=False).select(
+                "doc_id", *columns, pl.lit(manifest.partition_text).alias("partition")
+            )
+            for manifest in work.every(step)
+        )
 
     dropped = found.filter(pl.col("kept").any().over("doc_id").not_()).select("doc_id")
     long = rows(TEXT_STATISTICS, "n_words").filter(pl.col("n_words") >= settings.semantic_min_words).unique("doc_id")
@@ -145,7 +149,7 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
         .unique("doc_id")
         .join(dropped.lazy(), on="doc_id", how="anti")
         .join(long.select("doc_id"), on="doc_id")
-        .join(vectors, on="doc_id")
+        .join(vectors.drop("partition"), on="doc_id")
         .sort("doc_id")
         .collect()
     )
@@ -163,7 +167,14 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
         own, left_on="kept_doc_id", right_on="doc_id", how="left", maintain_order="left"
     )
     same = [not differ(*figures) for figures in both.select("figures", "figures_right").iter_rows()]
-    return semantic_duplicates.with_semantic(found, pairs.filter(pl.Series(same, dtype=pl.Boolean)))
+    pairs = pairs.filter(pl.Series(same, dtype=pl.Boolean))
+    # A document without a near duplicate has no row yet.
+    alone = chosen.join(pairs, on="doc_id", how="semi").join(found, on="doc_id", how="anti")
+    added = alone.select(
+        "doc_id", "partition", pl.col("doc_id").alias("cluster_id"), cluster_size=1, kept=True,
+        kept_doc_id="doc_id", kind=pl.lit(None, pl.Utf8), similarity=1.0, reason=pl.lit(""),
+    ).cast(dict(NONE.schema))  # fmt: skip
+    return semantic_duplicates.with_semantic(pl.concat([found, added]).sort("doc_id", "partition"), pairs)
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
