@@ -80,8 +80,16 @@ red_team.used = 6
 
 [[corpus.sources]]
 kind = "folder"
-name = "texts"
-path = "{folder}"
+name = "encyclopaedia"
+path = "{folder}/encyclopaedia"
+url_column = "url"
+domain = "encyclopaedia"
+
+[[corpus.sources]]
+kind = "folder"
+name = "other"
+path = "{folder}/other"
+url_column = "url"
 """
 
 
@@ -90,26 +98,28 @@ def generate(folder: Path, documents: int) -> int:
     from annotators import corpus
 
     texts = corpus()
+    encyclopaedic = texts["domain"] == "encyclopaedia"
     rng = np.random.default_rng(7)
-    pools: list[list[str]] = []
-    for name in texts["source"].unique().sort().to_list():
-        words = " ".join(texts.filter(texts["source"] == name)["text"].to_list()).split()
-        pools.append([" ".join(words[at : at + FRAGMENT]) for at in range(0, len(words) - FRAGMENT, FRAGMENT)])
     total = 0
-    for partition in range(PARTITIONS):
-        path = folder / f"2026-0{partition + 1}"
-        path.mkdir(parents=True)
-        last = ""
-        with (path / "part.jsonl").open("w", encoding="utf-8") as stream:
-            for place in range(partition, documents, PARTITIONS):
-                pool = pools[place // PARTITIONS % len(pools)]
-                if last and rng.random() < COPIES:
-                    text = f"{last} again"
-                else:
-                    text = " ".join(pool[at] for at in rng.integers(len(pool), size=FRAGMENTS))
-                last = text
-                total += len(text.encode())
-                stream.write(json.dumps({"text": text, "url": f"https://texts.example/{place}"}) + "\n")
+    for number, (source, own) in enumerate({"encyclopaedia": encyclopaedic, "other": ~encyclopaedic}.items()):
+        pools: list[list[str]] = []
+        for name in texts.filter(own)["source"].unique().sort().to_list():
+            words = " ".join(texts.filter(texts["source"] == name)["text"].to_list()).split()
+            pools.append([" ".join(words[at : at + FRAGMENT]) for at in range(0, len(words) - FRAGMENT, FRAGMENT)])
+        for snapshot in range(PARTITIONS // 2):
+            path = folder / source / f"2026-0{snapshot + 1}"
+            path.mkdir(parents=True)
+            last = ""
+            with (path / "part.jsonl").open("w", encoding="utf-8") as stream:
+                for place in range(number * PARTITIONS // 2 + snapshot, documents, PARTITIONS):
+                    pool = pools[place // PARTITIONS % len(pools)]
+                    if last and rng.random() < COPIES:
+                        text = f"{last} again"
+                    else:
+                        text = " ".join(pool[at] for at in rng.integers(len(pool), size=FRAGMENTS))
+                    last = text
+                    total += len(text.encode())
+                    stream.write(json.dumps({"text": text, "url": f"https://texts.example/{place}"}) + "\n")
     return total
 
 
@@ -186,7 +196,7 @@ def run(documents: int, names: list[str], again: tuple[str, ...], workers: int, 
             print(f"{documents:>9} {name:<34} {found[name]}", flush=True)
     return {
         "documents": documents,
-        "megabytes": round(sum(path.stat().st_size for path in corpus.glob("*/part.jsonl")) / 1e6, 1),
+        "megabytes": round(sum(path.stat().st_size for path in corpus.glob("*/*/part.jsonl")) / 1e6, 1),
         "workers": workers,
         "cpu_seconds": round(sum(figures["cpu_seconds"] for figures in found.values()), 1),
         "peak_mib": max(figures["peak_mib"] for figures in found.values()),

@@ -71,12 +71,12 @@ class SortedRuns:
         frame.write_parquet(path, compression="lz4", row_group_size=STEP, statistics=False)
         self._runs.append((path, frame[self.key].gather_every(STEP).to_list()))
 
-    def spans(self, rows: int = SHARD_ROWS) -> list[Span]:
-        """All keys in spans of about so many rows (more where many rows have one key), in order."""
+    def spans(self) -> list[Span]:
+        """All keys in spans of about `SHARD_ROWS` rows (more where many rows have one key), in order."""
         if self._held:
             self._write()
         firsts = sorted(first for _, found in self._runs for first in found)
-        cuts = sorted(set(firsts[:: max(rows // STEP, 1)][1:]))
+        cuts = sorted(set(firsts[:: max(SHARD_ROWS // STEP, 1)][1:]))
         return [Span(first, end) for first, end in zip([None, *cuts], [*cuts, None], strict=True)]
 
     def read(self, span: Span) -> pl.DataFrame:
@@ -115,9 +115,9 @@ class SortedRuns:
             found.append(self._last[1].filter(pl.col(self.key).is_in(wanted)))
         return keys.to_frame(self.key).join(pl.concat(found), on=self.key, how="left", maintain_order="left")
 
-    def merged(self, rows: int = SHARD_ROWS) -> Iterator[pl.DataFrame]:
+    def merged(self) -> Iterator[pl.DataFrame]:
         """All rows, span by span."""
-        return map(self.read, self.spans(rows))
+        return map(self.read, self.spans())
 
 
 @contextmanager

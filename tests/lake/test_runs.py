@@ -26,13 +26,14 @@ def test_spans_are_a_stable_sort(
     with pytest.MonkeyPatch.context() as patch, sorted_runs(tmp_path_factory.mktemp("runs")) as made:
         patch.setattr(runs, "STEP", step)
         patch.setattr(runs, "RUN_BYTES", held)
+        patch.setattr(runs, "SHARD_ROWS", rows)
         frames = [
             pl.DataFrame({"doc_id": [f"{key:032x}" for key in part], "part": [number] * len(part)},
                          schema={"doc_id": pl.Utf8, "part": pl.Int64})
             for number, part in enumerate(parts)
         ]  # fmt: skip
         made.extend(frames)
-        spans = list(made.merged(rows))
+        spans = list(made.merged())
         assert pl.concat(spans).equals(pl.concat(frames).sort("doc_id", maintain_order=True))
         keys = [set(span["doc_id"]) for span in spans]
         assert sum(map(len, keys)) == len(set().union(*keys)), "a key is in one span"

@@ -19,6 +19,7 @@ from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Drawer, PoolFile
 from curation_pipeline.selection.stream_tables import DrawTables
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.drawn import drawn_parts
 from curation_pipeline.stages.objective import objective_of
 from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.steps.figures import corpus_links, documents_of, input_links
@@ -87,10 +88,11 @@ def view(ctx: Context, manifest: Manifest) -> View:
     """What the batch was drawn from, and how it differs from the pool."""
     lake, figures = ctx.lake, manifest.summary
     drawn_from = next(lake.get(i) for i in manifest.inputs if i.startswith(f"{CANDIDATE_POOL.table}-"))
-    pool = lake.frame(drawn_from)
     batch = lake.frame(manifest)
-    longest = int(pool["n_tokens"].max() or 0)  # type: ignore[arg-type]
-    known = int(pool["doc_id"].is_in(batch["doc_id"].implode()).sum())
+    longest = known = 0
+    for part in drawn_parts(lake, drawn_from, manifest, ["n_tokens"]):
+        longest = max(longest, int(part["n_tokens"].to_numpy().max()))
+        known += int(part["weight"].is_not_null().sum())
     whole = known == batch.height == batch["doc_id"].n_unique() and bool((batch["weight"] > 0).all())
     off = abs(figures["tokens"] - figures["token_budget"])
     return View(
