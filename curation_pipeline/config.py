@@ -23,6 +23,7 @@ from curation_pipeline.datasets.settings import LabelSettings
 from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
+from curation_pipeline.lake.bucket import is_bucket
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.curriculum_settings import CurriculumStage, check_stages
 from curation_pipeline.reward.settings import RewardSettings
@@ -49,6 +50,11 @@ class LakeSettings(Settings):
     cache_max_gb: float = Field(
         default=50, gt=0, description="disk of each machine for copies of a bucket's files, in 10^9 bytes"
     )
+
+    @property
+    def bucket(self) -> str:
+        """The root if it is a bucket, which several machines may share; empty for a folder."""
+        return self.root if self.root is not None and is_bucket(self.root) else ""
 
 
 class CorpusSettings(Settings):

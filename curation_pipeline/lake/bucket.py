@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ class Bucket:
 
         Args:
             url: ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
-            endpoint_url: address of an S3 service other than AWS.
+            endpoint_url: address of an S3 service other than AWS; that of ``AWS_ENDPOINT_URL`` where None.
             anonymous: use no credentials, for a public bucket.
 
         Raises:
@@ -237,6 +238,7 @@ def _open(url: str, endpoint_url: str | None, anonymous: bool) -> ObjectStore:
 
     options: dict[str, Any] = {"client_options": dict(_TIMEOUTS), "retry_config": _RETRIES}
     if url.startswith("s3://"):
+        endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint_url:
             options["endpoint"] = endpoint_url
             options["client_options"]["allow_http"] = endpoint_url.startswith("http://")
