@@ -102,11 +102,12 @@ def test_dagster_takes_the_run_launcher_and_the_instance() -> None:
     assert instance.success, instance.errors
 
 
-def test_one_image_serves_all() -> None:
+def test_one_image_serves_all_and_its_ray_is_the_cluster_s() -> None:
     deployment = DAGSTER["dagster-user-deployments"]["deployments"][0]
     assert deployment["image"] == DAGSTER["dagsterDaemon"]["image"] == RAY["image"]
     text = (FOLDER / "webserver.yaml").read_text()
     assert f"image: {RAY['image']['repository']}:{RAY['image']['tag']}\n" in text
+    assert f"ray=={RAY['head']['rayVersion']}" in (PROJECT_ROOT / "constraints.txt").read_text().splitlines()
 
 
 def literals(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
