@@ -16,12 +16,13 @@ import yaml
 
 from curation_pipeline.installation import PROJECT_ROOT
 
-pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed: pip install -e .[kubernetes]")
+pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed: pip install -e .[test]")
 
 import kubernetes.client as k8s
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
-from dagster_k8s.launcher import K8sRunLauncher
+from dagster._core.launcher import RunLauncher
+from dagster._serdes import ConfigurableClassData
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
@@ -33,10 +34,6 @@ SECRET = re.compile(r"password|token|secret(?!s?name)|access_?key", re.IGNORECAS
 def check(model: type[Any], given: dict[str, Any]) -> Any:
     """Read an object strictly: an unknown field, or a value of another kind, is an error."""
     return k8s_model_from_dict(model, k8s_snake_case_dict(model, given))
-
-
-def snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
 
 
 def pod(name: str, part: dict[str, Any], **extra: Any) -> dict[str, Any]:
@@ -90,23 +87,21 @@ def test_the_web_server_s_objects_fit_together() -> None:
 
 
 def test_dagster_takes_the_run_launcher_and_the_instance() -> None:
-    launcher = DAGSTER["runLauncher"]["config"]["k8sRunLauncher"]
-    given = {snake(name): value for name, value in launcher.items()}
-    given["run_k8s_config"] = {snake(name): value for name, value in given["run_k8s_config"].items()}
-    given |= {"service_account_name": "dagster", "instance_config_map": "i", "dagster_home": "/h"}  # the chart's own
-    checked = process_config(K8sRunLauncher.config_type(), given)
-    assert checked.success, checked.errors
-    check(k8s.V1PodSpec, {"containers": [], **launcher["runK8sConfig"]["podSpecConfig"]})
-    check(k8s.V1JobSpec, {"template": {}, **launcher["runK8sConfig"]["jobSpecConfig"]})
+    custom = DAGSTER["runLauncher"]["config"]["customRunLauncher"]
+    launcher = ConfigurableClassData(custom["module"], custom["class"], yaml.safe_dump(custom["config"])).rehydrate(
+        as_type=RunLauncher
+    )
+    assert launcher.address == "http://curation-kuberay-head-svc:8265"  # type: ignore[attr-defined]
     instance = process_config(dagster_instance_config_schema(), DAGSTER["additionalInstanceConfig"])
     assert instance.success, instance.errors
 
 
-def test_one_image_serves_all() -> None:
+def test_one_image_serves_all_and_its_ray_is_the_cluster_s() -> None:
     deployment = DAGSTER["dagster-user-deployments"]["deployments"][0]
     assert deployment["image"] == DAGSTER["dagsterDaemon"]["image"] == RAY["image"]
     text = (FOLDER / "webserver.yaml").read_text()
     assert f"image: {RAY['image']['repository']}:{RAY['image']['tag']}\n" in text
+    assert f"ray=={RAY['head']['rayVersion']}" in (PROJECT_ROOT / "constraints.txt").read_text().splitlines()
 
 
 def literals(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
