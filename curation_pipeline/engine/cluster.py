@@ -41,13 +41,17 @@ CHECK_SECONDS = 120.0
 _OTHER_VERSION = "node {node} has curation-pipeline {theirs}, this machine has {ours}: install the same on every node"
 
 
-def connect(engine: EngineSettings) -> str:
-    """Connect this process to the cluster, once; its dashboard's address, empty where it has none.
+dashboard = ""
+"""Address of the dashboard of the cluster that this process is connected to; empty where it has none."""
+
+
+def connect(engine: EngineSettings) -> None:
+    """Connect this process to the cluster, once.
 
     Raises:
         ConfigError: it cannot be reached, or a node has another version of this package.
     """
-    global _dashboard
+    global dashboard
     if not ray.is_initialized():
         address = engine.address or os.environ.get("RAY_ADDRESS") or "local"
         try:
@@ -58,13 +62,9 @@ def connect(engine: EngineSettings) -> str:
                 f"no Ray cluster answers at {address!r} ({str(error).partition(chr(10))[0]}): start one with "
                 "`ray start --head`, correct engine.address of the profile or $RAY_ADDRESS, or leave both out"
             ) from error
-        _dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+        dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
         _check_versions()
-        logger.info("Ray cluster of %d nodes, %d CPUs; dashboard: %s", len(_nodes()), cpus(), _dashboard or "none")
-    return _dashboard
-
-
-_dashboard = ""
+        logger.info("Ray cluster of %d nodes, %d CPUs; dashboard: %s", len(_nodes()), cpus(), dashboard or "none")
 
 
 def cpus() -> int:

@@ -61,6 +61,15 @@ def open_workers(engine: EngineSettings, step: str, hear: Hear | None = None) ->
     workers.close()
 
 
+def dashboard(engine: EngineSettings) -> str:
+    """Address of the dashboard of the cluster that this process has used; empty where there is none."""
+    if engine.kind == "local":
+        return ""
+    from curation_pipeline.engine import cluster
+
+    return cluster.dashboard
+
+
 def new_workers(engine: EngineSettings, step: str, hear: Hear | None = None) -> Workers:
     """See `open_workers`; for a caller that ends them itself."""
     if engine.kind == "ray":
