@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 import dagster as dg
+from dagster_aws.s3 import S3Resource
 from dagster_dbt import DbtCliResource
 
 from assets import automation, serving
 from assets.steps import ASSETS, committed_state
-from curation_pipeline.config import state_folder
+from curation_pipeline.config import active_profile, load_profile, state_folder
 from resources.fixed import IN_PROCESS, fixed
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
@@ -29,6 +30,8 @@ def definitions() -> dg.Definitions:
             profiles_dir=str(serving.DBT_FOLDER),
             dbt_executable=serving.DBT,
         ),
+        # The address and the credentials of the lake, for assets of others that read a bucket with boto3.
+        "s3": S3Resource(endpoint_url=load_profile(active_profile()).lake.endpoint_url),
         # No asset hands a value to another; Dagster's default would unpickle files of a folder that a launch names.
         "io_manager": dg.InMemoryIOManager(),  # type: ignore[no-untyped-call]
     }

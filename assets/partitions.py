@@ -1,8 +1,8 @@
 """The partitions of the graph: corpus snapshots, iteration windows, and the cells of an experiment.
 
 An iteration is an ordinal with a date on it: the windows are several slots a night from the first night of this
-state folder on, and the n-th window is iteration n. The first night is written down once, so that ordinals never move.
-Windows are in UTC, which no daylight saving moves.
+state folder on, and the n-th window is iteration n. The first night is written down once, so that ordinals never move:
+into the state folder, or into the bucket that several machines share. Windows are in UTC, without daylight saving.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
 import dagster as dg
 
@@ -18,6 +17,7 @@ from curation_pipeline.config import active_profile, load_profile, state_folder
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.arms import Cell
+from curation_pipeline.stages.context import open_lake
 from curation_pipeline.stages.state import MAIN, state_partition
 from curation_pipeline.steps.step import Partitioning, of_corpus
 
@@ -47,12 +47,13 @@ def follow_declared(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
 
 
 def first_night() -> str:
-    """The date of iteration 1, written into the state folder when it is first asked for.
+    """The date of iteration 1, written down when it is first asked for.
 
     Raises:
         ConfigError: what is written there is no date.
     """
-    store = LocalStore(state_folder())
+    profile = load_profile(active_profile())
+    store = open_lake(profile, state_folder()).store if profile.lake.bucket else LocalStore(state_folder())
     data = store.read(FIRST_NIGHT)
     if data is None:
         store.put_if_absent(FIRST_NIGHT, datetime.now(UTC).strftime(DAY_FORMAT).encode())
@@ -62,7 +63,7 @@ def first_night() -> str:
         return datetime.strptime(data.decode().strip(), DAY_FORMAT).strftime(DAY_FORMAT)
     except ValueError as error:
         raise ConfigError(
-            f"{Path(store.root) / FIRST_NIGHT} holds no date of the form 2026-01-31 ({error}): write into it the day "
+            f"{store.root}/{FIRST_NIGHT} holds no date of the form 2026-01-31 ({error}): write into it the day "
             "of iteration 1, or delete it where no iteration has been committed"
         ) from error
 

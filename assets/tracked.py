@@ -16,8 +16,9 @@ from curation_pipeline.lake.store import LocalStore
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.lineage import checkpoint_lineage
 from curation_pipeline.stages.policy_report import policy_section
-from curation_pipeline.stages.state import MAIN
+from curation_pipeline.stages.state import MAIN, history
 from curation_pipeline.steps import policy_plots
+from resources.registry import promote
 from resources.tracking import TrackingResource
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ def track_policy(ctx: Context, tracking: TrackingResource, policy: Manifest, run
     return run.run_id
 
 
+def track_commit(ctx: Context, tracking: TrackingResource, committed: Manifest, run_id: str = "") -> str:
+    """Make the checkpoint in force the champion of the registered model; what came of it, in words."""
+    name = f"{tracking.experiment}-{ctx.profile.name}"
+    version = promote(tracking, name, history(ctx.lake, MAIN)[-1].checkpoint_id)
+    return f"{name} version {version} is the champion" if version else "the base is in force"
+
+
 def attempt(what: str, log: Callable[[], object]) -> str:
     """Log to MLflow; what came of it, in words."""
     try:
@@ -60,11 +68,11 @@ def attempt(what: str, log: Callable[[], object]) -> str:
 
 def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
     """Log policies and checkpoints of the loop that MLflow lacks; their ids."""
-    policies, metrics = (ctx.lake.heads(table, {"chain": MAIN}) for table in ("policies", "metrics"))
+    policies, metrics, states = (ctx.lake.heads(table, {"chain": MAIN}) for table in ("policies", "metrics", "state"))
     database = state_folder() / "mlflow.db"
 
     def fingerprint() -> bytes:
-        ids = [manifest.id for manifest in (*policies, *metrics)]
+        ids = [manifest.id for manifest in (*policies, *metrics, *states)]
         return hashlib.sha256(repr((ids, database.exists() and database.stat().st_ino)).encode()).hexdigest().encode()
 
     logged: list[str] = []
@@ -79,6 +87,8 @@ def catch_up(ctx: Context, tracking: TrackingResource) -> list[str]:
         if (model := _evaluated(ctx, manifest)).id not in known:
             track_checkpoint(ctx, tracking, manifest)
             logged.append(model.id)
+    if metrics:
+        track_commit(ctx, tracking, states[-1])
     store.replace(MARKER, fingerprint())
     return logged
 
@@ -100,5 +110,9 @@ def _tried(track: Callable[[Context, TrackingResource, Manifest, str], object]) 
 
 
 Track = Callable[[Context, TrackingResource, Manifest, str], str]
-TRACKED: dict[str, Track] = {"selection_policy": _tried(track_policy), "evaluation": _tried(track_checkpoint)}
+TRACKED: dict[str, Track] = {
+    "selection_policy": _tried(track_policy),
+    "evaluation": _tried(track_checkpoint),
+    "iteration_commit": _tried(track_commit),
+}
 """Step to what logs its artefact to MLflow, and says in words what came of it."""

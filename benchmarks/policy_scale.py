@@ -32,6 +32,7 @@ for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
 import numpy as np
 import polars as pl
 
+from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.lake.keyed import ROW_GROUP, shards_of
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.policy.objective import Objective
@@ -104,7 +105,9 @@ def decide(policy: Path, path: Path, workers: int) -> dict[str, float]:
     started, cpu = time.perf_counter(), _cpu()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         rule = policy_rule(load_policy(policy))
-        decided = decide_pool(shards_of([path]), rule, objective(budget), 1, Path(folder), workers)
+        decided = decide_pool(
+            shards_of([path]), rule, objective(budget), 1, Path(folder), EngineSettings(workers=workers)
+        )
         decided_at = time.perf_counter()
         draft = Draft(Path(folder), Path(folder))
         with draft.keyed_writer(DECISIONS, "decisions") as decisions, draft.keyed_writer(BATCH) as batch:

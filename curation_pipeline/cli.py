@@ -340,6 +340,10 @@ def ui(
     host: Annotated[
         str, typer.Option(help="address to listen on; one that other machines reach asks for a token, see SECURITY.md")
     ] = "127.0.0.1",
+    workspace: Annotated[
+        Path | None,
+        typer.Option(help="workspace file of a code server that runs elsewhere, with its daemon; none is started here"),
+    ] = None,
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
@@ -357,8 +361,8 @@ def ui(
                 f"Dagster cannot open its home {home} ({said[-1].strip()}); correct {home}/dagster.yaml, or delete it: "
                 "a sound copy is put back"
             )
-    command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
-    command += ["--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "resources.web_server", "--host", host, "--port", str(port)]
+    command += ["--workspace", str(workspace or PROJECT_ROOT / "workspace.yaml"), *(["--alone"] if workspace else [])]
     os.execve(command[0], command, environment)
 
 

@@ -20,8 +20,10 @@ from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.datasets.settings import LabelSettings
+from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
+from curation_pipeline.lake.bucket import is_bucket
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.reward.curriculum_settings import CurriculumStage, check_stages
 from curation_pipeline.reward.settings import RewardSettings
@@ -39,8 +41,20 @@ _KEY_LIKE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+/=.:-]{16,}")
 class LakeSettings(Settings):
     """Where artefacts are kept."""
 
-    root: Address | None = Field(default=None, description="local folder or s3://bucket/prefix; <state>/lake if absent")
-    endpoint_url: Address | None = Field(default=None, description="URL of an S3 service other than AWS")
+    root: Address | None = Field(
+        default=None, description="a folder, s3://bucket/prefix, gs://... or az://...; <state>/lake if absent"
+    )
+    endpoint_url: Address | None = Field(
+        default=None, pattern=r"^https?://", description="URL of an S3 service other than AWS"
+    )
+    cache_max_gb: float = Field(
+        default=50, gt=0, description="disk of each machine for copies of a bucket's files, in 10^9 bytes"
+    )
+
+    @property
+    def bucket(self) -> str:
+        """The root if it is a bucket, which several machines may share; empty for a folder."""
+        return self.root if self.root is not None and is_bucket(self.root) else ""
 
 
 class CorpusSettings(Settings):
@@ -100,9 +114,6 @@ class LoopSettings(Settings):
     target_safety: float = Field(
         default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
     )
-    workers: int = Field(
-        default=2, ge=1, description="processes for preparing a corpus, annotating it, and probe fine-tunes"
-    )
 
 
 class ExperimentSettings(Settings):
@@ -127,6 +138,7 @@ class Profile(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9_-]+$", description="the profile's name")
     seed: int = Field(default=7, ge=0, description="the seed that every random stream is derived from")
+    engine: EngineSettings = EngineSettings()
     lake: LakeSettings = LakeSettings()
     corpus: CorpusSettings
     labels: LabelSettings = LabelSettings()

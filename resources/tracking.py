@@ -25,6 +25,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from curation_pipeline.config import active_profile, load_profile
 from curation_pipeline.lake.store import LocalStore
 from resources.tracking_database import prepare
 
@@ -38,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 DIGEST_LENGTH = 16
 """Characters of a partition's content hash that are its data set's digest in MLflow."""
-_KEY_TAG, _MODEL_KEY_TAG, _MANIFEST_TAG = "curation.key", "curation.checkpoint", "curation.manifest_id"
+_KEY_TAG, _MODEL_KEY_TAG = "curation.key", "curation.checkpoint"
+MANIFEST_TAG = "curation.manifest_id"
 _PARAMS_A_CALL, _METRICS_A_CALL = 100, 500  # MLflow takes 100 and 1,000 at once
 PAPER_NAMES = {
     "vf_coef": "ppo/c1_value",
@@ -69,6 +71,10 @@ class TrackingResource(dg.ConfigurableResource[Any]):
         description="Name of the MLflow experiment; it is made at first use.",
     )
 
+    bucket: str = Field(
+        default_factory=lambda: load_profile(active_profile()).lake.bucket, description="The lake's, or nothing."
+    )
+
     @property
     def uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, or what to give to `mlflow server --backend-store-uri`."""
@@ -80,8 +86,8 @@ class TrackingResource(dg.ConfigurableResource[Any]):
 
     def _owner(self) -> str:
         """What tells the runs of this state from those of others on a server that they share."""
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            return ""
+        if self.bucket or not os.environ.get("MLFLOW_TRACKING_URI"):
+            return self.bucket  # machines that share it have state folders of their own, and the same runs
         store = LocalStore(self._path)
         store.put_if_absent("tracking_owner", uuid.uuid4().hex.encode())
         return (store.read("tracking_owner") or b"").decode()
@@ -134,7 +140,7 @@ class TrackingResource(dg.ConfigurableResource[Any]):
             page = client.search_runs(
                 [self.experiment_id(client)], "attributes.status = 'FINISHED'", max_results=1_000, page_token=token
             )
-            found |= {run.data.tags.get(_MANIFEST_TAG, "") for run in page}
+            found |= {run.data.tags.get(MANIFEST_TAG, "") for run in page}
             token = page.token
             if not token:
                 return found
@@ -190,7 +196,7 @@ class TrackedRun:
         Returns:
             The model's id in MLflow.
         """
-        self.set_tags({_MANIFEST_TAG: checkpoint.id})
+        self.set_tags({MANIFEST_TAG: checkpoint.id})
         self.log_params({"seed": checkpoint.seed, **checkpoint.parameters.get("training", {})})
         name = "-".join(checkpoint.partition.values()) or checkpoint.table
         used = partitions.filter(pl.col("tokens_used") > 0)
@@ -220,7 +226,7 @@ class TrackedRun:
             inputs.setdefault(identity.rpartition("-")[0], []).append(identity)
         self.set_tags(
             {
-                _MANIFEST_TAG: policy.id,
+                MANIFEST_TAG: policy.id,
                 **{f"curation.input.{table}": ", ".join(identities) for table, identities in inputs.items()},
                 **{f"curation.{axis}": value for axis, value in policy.partition.items()},
                 "curation.control_verdict": str(policy.summary.get("control_verdict") or ""),
@@ -331,7 +337,7 @@ class TrackedRun:
         for row in partitions:
             facts = pl.DataFrame([{key: row[key] for key in ("content_hash", "documents_manifest", "rows")}])
             dataset = from_polars(facts, name=row["partition"], digest=row["content_hash"][:DIGEST_LENGTH])
-            tags = [InputTag("mlflow.data.context", "training"), InputTag(_MANIFEST_TAG, row["documents_manifest"])]
+            tags = [InputTag("mlflow.data.context", "training"), InputTag(MANIFEST_TAG, row["documents_manifest"])]
             inputs.append(DatasetInput(dataset=dataset._to_mlflow_entity(), tags=tags))
             of = {"dataset_name": dataset.name, "dataset_digest": dataset.digest}
             self.log_metrics({"training_tokens": row["tokens_used"]}, step, model_id=model_id, **of)
@@ -344,15 +350,14 @@ class TrackedRun:
         import mlflow
 
         key = hashlib.sha256(f"{self.run_id}\0{manifest_id}".encode()).hexdigest()[:32]
-        found = self.client.search_logged_models([self.experiment_id], f"tags.`{_MODEL_KEY_TAG}` = '{key}'")
-        if found:
-            return str(found[0].model_id)
+        for found in self.client.search_logged_models([self.experiment_id], f"tags.`{_MODEL_KEY_TAG}` = '{key}'"):
+            return str(found.model_id)
         with _global_uri(self.uri):
             model = mlflow.create_external_model(
                 name=re.sub(r"[/:.%\"'\s|]", "-", name),
                 source_run_id=self.run_id,
                 experiment_id=self.experiment_id,
-                tags={_MODEL_KEY_TAG: key, _MANIFEST_TAG: manifest_id},
+                tags={_MODEL_KEY_TAG: key, MANIFEST_TAG: manifest_id},
                 model_type="language-model",
             )
         return str(model.model_id)

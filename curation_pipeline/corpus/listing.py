@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation_pipeline.corpus.archives import Archive, ArchiveError
-from curation_pipeline.corpus.files import Remote, SourceFile
+from curation_pipeline.corpus.files import SourceFile, remote
 from curation_pipeline.corpus.readers import format_of, reader_for
 from curation_pipeline.corpus.streams import packing_of
 from curation_pipeline.errors import DataError
-from curation_pipeline.extras import extra
+from curation_pipeline.lake.bucket import Bucket, is_bucket
 from curation_pipeline.names import unicode_name
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def listing(source: FolderSource) -> Listing:
     Raises:
         DataError: the folder does not exist, or a bucket cannot be read.
     """
-    bucket = str(source.path).startswith("s3://")
-    found = list(_members(_bucket_files(source) if bucket else _local_files(source)))
+    found = list(_members(_bucket_files(source) if is_bucket(source.path) else _local_files(source)))
     judged = [LeftAlone(entry.file, entry.reason or _unread(entry.file, source)) for entry in found]
     saved = _saved_datasets([entry.file for entry in found if not entry.reason])
     files: dict[tuple[str, str], SourceFile] = {}
@@ -220,23 +219,15 @@ def _irregular(path: str) -> str:
 
 
 def _bucket_files(source: FolderSource) -> Iterator[LeftAlone]:
-    with extra("s3", "a source on S3"):
-        import s3fs
-
-    root = str(source.path).removeprefix("s3://").strip("/")
-    client = {"endpoint_url": source.endpoint_url} if source.endpoint_url else {}
-    system = s3fs.S3FileSystem(
-        anon=source.anonymous, client_kwargs=client, use_listings_cache=False, skip_instance_cache=True
-    )
-    with Remote(root):
-        entries = system.find(root, detail=True)
+    with remote():
+        bucket = Bucket(str(source.path), source.endpoint_url, source.anonymous)
+        entries = [entry for entry in bucket.list() if entry.n_bytes or bucket.entry(entry.path) is not None]
     if not entries:
-        raise DataError(f"source {source.name!r}: nothing lies under s3://{root}; check its path in the profile")
-    for key, entry in entries.items():
-        if entry["type"] == "file" and not key.endswith("/"):
-            name = key[len(root) + 1 :]
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            yield LeftAlone(SourceFile(name, key, system, str(entry.get("ETag", ""))), "hidden" if hidden else "")
+        raise DataError(f"source {source.name!r}: nothing lies under {bucket.url}; check its path in the profile")
+    for entry in entries:  # what marks a folder is listed without its last slash, and no object has that name
+        hidden = any(part.startswith(".") for part in entry.path.split("/"))
+        file = SourceFile(entry.path, f"{bucket.url}/{entry.path}", bucket, entry)
+        yield LeftAlone(file, "hidden" if hidden else "")
 
 
 def _saved_datasets(files: list[SourceFile]) -> dict[str, set[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -19,11 +18,11 @@ from typing import Any
 
 import polars as pl
 
-from curation_pipeline.errors import IntegrityError, LakeError
+from curation_pipeline.errors import ConfigError, IntegrityError, LakeError
 from curation_pipeline.lake.draft import Draft as Draft
 from curation_pipeline.lake.lock import Holder, lock
 from curation_pipeline.lake.manifest import FileEntry, Manifest, Partition, Recipe, canonical_json, partition_path
-from curation_pipeline.lake.store import Store, open_store
+from curation_pipeline.lake.store import Store, file_sha256, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +38,6 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +76,7 @@ class Lake:
 
     @classmethod
     def open(cls, root: str | Path, work: Path | None = None) -> Lake:
-        """A lake at a local folder or ``s3://bucket/prefix``.
+        """A lake at a local folder or in a bucket.
 
         Args:
             root: the root.
@@ -95,7 +88,22 @@ class Lake:
         text = str(root)
         if work is None:
             work = Path(tempfile.gettempdir(), "curation-work") if "://" in text else Path(text).expanduser() / ".work"
-        return cls(open_store(text, work / "cache"), work)
+        return cls(open_store(text, work), work)
+
+    def check(self) -> None:
+        """Try what every run relies on: that the lake can be written, and that the second of two writers is refused.
+
+        Raises:
+            ConfigError: the bucket, the credentials or their rights are missing, or the service makes no such promise.
+        """
+        path = f"checks/{uuid.uuid4().hex}"
+        both = self.store.put_if_absent(path, b"first") and self.store.put_if_absent(path, b"second")
+        self.store.delete(path)
+        if both:
+            raise ConfigError(
+                f"{self.store.root}: the service lets two writers put one object (it ignores If-None-Match), "
+                "so that both would commit: use a service that refuses the second one"
+            )
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -207,12 +215,9 @@ class Lake:
         )
         if self.store.put_if_absent(f"manifests/{manifest.id}.json", manifest.to_json()):
             return manifest
-        first = self.get(manifest.id)
-        # A PUT whose answer was lost is tried again and finds itself: then the files are those of the manifest.
-        if first.files != manifest.files:
-            for entry in entries:  # another writer of the same recipe committed first
-                self.store.delete(entry.path)
-        return first
+        for entry in entries:  # another writer of the same recipe committed first
+            self.store.delete(entry.path)
+        return self.get(manifest.id)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -283,7 +288,7 @@ class Lake:
             IntegrityError: a file differs.
         """
         for entry in manifest.files:
-            found = file_sha256(self.store.fetch(entry.path))
+            found = self.store.sha256(entry.path)
             if found != entry.sha256:
                 raise IntegrityError(self._damaged(manifest, entry, f"sha256 {found}, recorded {entry.sha256}"))
 
@@ -297,17 +302,20 @@ class Lake:
         head = self._read_head(path)
         if head is not None and head.current == manifest.id:
             return
-        # What is read here may be another process's newer history. Heads are set in no time: nobody is told of waiting.
-        with lock(lock_of(self.work / "heads"), "another process", lambda holder, waited: None):
-            head = self._read_head(path)
+
+        def moved(data: bytes | None) -> bytes:
             # An artefact that becomes current again moves to the end: its attempt number is its newest position.
-            history = [entry for entry in (head.history if head else ()) if entry != manifest.id]
-            self.store.replace(path, json.dumps({"history": [*history, manifest.id]}).encode())
+            history = () if data is None else self._parsed_head(path, data).history
+            others = [entry for entry in history if entry != manifest.id]
+            return json.dumps({"history": [*others, manifest.id]}).encode()
+
+        self.store.update(path, moved)
 
     def _read_head(self, path: str) -> Head | None:
         data = self.store.read(path)
-        if data is None:
-            return None
+        return None if data is None else self._parsed_head(path, data)
+
+    def _parsed_head(self, path: str, data: bytes) -> Head:
         try:
             history = json.loads(data)["history"]
             if not history or not all(isinstance(entry, str) for entry in history):

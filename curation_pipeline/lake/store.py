@@ -1,21 +1,34 @@
 """Where the bytes of a lake are: a local folder, or a bucket with a prefix.
 
 Two operations carry the lake's promises: ``put_if_absent`` commits (exactly one of several writers succeeds), and
-``replace`` moves a pointer (a reader sees the old bytes or the new, never a mixture).
+``update`` moves a pointer (what several writers add is all there, and a reader sees old bytes or new, never a mixture).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from curation_pipeline.errors import ConfigError, LakeError
-from curation_pipeline.extras import extra
+from curation_pipeline.lake.bucket import PIECE_BYTES, Bucket, is_bucket
+from curation_pipeline.lake.cache import Cache
+from curation_pipeline.lake.lock import lock
+
+CACHE_BYTES = 50 * 10**9
+CONTENDERS = 20
+"""How often another writer may come first."""
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class Store(Protocol):
@@ -34,8 +47,13 @@ class Store(Protocol):
         """Write ``data`` and return True, or return False and change nothing where ``path`` exists."""
         ...
 
-    def replace(self, path: str, data: bytes) -> None:
-        """Write ``data`` whole, whether or not ``path`` exists."""
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace the bytes at ``path`` by what ``change`` makes of them, and lose nothing of another writer's.
+
+        Args:
+            path: of the file.
+            change: is given the bytes, None where there are none; it may be called again.
+        """
         ...
 
     def upload(self, local: Path, path: str) -> None:
@@ -44,6 +62,14 @@ class Store(Protocol):
 
     def fetch(self, path: str) -> Path:
         """A local copy of the file at ``path``.
+
+        Raises:
+            LakeError: there is none.
+        """
+        ...
+
+    def sha256(self, path: str) -> str:
+        """The sha256 of the file at ``path``, in hexadecimal.
 
         Raises:
             LakeError: there is none.
@@ -111,6 +137,14 @@ class LocalStore:
         temporary, target = self._temporary(path, data)
         temporary.replace(target)
 
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Under a lock, which is held in no time: nobody is told of waiting."""
+        with lock(self.folder / ".update.lock", "another process", lambda holder, waited: None):
+            before = self.read(path)
+            after = change(before)
+            if after != before:
+                self.replace(path, after)
+
     def upload(self, local: Path, path: str) -> None:
         """The file is moved, and on the disk afterwards."""
         target = self.folder / path
@@ -124,6 +158,10 @@ class LocalStore:
         if not file.is_file():
             raise LakeError(f"{file} is missing though a manifest lists it; restore it from a backup")
         return file
+
+    def sha256(self, path: str) -> str:
+        """Of the file."""
+        return file_sha256(self.fetch(path))
 
     def list(self, prefix: str) -> Iterator[tuple[str, float]]:
         """Path and modification time of each file."""
@@ -147,87 +185,111 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-class S3Store:
-    """A prefix of an S3 bucket; local copies of immutable files are kept in a cache folder."""
+class BucketStore:
+    """A prefix of a bucket; local copies of its immutable files are kept in a cache."""
 
-    def __init__(self, root: str, cache: Path, endpoint_url: str | None = None) -> None:
-        """Connect; nothing is read or written yet.
+    def __init__(self, bucket: Bucket, cache: Cache) -> None:
+        """Keep both; nothing is read or written yet.
 
         Args:
-            root: ``s3://bucket/prefix`` of a service that honours ``If-None-Match`` on PUT.
-            cache: a local folder for copies of immutable files.
-            endpoint_url: address of a service other than AWS.
+            bucket: of a service that honours ``If-None-Match`` and ``If-Match`` on PUT.
+            cache: of this machine.
         """
-        with extra("s3", "a lake on S3"):
-            import s3fs
+        self._bucket, self._cache = bucket, cache
+        self._name = bucket.url.replace("://", "/")  # of the copies: another lake may share the cache
 
-        self.root, self.cache = root.rstrip("/"), cache
-        self._base = self.root.removeprefix("s3://")
-        self._files = s3fs.S3FileSystem(endpoint_url=endpoint_url, use_listings_cache=False, skip_instance_cache=True)
+    @property
+    def root(self) -> str:
+        """The bucket and the prefix."""
+        return self._bucket.url
 
     def read(self, path: str) -> bytes | None:
         """The bytes, or None where there are none."""
-        try:
-            return bytes(self._files.cat_file(f"{self._base}/{path}"))
-        except FileNotFoundError:
-            return None
+        found = self._bucket.get(path)
+        return None if found is None else found[0]
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """A PUT with ``If-None-Match: *``."""
-        try:
-            self._files.pipe_file(f"{self._base}/{path}", data, mode="create")
-        except OSError as error:
-            answer = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {})
-            if answer.get("HTTPStatusCode") in (409, 412):  # another writer is there at this moment, or has been
-                return False
-            raise
-        return True
+        """A PUT that must create. One whose answer was lost is repeated and refused, and then finds its own bytes."""
+        from obstore.exceptions import AlreadyExistsError
 
-    def replace(self, path: str, data: bytes) -> None:
-        """PUT is atomic."""
-        self._files.pipe_file(f"{self._base}/{path}", data)
+        for _ in range(CONTENDERS):
+            try:
+                self._bucket.put(path, data, "create")
+            except AlreadyExistsError:
+                if (found := self.read(path)) is not None:
+                    return found == data
+                # Another writer was there at this moment, and has written nothing: only one of both may go on.
+            else:
+                return True
+        raise LakeError(f"{self.root}/{path} exists and cannot be read; run again")
+
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """A PUT that must replace what was read; where another one came first, it is read again."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        for _ in range(CONTENDERS):
+            found = self._bucket.get(path)
+            before, entry = found or (None, None)
+            after = change(before)
+            if after == before:
+                return
+            with suppress(AlreadyExistsError, PreconditionError):
+                self._bucket.put(path, after, "create" if entry is None else entry.mode)
+                return
+        raise LakeError(f"{self.root}/{path}: {CONTENDERS} other writers came first; run again")
 
     def upload(self, local: Path, path: str) -> None:
-        """Large files go in parts."""
-        self._files.put_file(str(local), f"{self._base}/{path}")
+        """Large files go in parts; the local file becomes the copy."""
+        self._bucket.put(path, local)
+        self._cache.add(f"{self._name}/{path}", local)
 
     def fetch(self, path: str) -> Path:
         """Downloaded once, since files under a manifest never change."""
-        target = self.cache / self._base / path
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-            try:
-                self._files.get_file(f"{self._base}/{path}", str(temporary))
-            except OSError as error:
-                raise LakeError(f"{self.root}/{path} cannot be read ({error}); check the bucket's contents") from error
-            temporary.replace(target)
-        return target
+        return self._cache.path(f"{self._name}/{path}", lambda target: self._download(path, target))
+
+    def _download(self, path: str, target: Path) -> None:
+        with target.open("wb") as stream:
+            for piece in self._pieces(path):
+                stream.write(piece)
+
+    def _pieces(self, path: str) -> Iterator[bytes]:
+        entry = self._bucket.entry(path)
+        if entry is None:
+            raise LakeError(f"{self.root}/{path} is missing though a manifest lists it; restore it from a backup")
+        for start in range(0, entry.n_bytes, PIECE_BYTES):
+            yield self._bucket.part(path, start, min(PIECE_BYTES, entry.n_bytes - start), entry.etag)
+
+    def sha256(self, path: str) -> str:
+        """Of what is in the bucket, whatever the copy says."""
+        digest = hashlib.sha256()
+        for piece in self._pieces(path):
+            digest.update(piece)
+        return digest.hexdigest()
 
     def list(self, prefix: str) -> Iterator[tuple[str, float]]:
         """Path and modification time of each file."""
-        for key, entry in self._files.find(f"{self._base}/{prefix.rstrip('/')}", detail=True).items():
-            yield key[len(self._base) + 1 :], entry["LastModified"].timestamp()
+        return ((entry.path, entry.modified) for entry in self._bucket.list(prefix))
 
     def delete(self, path: str) -> None:
         """Nothing happens where there is no file."""
-        with suppress(FileNotFoundError):
-            self._files.rm_file(f"{self._base}/{path}")
+        self._bucket.delete(path)
+        self._cache.remove(f"{self._name}/{path}")
 
 
-def open_store(root: str, cache: Path, endpoint_url: str | None = None) -> Store:
+def open_store(root: str, work: Path, endpoint_url: str | None = None, cache_bytes: int = CACHE_BYTES) -> Store:
     """The store that ``root`` names.
 
     Args:
-        root: a local folder, or ``s3://bucket/prefix``.
-        cache: a local folder for copies of remote files.
+        root: a local folder, or ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
+        work: a local folder for work in the making, and for copies of remote files.
         endpoint_url: address of an S3 service other than AWS.
+        cache_bytes: size that those copies may have.
 
     Raises:
-        ConfigError: another URL scheme.
+        ConfigError: another URL scheme, or no credentials.
     """
-    if root.startswith("s3://"):
-        return S3Store(root, cache, endpoint_url)
+    if is_bucket(root):
+        return BucketStore(Bucket(root, endpoint_url), Cache(work, cache_bytes))
     if "://" in root:
-        raise ConfigError(f"lake root {root!r}: give a local folder or s3://bucket/prefix")
+        raise ConfigError(f"lake root {root!r}: give a local folder, s3://bucket/prefix, gs://... or az://...")
     return LocalStore(Path(root).expanduser())

@@ -42,7 +42,7 @@ class PolicySelector:
         """The decisions about every document of a pool on disk, a shard at a time."""
         rule, objective = policy_rule(load_policy(self.folder)), with_budget(self.objective, budget_tokens)
         shards = shards_of([file.path])
-        decided = decide_pool(shards, rule, objective, seed, file.scratch, file.workers, file.progress)
+        decided = decide_pool(shards, rule, objective, seed, file.scratch, file.engine, file.progress)
         yield from decided.parts(COLUMNS)
 
 

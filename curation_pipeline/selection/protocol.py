@@ -9,6 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.progress import Progress, silent
@@ -38,13 +39,13 @@ class PoolFile:
     Attributes:
         path: of the Parquet file.
         scratch: an existing folder.
-        workers: processes.
+        engine: what it may be decided on.
         progress: told what is done.
     """
 
     path: Path
     scratch: Path
-    workers: int = 1
+    engine: EngineSettings = ONE_PROCESS
     progress: Progress = silent
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.engine.local import process_pool
+from curation_pipeline.engine.mapping import sharing, worker_pool
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.keyed import Shard
 from curation_pipeline.policy.keep_logits import BudgetShift, KeepHistogram, KeepLogits
@@ -140,7 +141,7 @@ def decide_pool(
     objective: Objective,
     seed: int,
     scratch: Path,
-    workers: int = 1,
+    engine: EngineSettings = ONE_PROCESS,
     progress: Progress = silent,
 ) -> Decided:
     """Decide every document of a pool, and who is drawn.
@@ -151,7 +152,7 @@ def decide_pool(
         objective: of the iteration, with the budget of the draw.
         seed: of the draw.
         scratch: an existing folder that receives about 130 bytes for each document while it works, 20 in the end.
-        workers: processes.
+        engine: what the shards are decided on.
         progress: told what is done.
 
     Raises:
@@ -162,7 +163,8 @@ def decide_pool(
         raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
-    with process_pool(min(workers, len(shards))) as run:
+    engine = sharing(engine, scratch, *{shard.path.parent for shard in shards})
+    with worker_pool(engine, "curated_batch", len(shards)) as run:
 
         def each(
             what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_pipeline.engine.local import prefetch
+from curation_pipeline.engine.mapping import prefetch
 from curation_pipeline.selection.draw import batch_rows, decision_rows
 from curation_pipeline.selection.protocol import Decisions
 

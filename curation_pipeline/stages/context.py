@@ -51,4 +51,5 @@ def open_lake(profile: Profile, state: Path) -> Lake:
     """The lake that a profile names, with its work in the making under the state folder."""
     root = profile.lake.root or str(state / "lake")
     work = state / "work"
-    return Lake(open_store(root, work / "cache", profile.lake.endpoint_url), work)
+    settings = profile.lake
+    return Lake(open_store(root, work, settings.endpoint_url, int(settings.cache_max_gb * 1e9)), work)

@@ -17,8 +17,9 @@ from huggingface_hub import DatasetCardData
 
 from curation_pipeline.corpus.packaged import PACKAGED
 from curation_pipeline.escaping import markdown, markdown_table, one_line
-from curation_pipeline.lake.lake import Lake, file_sha256
+from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.store import file_sha256
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_of
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from curation_pipeline.corpus.ingest import partitions
 from curation_pipeline.corpus.settings import FolderSource, Source
 from curation_pipeline.errors import CurationError, DataError
+from curation_pipeline.lake.bucket import is_bucket
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.context import Context
 
@@ -35,7 +36,7 @@ def deliveries(ctx: Context, source: Source) -> list[str]:
         DownloadError: the hub cannot be reached.
     """
     names = partitions(source, ctx.cache)
-    if isinstance(source, FolderSource) and not str(source.path).startswith("s3://"):
+    if isinstance(source, FolderSource) and not is_bucket(source.path):
         for manifest in ctx.lake.heads("documents", {"source": source.name}):
             folder = Path(source.path).expanduser() / manifest.partition["snapshot"]
             if manifest.partition["snapshot"] not in names and os.path.lexists(folder) and not _holds_a_file(folder):

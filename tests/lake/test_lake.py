@@ -108,18 +108,6 @@ def test_two_writers_of_one_recipe_leave_one_winner(lake: Lake) -> None:
     assert len(list(lake.store.list("data"))) == 1
 
 
-def test_a_writer_whose_commit_is_tried_again_keeps_its_files(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    put = lake.store.put_if_absent
-
-    def answer_is_lost(path: str, data: bytes) -> bool:
-        assert put(path, data)
-        return put(path, data)  # the client tries again, and finds its own
-
-    monkeypatch.setattr(lake.store, "put_if_absent", answer_is_lost)
-    made = lake.build(Recipe("t", {}), lambda draft: draft.json([1], "x"))
-    assert lake.json(made, "x") == [1]
-
-
 def test_heads_remember_attempts_and_never_overwrite(lake: Lake) -> None:
     place = {"chain": "main", "iteration": "0001"}
     first = lake.build(Recipe("pool", place, seed=1), write(1))
@@ -165,7 +153,7 @@ def test_unknown_ids_and_tables_say_what_to_do(lake: Lake) -> None:
 
 def test_garbage_is_what_no_manifest_reaches(lake: Lake) -> None:
     kept = lake.build(Recipe("pool", {}), write(1))
-    lake.store.replace("data/pool/all/pool-dead.beef/data.parquet", b"left by a crash")
+    lake.store.put_if_absent("data/pool/all/pool-dead.beef/data.parquet", b"left by a crash")
     assert find_garbage(lake).paths == ()  # its writer may still be running
     garbage = find_garbage(lake, lease_seconds=0)
     assert garbage.paths == ("data/pool/all/pool-dead.beef/data.parquet",)

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.lake.manifest import Manifest
+from resources.registry import CHAMPION, promote
 from resources.tracking import TrackingResource
 
 pytestmark = pytest.mark.slow  # MLflow is imported, and its database made
@@ -96,6 +97,21 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
     with states[0].run("checkpoint", "2026-01-01") as run:
         assert run.run_id == runs[0]
     assert models_trained_on(states[0], "forum|2026-01")
+    shared = [TrackingResource(folder=str(tmp_path / name), bucket="s3://lake/a") for name in ("here", "there")]
+    one_run = set()
+    for tracker in shared:  # two machines that work on one lake in a bucket
+        with tracker.run("checkpoint", "2026-01-02") as run:
+            one_run.add(run.run_id)
+            run.log_model("main/2", "manifest-2", step=2, partitions=[FORUM])
+    assert len(one_run) == 1
+    # The checkpoint in force is the champion; one that is put into force again is no new version.
+    client = states[0].client()
+    assert promote(states[0], "ours-tiny", "the-base") == ""
+    found = [promote(states[0], "ours-tiny", f"manifest-{number}") for number in (1, 2, 2, 1, 2)]
+    assert found == ["1", "2", "2", "1", "2"]
+    champion = client.get_model_version_by_alias("ours-tiny", CHAMPION)
+    assert (champion.version, champion.tags["curation.manifest_id"]) == ("2", "manifest-2")
+    assert champion.run_id in one_run
     assert list((tmp_path / "kept").rglob("card.md"))
     assert not list(tmp_path.glob("*/mlflow.db"))
     assert not list(tmp_path.glob("*/mlflow-artifacts"))

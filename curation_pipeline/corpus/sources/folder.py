@@ -36,7 +36,9 @@ class FolderSource(Formats):
     """
 
     kind: Literal["folder"] = "folder"
-    path: Annotated[Address, BeforeValidator(os.fspath)] = Field(description="the folder, or s3://bucket/prefix")
+    path: Annotated[Address, BeforeValidator(os.fspath)] = Field(
+        description="the folder, or s3://, gs:// or az://bucket/prefix"
+    )
     endpoint_url: Address | None = Field(
         default=None, pattern=r"^https?://", description="address of an S3 service other than AWS"
     )
@@ -86,7 +88,8 @@ class FolderSource(Formats):
                 meter = meters.setdefault(file.place, self.meter())
                 meter.share = min(1.0, file.member.compress_size / max(1, file.member.file_size))
             try:
-                for batch in reader.batches(stream, file.name, self, meter):
+                inside = file.span is not None and file.span[0] > 0
+                for batch in reader.batches(stream, file.name, self, meter, inside):
                     yield file.name, batch
             except DataError as error:
                 raise DataError(f"source {self.name!r}, file {file.name!r}: {error}") from error

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from curation_pipeline.errors import DataError
-from curation_pipeline.lake.lake import Draft, file_sha256
+from curation_pipeline.lake.lake import Draft
+from curation_pipeline.lake.store import file_sha256
 from curation_pipeline.stages.takedown import SCHEMA, read_takedown_requests
 from curation_pipeline.steps.step import Step, Work, no_seed
 

@@ -66,7 +66,7 @@ def draw_batch(work: Work, draft: Draft, drawer: Drawer) -> None:
     # it, so that they differ by what they choose and not by chance.
     seed = derive(work.profile.seed, "draw", work.place.arm_seed, work.place.ordinal)
     path = work.lake.path(work[CANDIDATE_POOL], "data.parquet")
-    file = PoolFile(path, draft.scratch, work.profile.loop.workers, work.ctx.progress)
+    file = PoolFile(path, draft.scratch, work.profile.engine, work.ctx.progress)
     with draft.keyed_writer(DECISIONS, "decisions") as decisions, draft.keyed_writer(BATCH) as batch:
         tables = DrawTables(decisions, batch)
         threshold = tables.extend(drawer.decisions(file, budget, seed))

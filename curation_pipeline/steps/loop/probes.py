@@ -25,8 +25,8 @@ from curation_pipeline.credit.probes import (
 )
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import comparable, fit_credit, moved
-from curation_pipeline.engine.local import map_tasks
-from curation_pipeline.lake.lake import Draft
+from curation_pipeline.engine.mapping import map_tasks
+from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.pool import Pool
@@ -56,8 +56,8 @@ from curation_pipeline.training.tokenizer import Tokenised, tokenise
 class _Task:
     """One probe as a worker process gets it."""
 
-    base_dir: Path
-    base: str
+    lake: Lake
+    base: Manifest
     documents: Tokenised
     drawn: pl.DataFrame
     mixture: Mixture
@@ -69,8 +69,8 @@ class _Task:
 
 def _run(task: _Task) -> ProbeOutcome:
     return run_probe(
-        task.base_dir, task.documents, task.drawn, task.mixture, task.heldout, task.settings, task.training, task.seed,
-        task.base,
+        task.lake.folder(task.base), task.documents, task.drawn, task.mixture, task.heldout, task.settings,
+        task.training, task.seed, task.base.id,
     )  # fmt: skip
 
 
@@ -97,7 +97,8 @@ def compute(work: Work, draft: Draft) -> None:
     mixtures = probe_mixtures(table, count, seed, None, settings, scale.names)
     done = {mixture.name: draft.scratch / f"{mixture.name}.parquet" for mixture in mixtures}
     waiting = [mixture for mixture in mixtures if not done[mixture.name].is_file()]
-    base_dir = lake.folder(work[BASE_CHECKPOINT])
+    base = work[BASE_CHECKPOINT]
+    base_dir = lake.folder(base)
     rows = [draw(table, mixture, settings.probe_tokens, seed) for mixture in waiting]
     # Most of the pool is in no probe: only what is drawn is tokenised, and a worker gets its own part.
     used = np.unique(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
@@ -105,8 +106,8 @@ def compute(work: Work, draft: Draft) -> None:
     documents = tokenise(texts.to_list(), base_dir)
     tasks = [
         _Task(
-            base_dir,
-            work[BASE_CHECKPOINT].id,
+            lake,
+            base,
             documents.take(np.searchsorted(used, drawn)),
             table[drawn],
             mixture,
@@ -117,7 +118,7 @@ def compute(work: Work, draft: Draft) -> None:
         )
         for mixture, drawn in zip(waiting, rows, strict=True)
     ]
-    for finished, (index, outcome) in enumerate(map_tasks(_run, tasks, profile.loop.workers), start=1):
+    for finished, (index, outcome) in enumerate(map_tasks(_run, tasks, profile.engine, STEP.name), start=1):
         _save(outcome, done[waiting[index].name])
         work.ctx.progress("probe fine-tunes", (count - len(waiting) + finished) / max(count, 1))
     bits, _ = base_likelihood(base_dir, credit_texts, settings, profile.training.sequence_length)
