@@ -47,8 +47,10 @@ BATCHES = "batch of "
 LOOP = ("iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch")
 PROFILE = """name = "scale"
 
-[loop]
+[engine]
 workers = {workers}
+
+[loop]
 token_budget = {budget}
 
 [training]
