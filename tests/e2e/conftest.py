@@ -22,6 +22,7 @@ from unittest import mock
 
 import dagster as dg
 import pytest
+import yaml
 from filelock import FileLock
 
 from curation_pipeline import cli
@@ -116,6 +117,16 @@ def wait_for(what: str, true: Callable[[], Any], seconds: float, every: float = 
                 return found
         time.sleep(every)
     pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+def deployed_instance(state: Path) -> Path:
+    """The instance of a deployment as that of a state folder, with the logs of running steps there; its file."""
+    settings = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
+    settings["compute_logs"]["config"]["local_dir"] = str(state / "logs")
+    path = state / "dagster" / "dagster.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(settings))
+    return path
 
 
 @contextlib.contextmanager
