@@ -173,7 +173,7 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
     added = alone.select(
         "doc_id", "partition", pl.col("doc_id").alias("cluster_id"), cluster_size=1, kept=True,
         kept_doc_id="doc_id", kind=pl.lit(None, pl.Utf8), similarity=1.0, reason=pl.lit(""),
-    ).cast(dict(NONE.schema))  # fmt: skip
+    ).cast(NONE.schema)  # fmt: skip
     return semantic_duplicates.with_semantic(pl.concat([found, added]).sort("doc_id", "partition"), pairs)
 
 
