@@ -126,7 +126,8 @@ def generate(folder: Path, documents: int) -> int:
     return total
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
@@ -147,7 +148,7 @@ def make(name: str, profile: Path, state: Path) -> dict[str, float]:
     from curation_pipeline.steps.step import Partitioning, Place, of_corpus, of_iteration
 
     ctx = open_context(str(profile), state)
-    cpu, started = _cpu(), time.monotonic()
+    cpu, started = cpu_seconds(), time.monotonic()
     if name.startswith(BATCHES):
         draw_baseline_batch(ctx, of_iteration(MAIN, 1), name.removeprefix(BATCHES))
     elif (step := step_of(name)).partitioning is Partitioning.CORPUS:
@@ -155,12 +156,22 @@ def make(name: str, profile: Path, state: Path) -> dict[str, float]:
             step.make(ctx, of_corpus(key))
     else:
         step.make(ctx, of_iteration(MAIN, 1) if step.partitioning is Partitioning.ITERATION else Place())
+    return cost(cpu, started)
+
+
+def cost(cpu: float, started: float) -> dict[str, float]:
+    """What this process has cost since it had used so many processor seconds at this monotonic time."""
     return {
-        "cpu_seconds": round(_cpu() - cpu, 2),
+        "cpu_seconds": round(cpu_seconds() - cpu, 2),
         "wall_seconds": round(time.monotonic() - started, 2),
         "peak_mib": round(_peak_mib()),
         "peak_mib_of_a_worker": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
+
+
+def machine() -> dict[str, Any]:
+    """Where a benchmark ran."""
+    return {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
 
 
 def planned(arms: tuple[str, ...]) -> list[str]:
@@ -244,7 +255,7 @@ def main() -> None:
         runs = [*kept, *(run(n, names, options.workers, folder / str(n)) for n in sorted(options.sizes))]
         runs.sort(key=lambda found: found["documents"])
     result = {
-        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        "machine": machine(),
         "words": FRAGMENT * FRAGMENTS,
         "runs": runs,
         "slopes": slopes(*runs[-2:]) if len(runs) > 1 else {},
