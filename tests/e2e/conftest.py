@@ -192,12 +192,15 @@ class Server:
         assert "errors" not in said, said["errors"]
         return dict(said["data"])
 
-    def window(self, ordinal: int) -> str:
+    def windows(self) -> list[str]:
         said = self.ask(
             'query { assetNodeOrError(assetKey: {path: ["iteration_gate"]}) { ... on AssetNode '
             "{ partitionKeysByDimension { partitionKeys } } } }"
         )
-        return str(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"][ordinal - 1])
+        return list(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"])
+
+    def window(self, ordinal: int) -> str:
+        return self.windows()[ordinal - 1]
 
     def launch(self, ordinal: int, config: dict[str, Any] | None = None) -> str:
         """Launch one iteration as the button does."""
