@@ -1,7 +1,7 @@
 """What Kubernetes and the charts are given, read by Kubernetes' own models and by Dagster's own configuration schemas.
 
-Neither chart is on a package index, and so neither are the schemas of their values: `helm lint` and `helm template` with
-the charts at hand check the names that only the charts know.
+Neither chart is on a package index, and so neither are the schemas of their values: `helm lint` and `helm template`
+with the charts at hand check the names that only the charts know.
 """
 
 from __future__ import annotations
