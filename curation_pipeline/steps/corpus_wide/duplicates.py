@@ -179,8 +179,9 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
 
 def view(ctx: Context, manifest: Manifest) -> View:
     """The largest clusters."""
-    sizes = ctx.lake.frame(manifest).group_by("cluster_id").len()
-    largest = sizes.sort("len", "cluster_id", descending=[True, False]).head(10)
+    table = pl.scan_parquet(ctx.lake.path(manifest, "data.parquet"), glob=False)
+    sizes = table.select("cluster_id", "cluster_size").unique()
+    largest = sizes.sort("cluster_size", "cluster_id", descending=[True, False]).head(10).collect()
     return View({"largest_clusters": Table(["cluster", "documents"], largest.rows())})
 
 
