@@ -122,7 +122,7 @@ def wait_for(what: str, true: Callable[[], Any], seconds: float, every: float = 
 def deployed_instance(state: Path) -> Path:
     """The instance of a deployment as that of a state folder, with the logs of running steps there; its file."""
     settings = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
-    settings["compute_logs"]["config"]["local_dir"] = str(state / "logs")
+    settings["compute_logs"]["config"]["local_dir"] = str(state / "step-logs")
     path = state / "dagster" / "dagster.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(settings))
