@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_a_semantic_duplicate_has_a_row_whether_or_not_it_has_near_ones(tmp_path
         ("sentence_vectors", own.with_columns(**columns)),
         ("text_statistics", own.with_columns(n_words=pl.lit(60))),
     ):
-        lake.build(Recipe(table, partition), lambda draft, frame=frame: draft.frame(frame))
+        lake.build(Recipe(table, partition), partial(Draft.frame, frame=frame))
     _, found = search(lake, "wiki|1", semantic=True)
     ids = own["doc_id"].to_list()
     assert set(found.select("doc_id", "kind", "kept_doc_id", "kept").iter_rows()) == {
