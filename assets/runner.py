@@ -53,8 +53,9 @@ from curation_pipeline.stages.declared import declared, partition_sources
 from curation_pipeline.stages.detectors import check_detectors, named_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
+from curation_pipeline.steps.experiment.experiment_cell import STEP as EXPERIMENT_CELL
 from curation_pipeline.steps.registry import phases, step_of, steps
-from curation_pipeline.steps.side_by_side import Artefact, Failure, make_side_by_side
+from curation_pipeline.steps.side_by_side import Artefact, Failure, Made, graph_of, make_side_by_side
 from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
 from resources.tracking import TrackingResource
@@ -195,7 +196,7 @@ class Runner:
         once: list[str | None] = [None]
         order = phases(_prepared())
         work = [Recording(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else once)]
-        if self.ctx.profile.loop.workers > 1:
+        if self.ctx.profile.engine.kind == "ray" or self.ctx.profile.engine.workers > 1:
             self._prepare_side_by_side(work, keys)
         else:
             total, done = sum(len(phase) for phase, _ in work), 0
@@ -216,10 +217,11 @@ class Runner:
         """
         ctx = self.ctx.with_progress(lambda what, fraction: self.tell(what, MADE * fraction))
         waiting, made = deque(work), set[Artefact]()
+        graph = graph_of(_prepared(), keys)
         failed: Failure | None = None
         while waiting:
             failure: Failure | None = None
-            with closing(make_side_by_side(ctx, _prepared(), keys)) as found:
+            with closing(make_side_by_side(ctx, graph)) as found:
                 for one in found:
                     if isinstance(one, Failure):
                         failure = one
@@ -238,7 +240,7 @@ class Runner:
                 self.materialise([failure.artefact.step], failure.artefact.key, (0.0, 0.0))
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
-        profile = self.ctx.profile.model_dump(mode="json", exclude={"loop", "experiment", "policy", "credit"})
+        profile = self.ctx.profile.model_dump(mode="json", exclude={"engine", "loop", "experiment", "policy", "credit"})
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
         requests = self.ctx.profile.removal.takedown_requests
         takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
@@ -278,10 +280,17 @@ class Runner:
         return head is not None and same_base and head.parameters["iterations"] == iterations
 
     def cells(self, keys: Sequence[str]) -> None:
-        """Run cells of an experiment."""
+        """Run cells of an experiment; on a cluster, all at a time."""
+        made: set[str | None] = set()
+        if self.ctx.profile.engine.kind == "ray":
+            step = EXPERIMENT_CELL.name
+            cells = {Artefact(step, key): () for key in keys if not self.cell_done(key)}
+            with closing(make_side_by_side(self.ctx.with_progress(self.tell), cells)) as found:
+                # What fails is run again below, where Dagster records its failure.
+                made = {one.artefact.key for one in found if isinstance(one, Made)}
         for index, key in enumerate(keys):
             span = (index / len(keys), (index + 1) / len(keys))
-            if self.cell_done(key):
+            if key not in made and self.cell_done(key):
                 self.tell(f"{key} is done", span[1])
                 continue
             self.instance.add_dynamic_partitions(str(cell_partitions.name), [key])

@@ -14,13 +14,14 @@ from pydantic import create_model
 from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, lake_partition
 from assets.tracked import TRACKED
 from assets.views import data_version, describe, result
+from curation_pipeline.engine.workers import dashboard
 from curation_pipeline.errors import GateClosedError
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.stages.state import State, read_state
 from curation_pipeline.steps.loop import iteration_commit, iteration_gate
 from curation_pipeline.steps.registry import read_by, steps
 from curation_pipeline.steps.step import Partitioning, Place, Step
-from curation_pipeline.steps.view import Figure
+from curation_pipeline.steps.view import Figure, Markdown
 from resources.project import ProjectResource
 from resources.tracking import TrackingResource
 
@@ -85,6 +86,8 @@ def _execute(
     except GateClosedError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     extra: dict[str, Figure] = {}
+    if address := dashboard(ctx.profile.engine):
+        extra["ray_dashboard"] = Markdown(f"[{address}]({address})")
     if step.name in TRACKED:
         extra["mlflow"] = TRACKED[step.name](ctx, tracking, manifest, context.run_id)
     if step is iteration_commit.STEP:  # storage first, then the event

@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curation_pipeline.engine.local import map_tasks
+from curation_pipeline.engine.mapping import map_tasks
+from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.selection.baselines import baseline
 from curation_pipeline.selection.settings import BaselineSettings
@@ -254,7 +255,7 @@ def main() -> None:
         Task(pool, seed, size, options.drift, not options.no_ppo) for seed in range(seeds) for pool in range(pools)
     ]
     found: dict[int, list[dict[str, Any]]] = {}
-    for index, rows in map_tasks(run, tasks, options.workers):
+    for index, rows in map_tasks(run, tasks, EngineSettings(workers=options.workers), "closed_loop"):
         found[index] = rows
         print(f"{len(found)} of {len(tasks)}", flush=True)
     every = pl.DataFrame([row for index in sorted(found) for row in found[index]], infer_schema_length=None)

@@ -1,4 +1,4 @@
-"""Near-duplicate removal next to datatrove's MinHash pipeline, signatures next to daft and rensa, and cost by size.
+"""Near-duplicate removal next to datatrove's MinHash pipeline, and signatures next to daft and rensa.
 
     python benchmarks/near_duplicates.py [--quick] [--only-signatures] [--work FOLDER]
 
@@ -38,7 +38,7 @@ VARIANTS = {
     "ours, 14 x 8, bands alone": (14, 8, 0.0),
 }
 MAIN = "ours: 16 x 7, verified at .68"
-"""The default settings; the same bands as the peer's, verified and not, stand beside them."""
+"""The default settings; the others have the same bands as the peer, verified and not."""
 
 
 def cpu() -> float:
@@ -47,38 +47,37 @@ def cpu() -> float:
 
 
 def remove_duplicates(documents: Path, out: Path, bands: int, rows: int, threshold: float) -> None:
-    """The child process: JSONL in, JSONL and a table of clusters out; prints its own cost."""
+    """The child process: JSONL in, JSONL and a table of clusters out, a file a partition; prints its own cost."""
+    from curation_pipeline.annotate.corpus_duplicates import Part, corpus_duplicates, write_index
     from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
     from curation_pipeline.annotate.minhash import minhash_signatures
-    from curation_pipeline.annotate.near_duplicates import duplicate_clusters
 
     settings = DuplicatesSettings(bands=bands, rows=rows, threshold=threshold)
     out.mkdir(parents=True, exist_ok=True)
     files = sorted(documents.glob("*.jsonl"))
     steps, last = {"imports": cpu()}, cpu()
+    sizes = []
     for file in files:
         frame = pl.read_ndjson(file)
         minhash_signatures(frame, settings).write_parquet(out / f"{file.stem}.signatures.parquet", compression="lz4")
-        frame.select("doc_id", "partition", n_bytes=pl.col("text").str.len_bytes()).write_parquet(
-            out / f"{file.stem}.sizes.parquet"
-        )
+        sizes.append(frame["text"].str.len_bytes().cast(pl.Int64))
     steps["signatures"], last = cpu() - last, cpu()
-    sizes = pl.concat([pl.read_parquet(out / f"{file.stem}.sizes.parquet") for file in files])
-    signatures = pl.read_parquet([out / f"{file.stem}.signatures.parquet" for file in files])
-    clusters = duplicate_clusters(sizes, signatures, settings)
+    parts = []
+    for file, n_bytes in zip(files, sizes, strict=True):
+        part = Part(file.stem, out / f"{file.stem}.signatures.parquet", out / f"{file.stem}.index")
+        part.index.mkdir()
+        write_index(n_bytes, part.signatures, settings, part.index)
+        parts.append(part)
+    clusters = pl.concat(corpus_duplicates(parts, settings, out / "scratch").frames)
     clusters.write_parquet(out / "clusters.parquet")
     steps["clusters"], last = cpu() - last, cpu()
-    done = 0
+    gone = clusters.filter(~pl.col("kept")).select("doc_id", "partition")
     for file in files:
-        frame = pl.read_ndjson(file)
-        kept = clusters["kept"].slice(done, frame.height)
-        frame.filter(kept).write_ndjson(out / f"{file.stem}.kept.jsonl")
-        done += frame.height
+        own = gone.filter(partition=file.stem)
+        pl.read_ndjson(file).join(own, on="doc_id", how="anti").write_ndjson(out / f"{file.stem}.kept.jsonl")
     steps["filter"] = cpu() - last
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        json.dumps({"cpu_seconds": cpu(), "steps": steps, "peak_mib": peak, "removed": int((~clusters["kept"]).sum())})
-    )
+    print(json.dumps({"cpu_seconds": cpu(), "steps": steps, "peak_mib": peak, "removed": gone.height}))
 
 
 def run(command: list[str]) -> dict[str, Any]:
@@ -257,21 +256,6 @@ def compare(n: int, pool: list[str], work: Path, peer: Path, runs: int, peer_run
     return result
 
 
-def scaling(sizes: tuple[int, ...], pool: list[str], work: Path, runs: int) -> list[dict[str, Any]]:
-    """Our cost as the corpus grows."""
-    rows = []
-    for n in sizes:
-        documents, out = work / f"scale{n}", work / f"scaled{n}"
-        make(n, documents, pool, truth=False)
-        costs = [ours(documents, out, MAIN) for _ in range(runs)]
-        cost = spread(costs)
-        rows.append({"documents": n, "microseconds_a_document": 1e6 * cost["cpu_seconds"] / n, **cost})
-        for folder in (documents, out):
-            for file in folder.iterdir():
-                file.unlink()
-    return rows
-
-
 def plot(report: dict[str, Any], file: Path) -> None:
     import matplotlib
 
@@ -291,10 +275,10 @@ def plot(report: dict[str, Any], file: Path) -> None:
     for axes in (left, middle):
         axes.grid(alpha=0.3)
         axes.legend()
-    sizes = [row["documents"] for row in report["scaling"]]
-    right.loglog(sizes, [row["cpu_seconds"] for row in report["scaling"]], "o-", label=MAIN)
-    peers = [(c["documents"], c["methods"]["datatrove"]["cpu_seconds"]) for c in report["comparison"]]
-    right.loglog(*zip(*peers, strict=True), "s--", label="datatrove")
+    sizes = [part["documents"] for part in report["comparison"]]
+    for name, marker in ((MAIN, "o-"), ("datatrove", "s--")):
+        seconds = [part["methods"][name]["cpu_seconds"] for part in report["comparison"]]
+        right.loglog(sizes, seconds, marker, label=name)
     right.set(xlabel="documents", ylabel="CPU seconds, end to end", title="Cost")
     right.grid(alpha=0.3, which="both")
     right.legend()
@@ -307,7 +291,7 @@ def main() -> None:
     parser.add_argument(
         "--peer-python", type=Path, default=HERE.parent / ".venv-peers" / "datatrove" / "bin" / "python"
     )
-    parser.add_argument("--work", type=Path, help="folder for the corpora; about 6 GB; a temporary one if absent")
+    parser.add_argument("--work", type=Path, help="folder for the corpora; a temporary one if absent")
     parser.add_argument("--out", type=Path, default=HERE / "near_duplicates.json")
     parser.add_argument("--only-signatures", action="store_true", help="measure these, and keep the rest of --out")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
@@ -326,7 +310,7 @@ def main() -> None:
     from curation_pipeline.config import cache_folder
 
     pool = sentences(cache_folder())
-    small, large, huge, runs = (1_000, 2_000, 4_000, 1) if given.quick else (10_000, 100_000, 1_000_000, 3)
+    small, large, runs = (1_000, 2_000, 1) if given.quick else (10_000, 100_000, 3)
     with tempfile.TemporaryDirectory(dir=given.work) as folder:
         work = Path(folder)
         ours_first = work / "warm"
@@ -340,7 +324,6 @@ def main() -> None:
                 compare(small, pool, work, given.peer_python, runs, runs),
                 compare(large, pool, work, given.peer_python, runs, 1),
             ]
-            report["scaling"] = scaling((small, large, huge), pool, work, runs)
         report["signatures"] = signatures(2 * small, pool, work, runs)
         report["machine"] = {"python": platform.python_version(), "processor": platform.machine()}
         report["versions"] = {name: version(name) for name in ("polars", "numpy", "numba")} | {"datatrove": "0.10.1"}

@@ -32,7 +32,8 @@ for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
 import numpy as np
 import polars as pl
 
-from curation_pipeline.lake.keyed import ROW_GROUP
+from curation_pipeline.engine.settings import EngineSettings
+from curation_pipeline.lake.keyed import ROW_GROUP, shards_of
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool_statistics import composition_of
@@ -40,7 +41,7 @@ from curation_pipeline.policy.scoring import frozen_on, load_policy, policy_rule
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.policy.stream_sample import SAMPLE, key_columns, sample_rows
 from curation_pipeline.selection.draw import BATCH, DECISIONS, draw
-from curation_pipeline.selection.stream import decide_pool, shards_of
+from curation_pipeline.selection.stream import decide_pool
 from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
@@ -104,10 +105,12 @@ def decide(policy: Path, path: Path, workers: int) -> dict[str, float]:
     started, cpu = time.perf_counter(), _cpu()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         rule = policy_rule(load_policy(policy))
-        decided = decide_pool(shards_of([path]), rule, objective(budget), 1, Path(folder), workers)
+        decided = decide_pool(
+            shards_of([path]), rule, objective(budget), 1, Path(folder), EngineSettings(workers=workers)
+        )
         decided_at = time.perf_counter()
         draft = Draft(Path(folder), Path(folder))
-        with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
+        with draft.keyed_writer(DECISIONS, "decisions") as decisions, draft.keyed_writer(BATCH) as batch:
             tables = DrawTables(decisions, batch)
             tables.extend(decided.parts(COLUMNS))
         summary = tables.summary(budget)

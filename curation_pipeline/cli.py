@@ -99,9 +99,8 @@ def run(
     if only_prepare:
         options.append("--only-prepare")
     run_dagster(console, ["run", *options, *keys])
-    if only_prepare:
-        return
-    report_results()
+    if not only_prepare:
+        show_results()
 
 
 @app.command()
@@ -243,7 +242,7 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
 def report(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Print the results table and write the HTML report."""
     _environment(profile, state)
-    report_results()
+    show_results(write=True)
 
 
 @app.command()
@@ -340,6 +339,10 @@ def ui(
     host: Annotated[
         str, typer.Option(help="address to listen on; one that other machines reach asks for a token, see SECURITY.md")
     ] = "127.0.0.1",
+    workspace: Annotated[
+        Path | None,
+        typer.Option(help="workspace file of a code server that runs elsewhere, with its daemon; none is started here"),
+    ] = None,
     profile: ProfileOption = None,
     state: StateOption = None,
 ) -> None:
@@ -357,8 +360,8 @@ def ui(
                 f"Dagster cannot open its home {home} ({said[-1].strip()}); correct {home}/dagster.yaml, or delete it: "
                 "a sound copy is put back"
             )
-    command = [sys.executable, "-m", "resources.web_server", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
-    command += ["--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "resources.web_server", "--host", host, "--port", str(port)]
+    command += ["--workspace", str(workspace or PROJECT_ROOT / "workspace.yaml"), *(["--alone"] if workspace else [])]
     os.execve(command[0], command, environment)
 
 
@@ -375,14 +378,19 @@ def _context(profile: str | None, state: Path | None) -> Context:
     return open_context(active_profile())
 
 
-def report_results() -> None:
-    """Print the results table, and write the HTML report and say where it is."""
+def show_results(write: bool = False) -> None:
+    """Print the results table and where the HTML report is, which a run writes.
+
+    Args:
+        write: write it now.
+    """
     from curation_pipeline.config import active_profile, state_folder
     from curation_pipeline.report.page import write_report
     from curation_pipeline.stages.context import open_context
 
-    data = print_results(console)
-    path = write_report(open_context(active_profile()), state_folder() / "report.html", data)
+    data, path = print_results(console), state_folder() / "report.html"
+    if write or not path.is_file():
+        write_report(open_context(active_profile()), path, data)
     console.print(f"Report   {path}", soft_wrap=True)
     console.print("Next     curate ui             the graph, runs and lineage in the web UI")
     console.print("         curate why URL        everything about one document")

@@ -20,6 +20,7 @@ from curation_pipeline.annotate.settings import AnnotateSettings
 from curation_pipeline.corpus.settings import Source
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.datasets.settings import LabelSettings
+from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.evaluation.settings import EvaluationSettings
 from curation_pipeline.lake.bucket import is_bucket
@@ -113,9 +114,6 @@ class LoopSettings(Settings):
     target_safety: float = Field(
         default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
     )
-    workers: int = Field(
-        default=2, ge=1, description="processes for preparing a corpus, annotating it, and probe fine-tunes"
-    )
 
 
 class ExperimentSettings(Settings):
@@ -140,6 +138,7 @@ class Profile(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9_-]+$", description="the profile's name")
     seed: int = Field(default=7, ge=0, description="the seed that every random stream is derived from")
+    engine: EngineSettings = EngineSettings()
     lake: LakeSettings = LakeSettings()
     corpus: CorpusSettings
     labels: LabelSettings = LabelSettings()

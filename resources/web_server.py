@@ -1,6 +1,7 @@
 """The web UI behind a guard, with its daemon and its code server: what `curate ui` starts.
 
-`dagster dev` starts the same three parts, with a web server that trusts whoever reaches it.
+`dagster dev` starts the same three parts, with a web server that trusts whoever reaches it. Where code server and
+daemon run elsewhere (containers, a cluster), only the guarded web server is started here.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from starlette.routing import Route
 
 from curation_pipeline.config import state_folder
 from curation_pipeline.errors import ConfigError, CurationError
+from resources.metrics import StepMetrics
 from resources.web_guard import WebGuard
 
 TOKEN_VARIABLE = "CURATION_UI_TOKEN"
@@ -38,13 +41,14 @@ _TOKEN = re.compile(r"[\w-]{16,}", re.ASCII)
 _END_SECONDS = 20
 
 
-def serve(host: str, port: int, workspace: Path) -> None:
+def serve(host: str, port: int, workspace: Path, *, alone: bool = False) -> None:
     """Serve until a signal comes or the daemon ends.
 
     Args:
         host: address or name to listen on.
         port: its port.
-        workspace: file that names the code location.
+        workspace: file that names the code location: a module, for which a code server is started, or a code server.
+        alone: start no daemon: one runs elsewhere.
 
     Raises:
         ConfigError: nothing can listen there, or the token is not fit.
@@ -65,6 +69,7 @@ def serve(host: str, port: int, workspace: Path) -> None:
             WorkspaceProcessContext(instance, version=dg.__version__, read_only=False, workspace_load_target=target)
         )
         app = create_app_from_workspace_process_context(context, live_data_poll_rate=2_000)
+        app.router.routes.insert(0, Route("/metrics", StepMetrics(instance).answer))  # Dagster's last route takes all
         server = uvicorn.Server(
             uvicorn.Config(
                 WebGuard(app, host, port, token),
@@ -74,13 +79,16 @@ def serve(host: str, port: int, workspace: Path) -> None:
                 timeout_graceful_shutdown=3,
             )
         )
-        daemon = subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "-w", str(served)])
-        stack.callback(_end, daemon)
-        threading.Thread(target=_stop_with, args=(daemon, server), daemon=True).start()
+        daemon = (
+            None if alone else subprocess.Popen([sys.executable, "-m", "dagster._daemon", "run", "-w", str(served)])
+        )
+        if daemon is not None:
+            stack.callback(_end, daemon)
+            threading.Thread(target=_stop_with, args=(daemon, server), daemon=True).start()
         shown = f"[{host}]" if ":" in host else host
         print(f"Dagster UI on http://{shown}:{port}/{where} for {state_folder()} (end with Ctrl-C)", flush=True)
         server.run(sockets=[listener])
-        if daemon.poll() is not None:
+        if daemon is not None and daemon.poll() is not None:
             raise CurationError(f"the daemon ended with code {daemon.returncode}; its messages are above")
 
 
@@ -140,11 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--alone", action="store_true")
     options = parser.parse_args(arguments)
     # An exception unwinds the stack and so ends the processes that are started here; a signal's default does not.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        serve(options.host, options.port, options.workspace)
+        serve(options.host, options.port, options.workspace, alone=options.alone)
     except KeyboardInterrupt:
         return 130
     except CurationError as error:

@@ -137,12 +137,13 @@ def test_a_stale_lock_file_of_another_machine_blocks_nobody(state: Path, run: Ru
 
 POOL = """
 import os, pathlib, sys, time
-from curation_pipeline.engine.local import map_tasks
+from curation_pipeline.engine.mapping import map_tasks
+from curation_pipeline.engine.settings import EngineSettings
 def work(folder):
     pathlib.Path(folder, str(os.getpid())).touch()
     time.sleep(600)
 if __name__ == "__main__":
-    list(map_tasks(work, [sys.argv[1]] * 2, 2))
+    list(map_tasks(work, [sys.argv[1]] * 2, EngineSettings(workers=2), "step"))
 """
 
 

@@ -40,7 +40,8 @@ class DuplicatesSettings(Settings):
     prefer: Literal["longest", "earliest"] = Field(
         default="longest",
         description="which text of a cluster stays: the longest, then that of the earliest partition; or the other way "
-        "round, so that a later snapshot never displaces a document that is already in the pool",
+        "round, so that a later snapshot of a source never displaces a document of an earlier one. Partitions are in "
+        "order of source and snapshot, so that it does not matter which was delivered first",
     )
     semantic: bool = Field(default=False, description="look for semantic duplicates among sentence vectors at all")
     semantic_threshold: float = Field(

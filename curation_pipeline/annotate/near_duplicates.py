@@ -2,8 +2,9 @@
 
 The rule, a total order that no order of rows or partitions in the input can change: the longest text stays (a truncated
 or excerpted copy loses nothing that the kept one lacks), then the one of the earliest partition, then the smallest
-doc_id. With ``prefer = "earliest"`` the partition comes before the length, so that a snapshot that arrives later never
-displaces a document that earlier iterations could draw.
+doc_id. With ``prefer = "earliest"`` the partition comes before the length, so that a later snapshot of a source never
+displaces a document that earlier iterations could draw. A delivery changes what was decided about old documents only in
+components that a new document joins, directly or through others (see ``band_candidates``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
-from curation_pipeline.annotate.figures import as_arrays
 from curation_pipeline.annotate.signature_clusters import cluster_signatures
 from curation_pipeline.errors import DataError
 
@@ -32,9 +32,12 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def duplicate_clusters(
-    documents: pl.DataFrame, signatures: pl.DataFrame, settings: DuplicatesSettings | None = None
+    documents: pl.DataFrame,
+    signatures: np.ndarray,
+    figures: tuple[np.ndarray, np.ndarray],
+    settings: DuplicatesSettings | None = None,
 ) -> pl.DataFrame:
-    """Find the duplicates in a pool.
+    """Find the duplicates among documents that fit into memory; ``corpus_duplicates`` takes a corpus of any size.
 
     A document is dropped only if the signature similarity to the document that is kept in its stead reaches the
     threshold, and their figures agree (see ``figures``): a chain of small edits does not remove its far end, which is
@@ -43,7 +46,8 @@ def duplicate_clusters(
     Args:
         documents: one row for each document of each partition: ``doc_id``; ``partition`` of any type that sorts, the
             earliest first; ``n_bytes`` of the text. The same doc_id in several partitions is an exact duplicate.
-        signatures: the columns of ``minhash.schema``, once or more often for every doc_id.
+        signatures: uint32 (n, h), of the same rows; may be a memory map.
+        figures: of the same rows, see ``figures.as_arrays``.
         settings: banding, threshold and preference.
 
     Returns:
@@ -54,9 +58,12 @@ def duplicate_clusters(
 
     Raises:
         ConfigError: when the bands do not fit into the signatures.
-        DataError: when a document has no signature, or is twice in one partition.
+        DataError: when there are not as many signatures as documents, or a document is twice in one partition.
     """
     chosen = settings or DuplicatesSettings()
+    chosen.check(signatures.shape[1])
+    if not len(signatures) == len(figures[1]) - 1 == documents.height:
+        raise DataError(f"{documents.height} documents, but {len(signatures)} signatures: one of each is needed")
     rows = documents.select(pl.col("doc_id").cast(pl.Utf8), "partition", pl.col("n_bytes").cast(pl.Int64))
     if rows.is_empty():
         return rows.drop("n_bytes").with_columns(
@@ -66,9 +73,9 @@ def duplicate_clusters(
     rows = rows.with_columns(
         code=pl.col("doc_id").rank("dense").cast(pl.Int64) - 1, part=pl.col("partition").rank("dense").cast(pl.Int64)
     ).with_row_index("row")
-    ranked, matrix = _ranked(rows, signatures, chosen)
-    order, figures = ranked["signature_row"].to_numpy(), as_arrays(signatures["figures"])
-    found = cluster_signatures(matrix, order, chosen.bands, chosen.rows, chosen.threshold, figures)
+    ranked = _ranked(rows, chosen)
+    order = ranked["row"].to_numpy()
+    found = cluster_signatures(signatures, order, chosen.bands, chosen.rows, chosen.threshold, figures)
     ranked = ranked.with_columns(component=found.component, keeper=found.kept, similarity=found.similarity)
     place = np.empty(ranked.height, dtype=np.int64)
     place[ranked["code"].to_numpy()] = np.arange(ranked.height)
@@ -96,15 +103,8 @@ def duplicate_clusters(
     )
 
 
-def _ranked(
-    rows: pl.DataFrame, signatures: pl.DataFrame, settings: DuplicatesSettings
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """Distinct documents, best first, with the row of each one's signature; and the signatures."""
-    series = signatures["signature"]
-    if not isinstance(series.dtype, pl.Array):
-        raise DataError(f"signatures are {series.dtype}, expected a fixed-size Array of UInt32")
-    settings.check(series.dtype.shape[0])
-    places = signatures.select(pl.col("doc_id").cast(pl.Utf8)).with_row_index("signature_row").unique("doc_id")
+def _ranked(rows: pl.DataFrame, settings: DuplicatesSettings) -> pl.DataFrame:
+    """Distinct documents, best first, with the first row of each and its number of copies."""
     together = rows.sort("code", "part")
     same = together["code"] == together["code"].shift(1).fill_null(-1)
     if (same & (together["part"] == together["part"].shift(1))).any():
@@ -113,16 +113,11 @@ def _ranked(
     keys, falling = ["n_bytes", "part"], [True, False]
     if settings.prefer == "earliest":
         keys, falling = keys[::-1], falling[::-1]
-    distinct = (
+    return (
         together[starts]
         .with_columns(copies=starts.extend_constant(rows.height, 1).diff().slice(1))
         .sort([*keys, "code"], descending=[*falling, False])
-        .join(places, on="doc_id", how="left", maintain_order="left")
     )
-    if distinct["signature_row"].null_count():
-        missing = distinct.filter(pl.col("signature_row").is_null())["doc_id"]
-        raise DataError(f"{len(missing)} documents have no signature, {missing[0]} among them; compute them first")
-    return distinct, series.to_numpy()
 
 
 def _reasons(ranked: pl.DataFrame, settings: DuplicatesSettings) -> pl.DataFrame:

@@ -20,7 +20,7 @@ import polars as pl
 
 from curation_pipeline.errors import DataError
 
-VERSION = 2
+VERSION = 3
 DECIMALS = 4
 BLOCK = 2048
 """Rows compared at once: BLOCK**2 float32, 16 MiB."""

@@ -69,15 +69,31 @@ def cluster_signatures(
     needed = max(int(np.ceil(threshold * width - 1e-9)), 1)
     values, bounds = figures or (np.empty(0, dtype=np.uint64), np.zeros(len(signatures) + 1, dtype=np.int64))
     parent = np.arange(n, dtype=np.int64)
-    keys = np.empty(n, dtype=np.uint64)
     for band in range(bands):
-        _band_keys(signatures, rank_row, band * rows, rows, keys)
+        keys = band_keys(signatures, rank_row, band, rows)
         by_key = np.argsort(keys)
         _join(signatures, values, bounds, rank_row, keys, by_key, needed, WINDOW, parent)
     kept = np.empty(n, dtype=np.int64)
     equal = np.empty(n, dtype=np.int32)
     _elect(signatures, values, bounds, rank_row, needed, MAX_KEPT, parent, kept, equal)
     return Clusters(parent, kept, (equal / np.float32(max(width, 1))).round(4).astype(np.float32))
+
+
+def band_keys(signatures: np.ndarray, order: np.ndarray, band: int, rows: int) -> np.ndarray:
+    """A hash of the minima of one band; bands of different numbers have different keys.
+
+    Args:
+        signatures: uint32 (m, h).
+        order: int64 (n,) rows of ``signatures``.
+        band: its number, from 0.
+        rows: minima in a band.
+
+    Returns:
+        uint64 (n,).
+    """
+    keys = np.empty(order.size, dtype=np.uint64)
+    _band_keys(signatures, order, band * rows, rows, keys)
+    return keys
 
 
 @inlined
@@ -108,9 +124,9 @@ def _equal(signatures: np.ndarray, values: np.ndarray, bounds: np.ndarray, one: 
 
 @compiled
 def _band_keys(signatures: np.ndarray, order: np.ndarray, first: int, rows: int, keys: np.ndarray) -> None:
-    """One 64-bit hash a document of the minima of a band."""
+    """One 64-bit hash a document of the minima of a band; where the band begins enters it."""
     for i in range(order.size):
-        value = np.uint64(0)
+        value = np.uint64(first + 1) * np.uint64(0x9E3779B97F4A7C15)
         for j in range(first, first + rows):
             value = (value ^ np.uint64(signatures[order[i], j])) * np.uint64(0xBF58476D1CE4E5B9)
             value ^= value >> np.uint64(29)

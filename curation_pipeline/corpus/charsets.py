@@ -111,11 +111,11 @@ def decode_page(body: bytes, declared: str | None, markup: Markup) -> str:
     Raises:
         UnreadableError: no encoding makes the bytes legible.
     """
-    body, marked = _marked(body)
-    if marked:
-        text = _decode(body, marked)
+    body, announced = marked(body)
+    if announced:
+        text = _decode(body, announced)
         if not _is_legible(text):
-            raise UnreadableError(f"not decodable as {marked.name}, which its byte-order mark announces")
+            raise UnreadableError(f"not decodable as {announced.name}, which its byte-order mark announces")
         return text.lstrip("\ufeff")  # Some pages have two.
     http = webencodings.lookup(declared) if declared else None
     if markup and body.startswith((b"<\0", b"\0<")):
@@ -155,8 +155,8 @@ def decode_strictly(body: bytes, declared: str | None) -> str:
     Raises:
         UnreadableError: some bytes are no character.
     """
-    body, marked = _marked(body)
-    encoding = marked or (webencodings.lookup(declared) if declared else None) or UTF8
+    body, announced = marked(body)
+    encoding = announced or (webencodings.lookup(declared) if declared else None) or UTF8
     try:
         return str(encoding.codec_info.decode(body, "strict")[0])
     except UnicodeDecodeError as error:
@@ -175,7 +175,7 @@ def as_utf8(stream: Iterable[Piece]) -> Iterator[Piece]:
         head += piece
         if len(head) >= len(codecs.BOM_UTF32):
             break
-    encoding = _marked(head)[1]
+    encoding = marked(head)[1]
     if encoding is None or encoding is UTF8:
         yield from begin
         yield from source
@@ -193,7 +193,7 @@ def as_utf8(stream: Iterable[Piece]) -> Iterator[Piece]:
         yield Damage(f"the rest is left unread: not valid {encoding.name} ({error.reason})")
 
 
-def _marked(body: bytes) -> tuple[bytes, Encoding | None]:
+def marked(body: bytes) -> tuple[bytes, Encoding | None]:
     """Bytes without their byte-order mark, and the encoding that it announces."""
     return next(((body[len(mark) :], encoding) for mark, encoding in _MARKS if body.startswith(mark)), (body, None))
 

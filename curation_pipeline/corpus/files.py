@@ -41,6 +41,7 @@ class SourceFile:
         entry: what the bucket says of it; None for a local file.
         archive: name of the archive that it is a member of; empty for any other file.
         member: which member.
+        span: first byte and the one behind the last, where only a part of the file is meant.
     """
 
     name: str
@@ -49,6 +50,17 @@ class SourceFile:
     entry: Entry | None = None
     archive: str = ""
     member: ZipInfo | None = None
+    span: tuple[int, int] | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Stored bytes of the delivered file; 0 where it cannot be read."""
+        if self.entry is not None:
+            return self.entry.n_bytes
+        try:
+            return Path(self.place).stat().st_size
+        except OSError:
+            return 0
 
     @property
     def delivered(self) -> str:
@@ -62,7 +74,7 @@ class SourceFile:
         return partition_value(first) if bar and first else LOOSE_FILES
 
     def open(self) -> BinaryIO:
-        """The delivered file for reading bytes, able to seek.
+        """The delivered file for reading bytes, able to seek; of one with a span, what is in it.
 
         Raises:
             DataError: a file in a bucket cannot be opened.
@@ -74,8 +86,10 @@ class SourceFile:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 os.close(handle)
                 raise OSError(errno.EINVAL, "no regular file")
-            return os.fdopen(handle, "rb")
-        return cast(BinaryIO, io.BufferedReader(_RemoteFile(self.bucket, self.entry), READ_BYTES))
+            stream: BinaryIO = os.fdopen(handle, "rb")
+        else:
+            stream = cast(BinaryIO, io.BufferedReader(_RemoteFile(self.bucket, self.entry), READ_BYTES))
+        return stream if self.span is None else cast(BinaryIO, io.BufferedReader(_Span(stream, *self.span)))
 
     def sha256(self, cache: Path) -> str:
         """The sha256 of the delivered file; of one in a bucket it is remembered for its ETag in ``cache``.
@@ -109,6 +123,27 @@ def remote() -> Iterator[None]:
         yield
     except (ConfigError, LakeError) as error:
         raise DataError(str(error)) from error
+
+
+class _Span(io.RawIOBase):
+    """A part of a file, read from its beginning to its end."""
+
+    def __init__(self, stream: BinaryIO, begin: int, end: int) -> None:
+        self._stream, self._left = stream, end - begin
+        stream.seek(begin)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class _RemoteFile(io.RawIOBase):
@@ -148,7 +183,7 @@ def opened(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, BinaryIO |
     Raises:
         DataError: a bucket cannot be read.
     """
-    for _, group in itertools.groupby(files, key=lambda file: file.place):
+    for _, group in itertools.groupby(files, key=lambda file: (file.place, file.span)):
         members = list(group)
         try:
             stream = members[0].open()

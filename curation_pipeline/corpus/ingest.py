@@ -14,12 +14,14 @@ import polars as pl
 
 from curation_pipeline.corpus.digests import DigestSet
 from curation_pipeline.corpus.listing import Listing
+from curation_pipeline.corpus.parts import batches
 from curation_pipeline.corpus.rows import BATCH_BYTES, BATCH_ROWS, FAILURES_SCHEMA, ROWS_SCHEMA, Batch
 from curation_pipeline.corpus.sampling import LimitSketch, before, sample_units
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.source import SourceSettings
 from curation_pipeline.corpus.splitting import split_rows
 from curation_pipeline.datasets.text import starts_with_key, text_ids
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 from curation_pipeline.errors import ConfigError
 
 INGEST_VERSION = "4"
@@ -87,6 +89,7 @@ def ingest_into(
     exclude_keys: frozenset[str],
     documents: Append,
     quarantine: Append,
+    engine: EngineSettings = ONE_PROCESS,
 ) -> Counts:
     """Reads one partition piece by piece. A source with a limit is read twice: once to find what the sample is.
 
@@ -97,6 +100,7 @@ def ingest_into(
         exclude_keys: normalised keys of labelled and benchmark texts, which must not be trained on.
         documents: gets frames of ``DOCUMENTS_SCHEMA`` in reading order.
         quarantine: gets frames of ``QUARANTINE_SCHEMA`` in reading order.
+        engine: what files are read on.
 
     Raises:
         ConfigError: no such snapshot, or the terms of a data set are not accepted.
@@ -114,12 +118,12 @@ def ingest_into(
     cut = None
     if source.limit is not None:
         sketch = LimitSketch(source.limit)
-        for part in _prepared(source, snapshot, found, cache, exclude_keys):
+        for part in _prepared(source, snapshot, found, cache, exclude_keys, engine):
             sketch.add(part.rows)
         cut = sketch.cut()
     seen = DigestSet()
     total = dict.fromkeys((field.name for field in fields(Counts)), 0)
-    for part in _prepared(source, snapshot, found, cache, exclude_keys):
+    for part in _prepared(source, snapshot, found, cache, exclude_keys, engine):
         rows = part.rows if cut is None else part.rows.filter(before(cut))
         total["beyond_limit"] += part.rows.height - rows.height
         total["excluded"] += int(rows["excluded"].sum())
@@ -146,11 +150,16 @@ def ingest_into(
 
 
 def _prepared(
-    source: SourceSettings, snapshot: str, found: Listing, cache: Path, exclude_keys: frozenset[str]
+    source: SourceSettings,
+    snapshot: str,
+    found: Listing,
+    cache: Path,
+    exclude_keys: frozenset[str],
+    engine: EngineSettings,
 ) -> Iterator[Batch]:
     """Rows with file, doc_id and excluded, and the columns a limit needs where there is one; and failures."""
     ordinal = 0
-    for batch in _coalesced(source.batches(snapshot, found, cache)):
+    for batch in _coalesced(batches(source, snapshot, found, cache, engine)):
         rows = batch.rows
         if source.limit is not None:
             rows = rows.with_columns(

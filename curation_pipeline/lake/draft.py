@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.lake.keyed import ROW_GROUP, write_keyed
 
 
 @dataclass(slots=True)
@@ -38,12 +38,44 @@ class Draft:
         write_keyed(frame, self.folder / f"{name}.parquet", compression=compression)
 
     @contextmanager
-    def writer(self, schema: dict[str, pl.DataType], name: str = "data") -> Iterator[Callable[[pl.DataFrame], None]]:
+    def keyed_writer(
+        self, schema: dict[str, pl.DataType], name: str = "data", compression: Literal["zstd", "lz4"] = "zstd"
+    ) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Write the same piece by piece: frames of any size become the row groups of `keyed.write_keyed`.
+
+        Args:
+            schema: columns and types, in order; every frame must have them.
+            name: the file's stem.
+            compression: see `keyed.write_keyed`.
+
+        Yields:
+            A function that appends a frame, whose doc_ids follow those of the frame before.
+        """
+        held = pl.DataFrame(schema=schema)
+        with self.writer(schema, name, compression) as write:
+
+            def append(frame: pl.DataFrame) -> None:
+                nonlocal held
+                held = held.vstack(frame.select(pl.col(column).cast(kind) for column, kind in schema.items()))
+                whole = held.height - held.height % ROW_GROUP
+                for start in range(0, whole, ROW_GROUP):
+                    write(held.slice(start, ROW_GROUP))
+                held = held.slice(whole)
+
+            yield append
+            if held.height:
+                write(held)
+
+    @contextmanager
+    def writer(
+        self, schema: dict[str, pl.DataType], name: str = "data", compression: Literal["zstd", "lz4"] = "zstd"
+    ) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Write a Parquet file ``<name>.parquet`` piece by piece: each frame given becomes row groups of its own.
 
         Args:
             schema: columns and types, in order; every frame must have them.
             name: the file's stem.
+            compression: see `keyed.write_keyed`.
 
         Yields:
             A function that appends one frame.
@@ -54,7 +86,7 @@ class Draft:
         # A dictionary of ids or of numbers is built, found too large and thrown away, for a third of the writing.
         repeated = [column for column, kind in schema.items() if kind == pl.Utf8 and column != "doc_id"]
         path = self.folder / f"{name}.parquet"
-        with pq.ParquetWriter(path, arrow, compression="zstd", use_dictionary=repeated) as stream:
+        with pq.ParquetWriter(path, arrow, compression=compression, use_dictionary=repeated) as stream:
 
             def append(frame: pl.DataFrame) -> None:
                 table = frame.select(pl.col(column).cast(kind) for column, kind in schema.items())

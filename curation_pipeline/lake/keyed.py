@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -64,3 +65,35 @@ def row_at(path: Path, row: int) -> pl.DataFrame:
     if found.is_empty():
         raise DataError(f"{path} has no row {row}: the index is older than the table; materialise `document_index`")
     return found
+
+
+SHARD_ROWS = 4 * ROW_GROUP
+"""Rows of a shard: whole row groups of a keyed file, and few enough that deciding one needs about 200 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of rows of a Parquet file."""
+
+    path: Path
+    start: int
+    rows: int
+
+    def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Its rows; only their row groups are read."""
+        found = pl.scan_parquet(self.path, glob=False).slice(self.start, self.rows)
+        return (found if columns is None else found.select(columns)).collect()
+
+
+def shards_of(paths: Sequence[Path], rows: int = SHARD_ROWS) -> tuple[Shard, ...]:
+    """The shards of a table in one or more Parquet files, in the files' order.
+
+    Args:
+        paths: of the files.
+        rows: most rows of a shard.
+    """
+    shards: list[Shard] = []
+    for path in paths:
+        height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        shards.extend(Shard(path, start, min(rows, height - start)) for start in range(0, height, rows))
+    return tuple(shards)

@@ -48,15 +48,31 @@ def selection_parity(pool: pl.DataFrame, min_documents: int = MIN_DOCUMENTS) -> 
         them that is drawn. A group with fewer documents is absent, and so is one in whose sources nothing benign
         without a group is drawn.
     """
+    return parity_of(parity_cells(pool), min_documents)
+
+
+def parity_cells(pool: pl.DataFrame) -> pl.DataFrame:
+    """What parity needs of some documents; the cells of parts of a pool add up to those of the whole.
+
+    Args:
+        pool: see `selection_parity`.
+
+    Returns:
+        One row for each identity_group and source, sorted: n (benign documents), mass (each counts 1 - P(harm)), drawn.
+    """
     benign = pool.filter(pl.col("p_harm") < HARM_THRESHOLD)
     cells = benign.select("identity_group", "source").unique().sort("identity_group", "source").with_row_index("cell")
     cell_of = benign.join(cells, on=["identity_group", "source"], maintain_order="left")["cell"].to_numpy()
     mass = 1.0 - benign["p_harm"].cast(pl.Float64).to_numpy()
     # NumPy adds in the order of the rows: sums of threads would differ in the last digit from run to run.
     sums = {"n": None, "mass": mass, "drawn": mass * benign["drawn"].to_numpy()}
-    cells = cells.with_columns(
+    return cells.with_columns(
         pl.Series(name, np.bincount(cell_of, weights, cells.height)) for name, weights in sums.items()
-    )
+    ).drop("cell")
+
+
+def parity_of(cells: pl.DataFrame, min_documents: int = MIN_DOCUMENTS) -> pl.DataFrame:
+    """`selection_parity` of a pool with these `parity_cells`."""
     none = cells.filter(pl.col("identity_group") == NONE).drop("identity_group")
     rows = []
     for cell in cells.filter(pl.col("identity_group") != NONE).partition_by("identity_group", maintain_order=True):

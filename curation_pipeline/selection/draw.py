@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curation_pipeline.engine.local import Map, serial_map
+from curation_pipeline.engine.mapping import Map, serial_map
 from curation_pipeline.errors import DataError
 from curation_pipeline.policy.pool import F32, F64
 from curation_pipeline.policy.scores import Scores

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curation_pipeline.lake.keyed import shards_of
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import Pool
@@ -16,7 +17,7 @@ from curation_pipeline.policy.scoring import load_policy, policy_rule, score_poo
 from curation_pipeline.policy.settings import PolicySettings
 from curation_pipeline.selection.choosing import BY_CHANCE
 from curation_pipeline.selection.protocol import Decisions, PoolFile
-from curation_pipeline.selection.stream import decide_pool, shards_of
+from curation_pipeline.selection.stream import decide_pool
 from curation_pipeline.selection.stream_tables import COLUMNS
 
 
@@ -41,7 +42,7 @@ class PolicySelector:
         """The decisions about every document of a pool on disk, a shard at a time."""
         rule, objective = policy_rule(load_policy(self.folder)), with_budget(self.objective, budget_tokens)
         shards = shards_of([file.path])
-        decided = decide_pool(shards, rule, objective, seed, file.scratch, file.workers, file.progress)
+        decided = decide_pool(shards, rule, objective, seed, file.scratch, file.engine, file.progress)
         yield from decided.parts(COLUMNS)
 
 

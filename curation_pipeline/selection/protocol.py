@@ -9,12 +9,13 @@ from typing import Protocol
 
 import polars as pl
 
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 from curation_pipeline.policy.pool import Pool
 from curation_pipeline.policy.scores import Scores
 from curation_pipeline.progress import Progress, silent
-from curation_pipeline.selection.draw import Drawn, draw
+from curation_pipeline.selection.draw import Drawn
 
-__all__ = ["Decisions", "Drawer", "PoolFile", "Scores", "Selector", "WholePool"]
+__all__ = ["Decisions", "Drawer", "PoolFile", "Scores", "Selector"]
 
 Decisions = tuple[pl.DataFrame, Scores, Drawn]
 """Rows of the pool, in its order, with what was decided about them."""
@@ -38,13 +39,13 @@ class PoolFile:
     Attributes:
         path: of the Parquet file.
         scratch: an existing folder.
-        workers: processes.
+        engine: what it may be decided on.
         progress: told what is done.
     """
 
     path: Path
     scratch: Path
-    workers: int = 1
+    engine: EngineSettings = ONE_PROCESS
     progress: Progress = silent
 
 
@@ -53,17 +54,3 @@ class Drawer(Protocol):
 
     def decisions(self, file: PoolFile, budget_tokens: int, seed: int) -> Iterator[Decisions]:
         """The decisions about every document, part by part in the file's order."""
-
-
-@dataclass(frozen=True, slots=True)
-class WholePool:
-    """Draws with a selector that sees the whole pool at once, since it ranks or counts over it."""
-
-    selector: Selector
-
-    def decisions(self, file: PoolFile, budget_tokens: int, seed: int) -> Iterator[Decisions]:
-        """All decisions as one part."""
-        frame = pl.read_parquet(file.path, glob=False)
-        pool = Pool.from_frame(frame)
-        scores = self.selector.scores(pool, budget_tokens, seed)
-        yield frame, scores, draw(pool.doc_id, scores.probability, scores.weight, pool.n_tokens, budget_tokens, seed)

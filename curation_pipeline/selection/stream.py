@@ -17,9 +17,10 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from curation_pipeline.engine.local import process_pool
+from curation_pipeline.engine.mapping import sharing, worker_pool
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 from curation_pipeline.errors import DataError
-from curation_pipeline.lake.keyed import ROW_GROUP
+from curation_pipeline.lake.keyed import Shard
 from curation_pipeline.policy.keep_logits import BudgetShift, KeepHistogram, KeepLogits
 from curation_pipeline.policy.objective import Objective
 from curation_pipeline.policy.pool import F64, I32, Pool, Tables
@@ -34,39 +35,8 @@ from curation_pipeline.selection.draw import I64, Drawn, apply, limit_of, ranks_
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-SHARD_ROWS = 4 * ROW_GROUP
-"""Documents of a shard: whole row groups of a keyed file, and few enough that a worker needs about 200 MB."""
-
 _MOST_HELD = 2 * SAMPLE
 """Candidates of the sample that are held before those that cannot be in it are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A run of rows of a Parquet file."""
-
-    path: Path
-    start: int
-    rows: int
-
-    def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Its rows; only their row groups are read."""
-        found = pl.scan_parquet(self.path, glob=False).slice(self.start, self.rows)
-        return (found if columns is None else found.select(columns)).collect()
-
-
-def shards_of(paths: Sequence[Path], rows: int = SHARD_ROWS) -> tuple[Shard, ...]:
-    """The shards of a pool in one or more Parquet files, in the files' order.
-
-    Args:
-        paths: of the files.
-        rows: most documents of a shard.
-    """
-    shards: list[Shard] = []
-    for path in paths:
-        height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-        shards.extend(Shard(path, start, min(rows, height - start)) for start in range(0, height, rows))
-    return tuple(shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +141,7 @@ def decide_pool(
     objective: Objective,
     seed: int,
     scratch: Path,
-    workers: int = 1,
+    engine: EngineSettings = ONE_PROCESS,
     progress: Progress = silent,
 ) -> Decided:
     """Decide every document of a pool, and who is drawn.
@@ -182,7 +152,7 @@ def decide_pool(
         objective: of the iteration, with the budget of the draw.
         seed: of the draw.
         scratch: an existing folder that receives about 130 bytes for each document while it works, 20 in the end.
-        workers: processes.
+        engine: what the shards are decided on.
         progress: told what is done.
 
     Raises:
@@ -193,7 +163,9 @@ def decide_pool(
         raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
-    with process_pool(min(workers, len(shards))) as run:
+    if len(shards) > 1:
+        engine = sharing(engine, scratch, sorted({shard.path for shard in shards}))
+    with worker_pool(engine, "curated_batch", len(shards)) as run:
 
         def each(
             what: str, first: float, function: Callable[[_T], _R], tasks: Sequence[_T]

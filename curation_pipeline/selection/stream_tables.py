@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_pipeline.engine.local import prefetch
-from curation_pipeline.lake.keyed import ROW_GROUP
+from curation_pipeline.engine.mapping import prefetch
 from curation_pipeline.selection.draw import batch_rows, decision_rows
 from curation_pipeline.selection.protocol import Decisions
 
@@ -60,9 +59,7 @@ class DrawTables:
         """
         threshold = -1.0
         for made in prefetch(map(_Made.of, prefetch(iter(parts)))):
-            # Small row groups, so that a lookup by doc_id reads few rows (see ``lake.keyed``).
-            for start in range(0, made.decisions.height, ROW_GROUP):
-                self._decisions(made.decisions.slice(start, ROW_GROUP))
+            self._decisions(made.decisions)
             self._batch(made.batch)
             self._tallies.append(made.tally)
             threshold = made.threshold

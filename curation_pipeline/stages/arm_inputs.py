@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +14,11 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.selection.bad_words import WORD_LIST, bad_words, passes_word_list
 from curation_pipeline.selection.baselines import declared
-from curation_pipeline.selection.inputs import PREFIX, Texts
+from curation_pipeline.selection.inputs import PREFIX
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import Gate
 from curation_pipeline.stages.state import MAIN, state_partition
-
-CHUNK = 20_000
-"""Texts that are held at once."""
-
-Flags = dict[str, npt.NDArray[np.bool_]]
+from curation_pipeline.stages.texts import corpus_parts, corpus_texts
 
 
 def check_arms(ctx: Context, arms: Sequence[str]) -> None:
@@ -85,37 +81,27 @@ def rule_tables(lake: Lake, corpus: Mapping[str, Mapping[str, str]]) -> tuple[Ma
     return tuple(lake.get(ids["quality_rules"]) for _, ids in sorted(corpus.items()))
 
 
-def manual_flags(ctx: Context, gate: Gate, rules: Sequence[str], doc_ids: pl.Series, texts: Texts) -> Flags:
-    """Whether each document of a pool passes each rule.
+def manual_flags(ctx: Context, gate: Gate, rules: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Whether each document passes each rule, by partition and a part at a time.
 
     Args:
         ctx: the surroundings.
-        gate: whose corpus the pool was built from.
+        gate: with the corpus that is asked about.
         rules: names of quality rules or families, or ``word_list``.
-        doc_ids: (n,) the pool's documents.
-        texts: reads their texts.
 
-    Returns:
-        For each rule (n,) in the order of ``doc_ids``. A document without an annotation passes, as nothing speaks
-        against it.
+    Yields:
+        Frames with doc_id and a column ``pass_<rule>`` for each rule.
     """
-    flags: Flags = {}
-    columns = [f"{PREFIX}{rule}" for rule in rules if rule != WORD_LIST]
-    if columns:
-        wanted = doc_ids.unique().implode()
-        parts = [
-            pl.scan_parquet(ctx.lake.path(table, "data.parquet"), glob=False)
-            .filter(pl.col("doc_id").is_in(wanted))
-            .select("doc_id", *columns)
-            .collect()
-            for table in rule_tables(ctx.lake, gate.corpus)
-        ]
-        every = pl.concat(parts).unique("doc_id", keep="first", maintain_order=True)
-        mine = doc_ids.to_frame("doc_id").join(every, on="doc_id", how="left", maintain_order="left")
-        flags = {name.removeprefix(PREFIX): mine[name].fill_null(True).to_numpy() for name in columns}
-    if WORD_LIST in rules:
-        phrases = bad_words(ctx.cache)
-        starts = range(0, len(doc_ids), CHUNK)
-        parts_passed = [passes_word_list(texts(doc_ids.slice(start, CHUNK)), phrases) for start in starts]
-        flags[WORD_LIST] = np.concatenate(parts_passed) if parts_passed else np.zeros(0, np.bool_)
-    return flags
+    flags = [f"{PREFIX}{rule}" for rule in rules if rule != WORD_LIST]
+    if WORD_LIST not in rules:
+        yield from corpus_parts(ctx.lake, gate.corpus, (), {"quality_rules": flags})
+        return
+    phrases = bad_words(ctx.cache)
+    for part in corpus_texts(ctx.lake, gate.corpus, ctx.profile.removal.redact_pii, {"quality_rules": flags}):
+        passes = pl.Series(f"{PREFIX}{WORD_LIST}", passes_word_list(part["text"], phrases))
+        yield part.drop("text").with_columns(passes)
+
+
+def flags_of(passed: pl.DataFrame, rules: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each rule whether each document (n,) passes it: one without an annotation does, nothing speaks against it."""
+    return {rule: passed[f"{PREFIX}{rule}"].fill_null(True).to_numpy() for rule in rules}

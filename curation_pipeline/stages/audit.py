@@ -9,9 +9,10 @@ import polars as pl
 from curation_pipeline.annotate import expert_people
 from curation_pipeline.annotate.detectors.protocol import Detector
 from curation_pipeline.annotate.toxicity import toxicity_columns
+from curation_pipeline.lake.keyed import lookup
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
-from curation_pipeline.reward.audit_design import draw_audit, thinned
+from curation_pipeline.reward.audit_design import STRATA, draw_audit, thinned
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.gate import gate_and_parent
@@ -45,8 +46,14 @@ def audit_batch(ctx: Context, chain: str, ordinal: int) -> Manifest:
     recipe = Recipe(TABLE, gate.partition, (pool_manifest.id,), parameters, ctx.profile.seed, CODE_VERSION)
 
     def make(draft: Draft) -> None:
-        pool = ctx.lake.frame(pool_manifest)
+        path = ctx.lake.path(pool_manifest, "data.parquet")
+        there = pl.read_parquet_schema(path)
+        columns = [name for name in ("doc_id", "p_harm", *STRATA, *teachers) if name in there]
+        pool = pl.read_parquet(path, columns=columns, glob=False)
         drawn = draw_audit(pool, teachers, settings, derive(ctx.profile.seed, "audit", chain, ordinal))
+        drawn = lookup(path, drawn["doc_id"].to_list()).join(
+            drawn.select("doc_id", "probability"), on="doc_id", maintain_order="left"
+        )
         draft.keyed(drawn)
         texts = read_texts(ctx.lake, gate.corpus, drawn["doc_id"], ctx.profile.removal.redact_pii)
         sheet = drawn.select("doc_id").with_columns(texts.alias("text"))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate.toxicity import judge_scores
+from curation_pipeline.lake.keyed import lookup
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.divergence import CORRELATION, GAP, SCHEMA, Trend, divergence, trend
@@ -46,7 +47,7 @@ def judge_and_teacher(ctx: Context, chain: str, ordinal: int) -> Manifest:
         samples = lake.frame(metrics, "generations")
         drawn = lake.frame(batch, columns=["doc_id"])["doc_id"].unique(maintain_order=True)
         sample = drawn.gather(np.argsort(unit_hash(drawn, derive(seed, TABLE)))[: settings.documents])
-        teacher = lake.frame(pool, columns=["doc_id", "p_harm"]).filter(pl.col("doc_id").is_in(sample.implode()))
+        teacher = lookup(lake.path(pool, "data.parquet"), sample.to_list(), ["p_harm"])
         texts = teacher.select("doc_id", read_texts(lake, gate.corpus, teacher["doc_id"], redact_pii=False))
         scores = judge_scores(texts, open_detector(ctx, ctx.profile.annotate.judge, models))
         rows = [

@@ -11,9 +11,10 @@ from curation_pipeline.annotate.quality_classifier import load_quality
 from curation_pipeline.annotate.register import register
 from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.lake.lake import Lake
-from curation_pipeline.reward.parity import MIN_DOCUMENTS, selection_parity
+from curation_pipeline.reward.parity import MIN_DOCUMENTS, parity_cells, parity_of
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import MODELS, models_in_force, score_judge, score_teachers
+from curation_pipeline.stages.drawn import drawn_parts
 
 UNDAMAGED_SCORE = 0.5
 """Below this the quality classifier calls a text damaged."""
@@ -68,8 +69,10 @@ def batch_parity(lake: Lake, pool: str, batch: str, min_documents: int = MIN_DOC
         batch: id of the batch.
         min_documents: fewest benign documents of a group.
     """
-    drawn = lake.frame(lake.get(batch), columns=["doc_id"])["doc_id"]
-    columns = ["doc_id", "source", "identity_group", "p_harm"]
-    documents = lake.frame(lake.get(pool), columns=columns)
-    documents = documents.with_columns(pl.col("doc_id").is_in(drawn.implode()).alias("drawn"))
-    return selection_parity(documents, min_documents)
+    columns = ["source", "identity_group", "p_harm"]
+    parts = [
+        parity_cells(part.with_columns(pl.col("weight").is_not_null().alias("drawn")))
+        for part in drawn_parts(lake, lake.get(pool), lake.get(batch), columns)
+    ]
+    cells = pl.concat(parts).group_by("identity_group", "source", maintain_order=True).agg(pl.all().sum())
+    return parity_of(cells.sort("identity_group", "source"), min_documents)

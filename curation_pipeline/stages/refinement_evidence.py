@@ -14,6 +14,8 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.reward.constraints import source_ratios
 from curation_pipeline.reward.evidence import Evidence, Ratio, Tradeoff
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.corpus_figures import Sums
+from curation_pipeline.stages.drawn import drawn_parts
 from curation_pipeline.stages.evaluation import performances
 from curation_pipeline.stages.gate import Gate
 from curation_pipeline.stages.parity import batch_parity
@@ -102,17 +104,24 @@ def heldout_likelihood(ctx: Context, model: Manifest, heldout: Manifest) -> Mani
 
 def _tradeoff(ctx: Context, gate: Gate, parent: State, probes: Manifest, metrics: Manifest) -> Tradeoff | None:
     lake = ctx.lake
-    pool = lake.frame(lake.require("pool", gate.partition), columns=["doc_id", "stratum", "n_tokens", "p_harm"])
-    drawn = lake.frame(lake.require("batches", gate.partition), columns=["doc_id"])["doc_id"]
-    strata = tuple(sorted(pool["stratum"].unique().to_list()))
-    harm = pool.group_by("stratum").agg(pl.col("p_harm").mean()).sort("stratum")["p_harm"].to_numpy()
-    chosen = pool["doc_id"].is_in(drawn.implode()).to_numpy().astype(np.float64)
+    pool, batch = (lake.require(table, gate.partition) for table in ("pool", "batches"))
+    sums = Sums(
+        ["stratum"],
+        pl.len().cast(pl.Int64).alias("documents"),
+        pl.col("p_harm").cast(pl.Float64).sum(),
+        pl.col("n_tokens").cast(pl.Int64).filter(pl.col("weight").is_not_null()).sum(),
+    )
+    for part in drawn_parts(lake, pool, batch, ["stratum", "n_tokens", "p_harm"]):
+        sums.add(part)
+    found = sums.table()
+    strata = tuple(found["stratum"].to_list())
+    harm = (found["p_harm"] / found["documents"]).to_numpy()
     frames, ages = [], []
     for age, identity in enumerate((probes.id, *reversed(parent.probes))):
         frames.append(lake.frame(lake.get(identity)))
         ages.append(np.full(frames[-1].height, float(age)))
     reference = lake.json(metrics, "performance")["reference_bits_per_byte"]["credit_metrics"]
     return safety_capability_tradeoff(
-        pl.concat(frames, how="diagonal_relaxed"), strata, composition(pool, strata, chosen), harm.astype(np.float64),
+        pl.concat(frames, how="diagonal_relaxed"), strata, composition(found, strata), harm,
         np.concatenate(ages), reference, ctx.profile.credit,
     )  # fmt: skip

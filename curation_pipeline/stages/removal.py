@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
 from curation_pipeline.config import RemovalSettings
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.takedown import matches
+from curation_pipeline.stages.texts import table_parts
 
 SCHEMA: dict[str, pl.DataType] = dict.fromkeys(("doc_id", "cause", "detail"), pl.Utf8())
 """One row for each cause that removes a document; a document may have several."""
 
 
 def removed_documents(
-    lake: Lake, corpus: dict[str, dict[str, str]], references: dict[str, str], settings: RemovalSettings
+    lake: Lake, corpus: Mapping[str, Mapping[str, str]], references: Mapping[str, str], settings: RemovalSettings
 ) -> pl.DataFrame:
-    """Every document of the frozen corpus that must not be drawn.
+    """The rows of `removals` in one table, each once, sorted."""
+    return pl.concat(removals(lake, corpus, references, settings)).unique().sort(list(SCHEMA))
+
+
+def removals(
+    lake: Lake, corpus: Mapping[str, Mapping[str, str]], references: Mapping[str, str], settings: RemovalSettings
+) -> Iterator[pl.DataFrame]:
+    """Every document of the frozen corpus that must not be drawn, as it is met.
 
     Args:
         lake: the lake.
@@ -25,45 +33,47 @@ def removed_documents(
         references: ids of the unpartitioned artefacts; ``duplicates`` and ``takedown_requests`` are read.
         settings: which causes count.
 
-    Returns:
-        Rows of `SCHEMA`, sorted.
+    Yields:
+        Rows of `SCHEMA`; a row may come again. The first frame is empty.
     """
-    found = [pl.DataFrame(schema=SCHEMA)]
+    yield pl.DataFrame(schema=SCHEMA)
+    requests = lake.frame(lake.get(references["takedown_requests"]))
     for ids in corpus.values():
-        found.extend(_of_partition(lake, ids, references, settings))
-    found.extend(_duplicates(lake, references, settings))
-    return pl.concat(found).unique().sort(list(SCHEMA))
+        yield from _of_partition(lake, ids, requests, settings)
+    yield from _duplicates(lake, references, settings)
 
 
 def _of_partition(
-    lake: Lake, ids: dict[str, str], references: dict[str, str], settings: RemovalSettings
+    lake: Lake, ids: Mapping[str, str], requests: pl.DataFrame, settings: RemovalSettings
 ) -> Iterator[pl.DataFrame]:
-    requests = lake.frame(lake.get(references["takedown_requests"]))
+    def parts(table: str, *columns: str) -> Iterator[pl.DataFrame]:
+        return table_parts(lake, lake.get(ids[table]), columns)
+
     if requests.height:
-        documents = lake.frame(lake.get(ids["documents"]), columns=["doc_id", "url"])
-        yield _rows(matches(documents, requests), "takedown request", pl.col("detail"))
+        for documents in parts("documents", "doc_id", "url"):
+            yield _rows(matches(documents, requests), "takedown request", pl.col("detail"))
     if settings.contamination:
-        overlaps = lake.frame(lake.get(ids["contamination"])).filter(pl.col("n_overlaps") > 0)
         detail = pl.format("{} n-grams of {}", pl.col("n_overlaps"), pl.col("benchmark"))
-        yield _rows(overlaps, "contaminated", detail)
+        for overlaps in parts("contamination"):
+            yield _rows(overlaps.filter(pl.col("n_overlaps") > 0), "contaminated", detail)
     if settings.rules:
         flags = [f"pass_{name}" for name in settings.rules]
-        failed = lake.frame(lake.get(ids["quality_rules"]), columns=["doc_id", *flags])
-        for name, flag in zip(settings.rules, flags, strict=True):
-            yield _rows(failed.filter(~pl.col(flag)), "rule", pl.lit(name))
+        for passed in parts("quality_rules", "doc_id", *flags):
+            for name, flag in zip(settings.rules, flags, strict=True):
+                yield _rows(passed.filter(~pl.col(flag)), "rule", pl.lit(name))
     if settings.languages:
-        spoken = lake.frame(lake.get(ids["language"]), columns=["doc_id", "language"])
-        other = spoken.filter(~pl.col("language").is_in([*settings.languages, "und"]))
-        yield _rows(other, "language", pl.col("language"))
+        other = ~pl.col("language").is_in([*settings.languages, "und"])
+        for spoken in parts("language", "doc_id", "language"):
+            yield _rows(spoken.filter(other), "language", pl.col("language"))
 
 
-def _duplicates(lake: Lake, references: dict[str, str], settings: RemovalSettings) -> Iterator[pl.DataFrame]:
+def _duplicates(lake: Lake, references: Mapping[str, str], settings: RemovalSettings) -> Iterator[pl.DataFrame]:
     kinds = ["near"] * settings.near_duplicates + ["semantic"] * settings.semantic_duplicates
-    if kinds:
-        table = lake.frame(lake.get(references["duplicates"])).filter(~pl.col("kept") & pl.col("kind").is_in(kinds))
-        for (kind,), rows in table.group_by("kind", maintain_order=True):
-            detail = pl.format("of {}, similarity {}", pl.col("kept_doc_id"), pl.col("similarity").round(3))
-            yield _rows(rows, f"{kind} duplicate", detail)
+    detail = pl.format("of {}, similarity {}", pl.col("kept_doc_id"), pl.col("similarity").round(3))
+    for part in table_parts(lake, lake.get(references["duplicates"])) if kinds else ():
+        for kind in kinds:
+            dropped = part.filter(~pl.col("kept") & (pl.col("kind") == kind))
+            yield _rows(dropped, f"{kind} duplicate", detail)
 
 
 def _rows(frame: pl.DataFrame, cause: str, detail: pl.Expr) -> pl.DataFrame:

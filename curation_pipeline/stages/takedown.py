@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from curation_pipeline.corpus.addresses import canonical_host, hosts_of, page_of, split_url, trimmed
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.runs import sorted_runs
+from curation_pipeline.stages.texts import table_parts
 
 TARGETS = ("doc_id", "url", "domain")
 _FIELDS = (*TARGETS, "reason", "request_id", "date")
@@ -151,26 +154,31 @@ def matches(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def request_matches(lake: Lake, corpus: dict[str, dict[str, str]], requests: Manifest) -> pl.DataFrame:
+def request_matches(
+    lake: Lake, corpus: Mapping[str, Mapping[str, str]], requests: Manifest, folder: Path
+) -> pl.DataFrame:
     """How many distinct documents of a corpus each request names.
 
     Args:
         lake: the lake.
         corpus: ids of each partition's documents and annotations.
         requests: the artefact of requests.
+        folder: an existing folder for what does not fit into memory.
 
     Returns:
         Rows of `MATCHES_SCHEMA`, one a request, in the file's order.
     """
     table = lake.frame(requests).with_row_index("request")
     numbered = table.with_columns(pl.lit(None, pl.Utf8).alias("detail"))
-    found = [pl.DataFrame(schema={"doc_id": pl.Utf8(), "request": pl.UInt32()})]
-    for ids in corpus.values() if table.height else ():
-        documents = lake.frame(lake.get(ids["documents"]), columns=["doc_id", "url"])
-        found.append(_matched(documents, numbered).select("doc_id", "request"))
-    counts = pl.concat(found).unique().group_by("request").agg(pl.len().cast(pl.Int64).alias("documents"))
-    joined = table.join(counts, on="request", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("documents").fill_null(0)).select(MATCHES_SCHEMA.keys())
+    counts = np.zeros(table.height, np.int64)
+    with sorted_runs(folder) as found:
+        found.append(pl.DataFrame(schema={"doc_id": pl.Utf8(), "request": pl.UInt32()}))
+        for ids in corpus.values() if table.height else ():
+            for documents in table_parts(lake, lake.get(ids["documents"]), ["doc_id", "url"]):
+                found.append(_matched(documents, numbered).select("doc_id", "request"))
+        for part in found.merged():
+            counts += np.bincount(part.unique()["request"].to_numpy(), minlength=table.height)
+    return table.with_columns(pl.Series("documents", counts)).select(MATCHES_SCHEMA.keys())
 
 
 def _matched(documents: pl.DataFrame, requests: pl.DataFrame) -> pl.DataFrame:

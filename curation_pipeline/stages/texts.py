@@ -2,34 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 import polars as pl
 
 from curation_pipeline.annotate.pii import redact
+from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.lake.manifest import Manifest
+
+PART = 100_000
+"""Rows of a partition that are read at a time: whole row groups of annotations."""
+
+POOLED: Mapping[str, tuple[str, ...]] = {
+    "text_statistics": ("quality", "identity_group"),
+    "toxicity_teacher": (),
+    "sentence_vectors": (),
+    "token_counts": (),
+    "register": ("register",),
+    "dialect": ("aae_score",),
+}
+"""What a pool is made of: tables of annotations and their columns, all of them where none is named."""
 
 
-def read_corpus(lake: Lake, corpus: dict[str, dict[str, str]]) -> pl.DataFrame:
-    """Documents of the frozen partitions joined with their annotations, without texts and duplicates.
+def table_parts(lake: Lake, manifest: Manifest, columns: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+    """The rows of an artefact's table in order, a part at a time; these columns, or all."""
+    table = pl.scan_parquet(lake.path(manifest, "data.parquet"), glob=False)
+    if columns:
+        table = table.select(columns)
+    rows = int(table.select(pl.len()).collect().item())
+    for start in range(0, max(rows, 1), PART):
+        yield table.slice(start, PART).collect()
 
-    A text that is in several partitions is taken from the first in order of key.
+
+def corpus_parts(
+    lake: Lake,
+    corpus: Mapping[str, Mapping[str, str]],
+    columns: Sequence[str],
+    annotations: Mapping[str, Sequence[str]],
+) -> Iterator[pl.DataFrame]:
+    """Documents of frozen partitions with their annotations, without duplicates, a part at a time.
+
+    A text that is in several partitions comes once from each, in order of their keys.
+
+    Args:
+        lake: the lake.
+        corpus: ids of each partition's documents and annotations.
+        columns: of the documents besides doc_id.
+        annotations: table to columns; all of the table's where none is named.
+
+    Raises:
+        DataError: a table of annotations does not hold the partition's documents row by row.
     """
-    frames = []
-    for _, ids in sorted(corpus.items()):
-        documents = lake.frame(
-            lake.get(ids["documents"]), columns=["doc_id", "source", "snapshot", "domain", "duplicate"]
-        )
-        frame = documents.filter(~pl.col("duplicate")).drop("duplicate")
-        for table in ("text_statistics", "toxicity_teacher", "sentence_vectors", "token_counts", "register", "dialect"):
-            annotation = lake.frame(lake.get(ids[table]))
-            if table == "register":
-                annotation = annotation.select("doc_id", "register")
-            if table == "dialect":
-                annotation = annotation.select("doc_id", "aae_score")
-            if table == "text_statistics":
-                annotation = annotation.select("doc_id", "quality", "identity_group")
-            frame = frame.join(annotation, on="doc_id", how="inner")
-        frames.append(frame)
-    return pl.concat(frames).unique("doc_id", keep="first", maintain_order=True)
+    for key, ids in sorted(corpus.items()):
+        paths = {table: lake.path(lake.get(ids[table]), "data.parquet") for table in annotations}
+        kept = 0
+        for documents in table_parts(lake, lake.get(ids["documents"]), ["doc_id", *columns, "duplicate"]):
+            own = documents.filter(~pl.col("duplicate")).drop("duplicate")
+            parts = [own]
+            for table, wanted in annotations.items():
+                rows = pl.scan_parquet(paths[table], glob=False).slice(kept, own.height)
+                found = (rows.select("doc_id", *wanted) if wanted else rows).collect()
+                if not found["doc_id"].equals(own["doc_id"]):
+                    raise DataError(
+                        f"the table {table} of the partition {key} does not hold its documents row by row (from row "
+                        f"{kept}): materialise {table} of this partition again"
+                    )
+                parts.append(found.drop("doc_id"))
+            kept += own.height
+            yield pl.concat(parts, how="horizontal")
+
+
+def corpus_texts(
+    lake: Lake,
+    corpus: Mapping[str, Mapping[str, str]],
+    redact_pii: bool = True,
+    annotations: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Texts as a model reads them, with further annotations; see `corpus_parts`."""
+    spans = {"pii": ("spans",)} if redact_pii else {}
+    for part in corpus_parts(lake, corpus, ("text",), {**(annotations or {}), **spans}):
+        if redact_pii:
+            part = part.with_columns(redact(part["text"], part["spans"]).alias("text")).drop("spans")
+        yield part
 
 
 def read_texts(lake: Lake, corpus: dict[str, dict[str, str]], doc_ids: pl.Series, redact_pii: bool = True) -> pl.Series:

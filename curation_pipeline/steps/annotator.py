@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import polars as pl
 from pydantic import ValidationError
 
-from curation_pipeline.engine.local import in_order
+from curation_pipeline.engine.mapping import in_order
+from curation_pipeline.engine.settings import ONE_PROCESS
 from curation_pipeline.errors import ConfigError, DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
@@ -129,7 +130,7 @@ class _Chunk:
 def _annotate(work: Work, draft: Draft, table: str, prepare: Prepare, same_partition: tuple[Step, ...]) -> None:
     global _last
     # A function that is not importable by name cannot be told to another process.
-    workers = work.profile.loop.workers if "<" not in prepare.__qualname__ else 1
+    engine = work.profile.engine if "<" not in prepare.__qualname__ else ONE_PROCESS
     documents = work[DOCUMENTS]
     duplicate = work.lake.frame(documents, columns=["duplicate"])["duplicate"]
     joined = tuple(work[step] for step in same_partition)
@@ -143,7 +144,7 @@ def _annotate(work: Work, draft: Draft, table: str, prepare: Prepare, same_parti
     numeric = empty.select(pl.selectors.numeric(), pl.selectors.boolean()).columns
     sums = dict.fromkeys(numeric, 0.0)
     with draft.writer(dict(empty.schema)) as write:
-        for task, part in zip(tasks, in_order(_annotated, tasks, workers), strict=True):
+        for task, part in zip(tasks, in_order(_annotated, tasks, engine, table), strict=True):
             write(part)
             for name in numeric:
                 sums[name] += float(part[name].cast(pl.Float64).sum())

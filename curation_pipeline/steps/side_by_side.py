@@ -6,22 +6,26 @@ It makes artefacts only; whoever shows and records them finds them finished.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from curation_pipeline.engine.local import run_graph, say
+from curation_pipeline.engine.mapping import run_graph
+from curation_pipeline.engine.messages import say
+from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps.registry import read_by, step_of
 from curation_pipeline.steps.step import Partitioning, Place, Step, of_corpus
 
 SAY_EVERY_SECONDS = 0.3
+GRAPH = "artefact"
+"""What a task that makes a whole artefact is called in ``engine.requests``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """What is made: a step's name, and the key of a raw partition; None for a step of the whole project."""
+    """What is made: a step's name, and the key of a raw partition or a cell; None for a step of the whole project."""
 
     step: str
     key: str | None
@@ -46,22 +50,12 @@ class Failure:
     reason: str
 
 
-def make_side_by_side(
-    ctx: Context, chosen: Sequence[Step], keys: Sequence[str]
-) -> Generator[Made | Failure, None, None]:
-    """Make steps of the corpus and of the whole project, and yield each artefact as it is there.
+def graph_of(chosen: Sequence[Step], keys: Sequence[str]) -> dict[Artefact, list[Artefact]]:
+    """The artefacts of steps of the corpus and of the whole project, each with those that it is made from.
 
     Args:
-        ctx: the surroundings; ``loop.workers`` of the profile are the processes. Progress is told as the share of all
-            artefacts.
         chosen: the steps; what else they read has been made before.
         keys: the raw partitions.
-
-    Yields:
-        What has been made. A failure is the last: everything that was under way is ended then.
-
-    Raises:
-        WorkerLostError: a worker was killed.
     """
     places: dict[str, list[str | None]] = {
         step.name: [*keys] if step.partitioning is Partitioning.CORPUS else [None] for step in chosen
@@ -76,6 +70,24 @@ def make_side_by_side(
                 for other in places[read.name]
                 if key is None or other is None or other == key
             ]
+    return before
+
+
+def make_side_by_side(
+    ctx: Context, before: Mapping[Artefact, Collection[Artefact]]
+) -> Generator[Made | Failure, None, None]:
+    """Make artefacts on the profile's engine, and yield each as it is there.
+
+    Args:
+        ctx: the surroundings. Progress is told as the share of all artefacts.
+        before: what is to be made, each with those of them that it is made from.
+
+    Yields:
+        What has been made. A failure is the last: everything that was under way is ended then.
+
+    Raises:
+        WorkerLostError: a worker was killed.
+    """
     parts: dict[Artefact, float] = {}
 
     def hear(message: tuple[Artefact, str, float]) -> None:
@@ -86,7 +98,7 @@ def make_side_by_side(
 
     with closing(
         run_graph(
-            partial(_make, ctx), {artefact: artefact for artefact in before}, before, ctx.profile.loop.workers, hear
+            partial(_make, ctx), {artefact: artefact for artefact in before}, before, ctx.profile.engine, GRAPH, hear
         )
     ) as made:
         for artefact, outcome in made:
@@ -109,8 +121,14 @@ def _make(ctx: Context, artefact: Artefact) -> float | str:
             say((artefact, what, fraction))
 
     try:
-        place = Place() if artefact.key is None else of_corpus(artefact.key)
-        step_of(artefact.step).make(ctx.with_progress(report), place)
+        step = step_of(artefact.step)
+        step.make(ctx.with_progress(report), _place(step, artefact.key))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return time.process_time() - started
+
+
+def _place(step: Step, key: str | None) -> Place:
+    if key is None:
+        return Place()
+    return Place(Cell.parse(key).partition) if step.partitioning is Partitioning.RUN else of_corpus(key)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
-from curation_pipeline.annotate.figures import differ, figures
+from curation_pipeline.annotate.figures import as_arrays, differ, figures
 from curation_pipeline.annotate.minhash import minhash_signatures
 from curation_pipeline.annotate.near_duplicates import duplicate_clusters
 
@@ -24,7 +24,9 @@ LONG = (
 def kept(texts: list[str], settings: DuplicatesSettings | None = None) -> list[bool]:
     frame = pl.DataFrame({"doc_id": [f"{i:03d}" for i in range(len(texts))], "text": texts, "partition": "p"})
     frame = frame.with_columns(n_bytes=pl.col("text").str.len_bytes())
-    return duplicate_clusters(frame, minhash_signatures(frame, settings), settings)["kept"].to_list()
+    found = minhash_signatures(frame, settings)
+    signatures = found["signature"].to_numpy()
+    return duplicate_clusters(frame, signatures, as_arrays(found["figures"]), settings)["kept"].to_list()
 
 
 @pytest.mark.parametrize(

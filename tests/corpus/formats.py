@@ -24,6 +24,7 @@ from curation_pipeline.corpus.rows import Batch
 from curation_pipeline.corpus.schema import DOCUMENTS_SCHEMA, QUARANTINE_SCHEMA
 from curation_pipeline.corpus.source import SourceSettings
 from curation_pipeline.corpus.sources.folder import FolderSource
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
 
 TEXTS = [
     f"{start} {'lorem ipsum dolor ' * (i % 4)}caf\u00e9 {i * 7919}"
@@ -79,11 +80,17 @@ class Ingested:
     counts: Counts
 
 
-def ingest(source: SourceSettings, snapshot: str, cache: Path, exclude_keys: frozenset[str] = frozenset()) -> Ingested:
+def ingest(
+    source: SourceSettings,
+    snapshot: str,
+    cache: Path,
+    exclude_keys: frozenset[str] = frozenset(),
+    engine: EngineSettings = ONE_PROCESS,
+) -> Ingested:
     """Reads one partition into memory."""
     documents: list[pl.DataFrame] = [pl.DataFrame(schema=DOCUMENTS_SCHEMA)]
     quarantine: list[pl.DataFrame] = [pl.DataFrame(schema=QUARANTINE_SCHEMA)]
-    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append)
+    counts = ingest_into(source, snapshot, cache, exclude_keys, documents.append, quarantine.append, engine)
     return Ingested(pl.concat(documents), pl.concat(quarantine), counts)
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import curation_pipeline.policy
 import curation_pipeline.reward
-from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.engine.settings import ONE_PROCESS, EngineSettings
+from curation_pipeline.lake.keyed import Shard, shards_of, write_keyed
 from curation_pipeline.policy import stream_sample
 from curation_pipeline.policy.artefact import ScoringPolicy, load_policy, save_policy
 from curation_pipeline.policy.closed_form import closed_form_rule
@@ -25,7 +26,7 @@ from curation_pipeline.policy.pool_statistics import composition_of, merged
 from curation_pipeline.policy.problem import ConstraintDuals, observation_names
 from curation_pipeline.policy.scoring import DecisionRule, frozen_on, policy_rule, score_pool, scores_at, scores_by
 from curation_pipeline.selection.draw import decision_rows, draw
-from curation_pipeline.selection.stream import Decided, Shard, decide_pool, shards_of
+from curation_pipeline.selection.stream import Decided, decide_pool
 from curation_pipeline.selection.stream_tables import COLUMNS, DrawTables
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
@@ -120,8 +121,8 @@ def test_a_file_is_decided_as_in_memory_within_the_budget(
 def test_workers_change_no_byte(file: Path, made: SyntheticPool, policy: ScoringPolicy, tmp_path: Path) -> None:
     goal = objective(made.budget_tokens)
     one, two = (
-        table(decide_pool(shards_of([file], 800), policy_rule(policy), goal, 3, tmp_path, workers))
-        for workers in (1, 2)
+        table(decide_pool(shards_of([file], 800), policy_rule(policy), goal, 3, tmp_path, engine))
+        for engine in (ONE_PROCESS, EngineSettings(workers=2))
     )
     assert one.equals(two)
 

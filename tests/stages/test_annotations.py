@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from curation_pipeline.config import load_profile
+from curation_pipeline.engine.settings import EngineSettings
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps import annotator
@@ -29,9 +30,7 @@ def context(folder: Path, rows: int, workers: int = 1) -> Context:
     lake = Lake.open(folder)
     stand_in_documents(lake, "s|a", texts)
     profile = load_profile(str(TINY))
-    return Context(
-        lake, profile.model_copy(update={"loop": profile.loop.model_copy(update={"workers": workers})}), folder
-    )
+    return Context(lake, profile.model_copy(update={"engine": EngineSettings(workers=workers)}), folder)
 
 
 @pytest.mark.parametrize("table", ["text_statistics", "quality_rules", "language", "pii", "minhash"])

@@ -16,7 +16,7 @@ from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.fitting import fit_reward
 from curation_pipeline.reward.settings import RewardSettings
 from curation_pipeline.selection import bad_words
-from curation_pipeline.stages import arm_inputs
+from curation_pipeline.stages import arm_inputs, texts
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.commit import commit_cold_start
 from curation_pipeline.stages.context import Context
@@ -75,7 +75,7 @@ def synthetic() -> SyntheticPool:
 def ctx(lake: Lake, tmp_path: Path, synthetic: SyntheticPool, monkeypatch: pytest.MonkeyPatch) -> Context:
     """Two partitions that share a document; every third text holds an entry of the list, every fifth fails C4."""
     monkeypatch.setattr(arm_inputs, "bad_words", lambda cache: LIST)
-    monkeypatch.setattr(arm_inputs, "CHUNK", 64)
+    monkeypatch.setattr(texts, "PART", 64)
     performance = dict.fromkeys(("safety", "alignment", "capability", "performance"), 0.5)
     heldout = pl.DataFrame({"text": ["a clean text"], "role": ["credit"], "kind": ["benign"], "domain": ["web"]})
     for table in (*REFERENCES, "base_metrics"):
@@ -85,8 +85,8 @@ def ctx(lake: Lake, tmp_path: Path, synthetic: SyntheticPool, monkeypatch: pytes
     lake.build(Recipe("initial_reward", {}), lambda draft: model.save(draft.folder))
     ids = synthetic.frame["doc_id"].to_list()
     for place, rows in zip(PLACES, (range(0, N // 2 + 1), range(N // 2, N)), strict=True):
-        texts = [f"text {LIST[i % 2]} {i}" if i % 3 == 0 else f"a plain text {i}" for i in rows]
-        own = pl.DataFrame({"doc_id": [ids[i] for i in rows], "text": texts})
+        written = [f"text {LIST[i % 2]} {i}" if i % 3 == 0 else f"a plain text {i}" for i in rows]
+        own = pl.DataFrame({"doc_id": [ids[i] for i in rows], "text": written})
         documents = write(lake, "documents", place, own.with_columns(pl.lit(False).alias("duplicate")))
         passes = pl.Series([i % 5 != 0 for i in rows])
         fine = pl.Series([True] * len(rows))

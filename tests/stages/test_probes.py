@@ -11,6 +11,7 @@ import pytest
 from curation_pipeline.credit.mixtures import LOSS_WEIGHT, composition, trait_means
 from curation_pipeline.credit.probes import ProbeOutcome
 from curation_pipeline.credit.surrogate import comparable
+from curation_pipeline.engine.settings import ONE_PROCESS
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Recipe
 from curation_pipeline.policy.artefact import save_policy
@@ -40,7 +41,7 @@ def _truth(task: probes._Task) -> ProbeOutcome:
     shares = composition(drawn, task.mixture.strata, weights)
     tokens = int(drawn["n_tokens"].to_numpy().sum())
     return ProbeOutcome(
-        task.mixture.name, task.base, float(odds), 2.0, tokens, drawn.height, 0.0, task.mixture.strata, shares,
+        task.mixture.name, task.base.id, float(odds), 2.0, tokens, drawn.height, 0.0, task.mixture.strata, shares,
         task.mixture.traits, means,
     )  # fmt: skip
 
@@ -55,8 +56,7 @@ def played(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: F
     )
     monkeypatch.setattr(probes, "base_likelihood", lambda *given: (2.0, 0.0))
     credit = ctx.profile.credit.model_copy(update={"n_probes_first": 24, "probe_tokens": 4_000})
-    loop = ctx.profile.loop.model_copy(update={"workers": 1})
-    return replace(ctx, profile=ctx.profile.model_copy(update={"credit": credit, "loop": loop}))
+    return replace(ctx, profile=ctx.profile.model_copy(update={"credit": credit, "engine": ONE_PROCESS}))
 
 
 @pytest.mark.parametrize("around", ["pool", "best_response"])
@@ -110,7 +110,7 @@ def test_later_probes_stand_around_the_policy_in_force_with_its_own_credit(
     credit = DownstreamCredit.from_json(played.lake.json(second, "credit"))
     assert credit.n_probes == 24 + played.profile.credit.n_probes
     work, _ = probes.STEP.recipe(played, of_iteration(MAIN, 1))
-    scores = probes._around(work, pool, 0)
+    scores = probes._around(work, pool, synthetic.budget_tokens, 0)
     assert scores.probability @ pool.n_tokens == pytest.approx(synthetic.budget_tokens, rel=1e-6)
 
 

@@ -34,6 +34,7 @@ class FileReader:
             are read from several places; the `Meter` of what is unpacked is the third argument then.
         settings: what the format adds to the settings of a folder source.
         refusal: why its files are left alone under some settings; empty where they are read.
+        by_lines: what a line holds does not depend on those before it, so that a large file can be read in parts.
     """
 
     suffixes: tuple[str, ...]
@@ -41,9 +42,10 @@ class FileReader:
     takes: Literal["text", "bytes", "file"] = "text"
     settings: type[FileSettings] = FileSettings
     refusal: Callable[[Any], str] = lambda settings: ""
+    by_lines: bool = False
 
     def batches(
-        self, stream: BinaryIO, name: str, settings: FileSettings, meter: Meter | None = None
+        self, stream: BinaryIO, name: str, settings: FileSettings, meter: Meter | None = None, inside: bool = False
     ) -> Iterator[Batch]:
         """The rows and failures of a file.
 
@@ -52,10 +54,11 @@ class FileReader:
             name: its name, which says how it is packed.
             settings: of its source.
             meter: what the members of one archive share; None for a file of its own.
+            inside: the stream begins in the middle of its file, where no byte-order mark is.
         """
         if self.takes != "file":
             found = pieces(stream, name, meter or settings.meter())
-            yield from self.read(as_utf8(found) if self.takes == "text" else found, settings)
+            yield from self.read(as_utf8(found) if self.takes == "text" and not inside else found, settings)
         elif packing_of(name) or meter is not None:
             yield from self._unpacked(stream, name, settings, meter or settings.meter())
         else:

@@ -344,4 +344,4 @@ class _Values:
         self._position += 1
 
 
-READERS = (FileReader((".jsonl", ".ndjson", ".jl"), read_jsonl), FileReader((".json",), read_json))
+READERS = (FileReader((".jsonl", ".ndjson", ".jl"), read_jsonl, by_lines=True), FileReader((".json",), read_json))

@@ -88,7 +88,8 @@ class FolderSource(Formats):
                 meter = meters.setdefault(file.place, self.meter())
                 meter.share = min(1.0, file.member.compress_size / max(1, file.member.file_size))
             try:
-                for batch in reader.batches(stream, file.name, self, meter):
+                inside = file.span is not None and file.span[0] > 0
+                for batch in reader.batches(stream, file.name, self, meter, inside):
                     yield file.name, batch
             except DataError as error:
                 raise DataError(f"source {self.name!r}, file {file.name!r}: {error}") from error

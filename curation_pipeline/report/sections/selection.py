@@ -12,6 +12,8 @@ from curation_pipeline.lake.lake import Lake
 from curation_pipeline.report.html import grid, join, paragraph
 from curation_pipeline.report.plots import ranges, shares
 from curation_pipeline.report.section import IS_LAST, ReportData, ReportSource, ReportTable, Rows, Section
+from curation_pipeline.stages.corpus_figures import Sums
+from curation_pipeline.stages.drawn import drawn_parts
 from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.stages.state import MAIN, State
 
@@ -33,6 +35,17 @@ TITLES = {
 }
 
 
+_DIMENSIONS = ("toxicity_bin", "source", "domain", "identity_group")
+_TOKENS, _DRAWN = pl.col("n_tokens").cast(pl.Int64), pl.col("weight").is_not_null()
+_SUMS = (
+    pl.len().cast(pl.Int64).alias("documents"),
+    _TOKENS.sum().alias("tokens"),
+    _TOKENS.filter(_DRAWN).sum().alias("drawn_tokens"),
+    _DRAWN.sum().cast(pl.Int64).alias("drawn"),
+    pl.col("weight").cast(pl.Float64).sum(),
+)
+
+
 def query(source: ReportSource) -> dict[str, Rows]:
     """Shares along each dimension, and selection rates of benign text over that of text that mentions no group."""
     return {
@@ -46,27 +59,24 @@ def token_shares(lake: Lake, states: Mapping[str, list[State]]) -> pl.DataFrame 
     frames = []
     for chain, entries in states.items():
         for state in entries[1:]:
-            pool = lake.frame(lake.get(state.own["pool"]))
-            batch = lake.frame(lake.get(state.own["batches"])).select("doc_id", "weight")
-            joined = pool.join(batch, on="doc_id", how="left").with_columns(pl.col("toxicity_bin").cast(pl.Utf8))
-            total, drawn = joined["n_tokens"].sum(), joined.filter(pl.col("weight").is_not_null())["n_tokens"].sum()
-            in_batch = pl.col("weight").is_not_null()
-            for dimension in ("toxicity_bin", "source", "domain", "identity_group"):
-                frames.append(
-                    joined.group_by(pl.col(dimension).alias("value"))
-                    .agg(
-                        (pl.col("n_tokens").sum() / total).alias("pool_token_share"),
-                        (pl.col("n_tokens").filter(in_batch).sum() / drawn).alias("batch_token_share"),
-                        in_batch.mean().alias("selection_rate"),
-                        pl.col("weight").mean().cast(pl.Float64).alias("mean_weight"),
-                    )
-                    .sort("value")
-                    .with_columns(
-                        pl.lit(chain).alias("chain"),
-                        pl.lit(state.ordinal, pl.Int64).alias("ordinal"),
-                        pl.lit(dimension).alias("dimension"),
-                    )
+            pool, batch = (lake.get(state.own[table]) for table in ("pool", "batches"))
+            sums = {dimension: Sums([dimension], *_SUMS) for dimension in _DIMENSIONS}
+            for part in drawn_parts(lake, pool, batch, ["n_tokens", *_DIMENSIONS]):
+                for own in sums.values():
+                    own.add(part.with_columns(pl.col("toxicity_bin").cast(pl.Utf8)))
+            frames += [
+                own.table().select(
+                    pl.col(dimension).alias("value"),
+                    (pl.col("tokens") / pl.col("tokens").sum()).alias("pool_token_share"),
+                    (pl.col("drawn_tokens") / pl.col("drawn_tokens").sum()).alias("batch_token_share"),
+                    (pl.col("drawn") / pl.col("documents")).alias("selection_rate"),
+                    pl.when(pl.col("drawn") > 0).then(pl.col("weight") / pl.col("drawn")).alias("mean_weight"),
+                    pl.lit(chain).alias("chain"),
+                    pl.lit(state.ordinal, pl.Int64).alias("ordinal"),
+                    pl.lit(dimension).alias("dimension"),
                 )
+                for dimension, own in sums.items()
+            ]
     return pl.concat(frames) if frames else None
 
 

@@ -82,7 +82,7 @@ def compute(work: Work, draft: Draft) -> None:
     reserved = read_benchmarks(work.lake, work[BENCHMARKS])
     exclude = frozenset(contamination_keys(reserved, work.lake.frame(work[LABELS])).to_list())
     with draft.writer(DOCUMENTS_SCHEMA) as documents, draft.writer(QUARANTINE_SCHEMA, "quarantine") as quarantine:
-        counts = ingest_into(source, snapshot, work.ctx.cache, exclude, documents, quarantine)
+        counts = ingest_into(source, snapshot, work.ctx.cache, exclude, documents, quarantine, work.profile.engine)
     draft.summary.update(
         read=counts.read,
         kept=counts.kept,

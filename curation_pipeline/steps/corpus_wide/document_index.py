@@ -6,18 +6,28 @@ was taken out of the profile, too.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
-from curation_pipeline.lake.keyed import ROW_GROUP, only
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.runs import sorted_runs
 from curation_pipeline.stages.declared import declared
 from curation_pipeline.stages.document_index import CORPUS, RETIRED
+from curation_pipeline.stages.texts import table_parts
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.step import Step, Work, no_seed
+
+SCHEMA: dict[str, pl.DataType] = {
+    "doc_id": pl.Utf8(),
+    "source": pl.Utf8(),
+    "snapshot": pl.Utf8(),
+    "row": pl.Int32(),
+    "place": pl.Int32(),
+    "url": pl.Utf8(),
+}
 
 
 def compute(work: Work, draft: Draft) -> None:
@@ -30,11 +40,9 @@ def compute(work: Work, draft: Draft) -> None:
         DataError: the corpus is empty.
     """
     documents, retired = work.every(DOCUMENTS), _retired(work)
-    _write_index(work.lake, documents, draft.folder, CORPUS)
+    rows, distinct = _write_index(work.lake, documents, draft, CORPUS)
     if retired:
-        _write_index(work.lake, retired, draft.folder, RETIRED)
-    index = pl.scan_parquet(draft.folder / f"{CORPUS}.parquet", glob=False)
-    rows, distinct = index.select(pl.len(), pl.col("doc_id").n_unique().alias("n")).collect().row(0)
+        _write_index(work.lake, retired, draft, RETIRED)
     draft.summary.update(rows=rows, distinct_documents=distinct, partitions=len(documents))
     if retired:
         draft.summary["retired"] = [m.partition_text for m in retired]
@@ -49,29 +57,31 @@ def _parameters(work: Work) -> dict[str, Any]:
     return {"retired": retired} if retired else {}
 
 
-def _write_index(lake: Lake, documents: tuple[Manifest, ...], folder: Path, name: str) -> None:
-    import duckdb
+def _write_index(lake: Lake, documents: tuple[Manifest, ...], draft: Draft, name: str) -> tuple[int, int]:
+    """Write a table; its rows, and the distinct documents among them."""
+    rows = distinct = 0
+    with sorted_runs(draft.folder) as runs, draft.keyed_writer(SCHEMA, name) as write:
+        for manifest in documents:
+            runs.extend(_places(lake, manifest))
+        for part in runs.merged():
+            write(part.sort("doc_id", "source", "snapshot", "row"))
+            rows, distinct = rows + part.height, distinct + part["doc_id"].n_unique()
+    return rows, distinct
 
-    paths = [only(lake.path(m, "data.parquet")) for m in documents]
-    # DuckDB sorts outside of memory.
-    with duckdb.connect(config={"temp_directory": str(folder / ".spill")}) as connection:
-        parts = " union all ".join(
-            "select doc_id, source, snapshot, url, duplicate, file_row_number::bigint as row"
-            " from read_parquet(?, file_row_number = true)"
-            for _ in paths
+
+def _places(lake: Lake, documents: Manifest) -> Iterator[pl.DataFrame]:
+    row = place = 0
+    for part in table_parts(lake, documents, ["doc_id", "source", "snapshot", "url", "duplicate"]):
+        own = (~pl.col("duplicate")).cast(pl.Int32)
+        yield part.select(
+            "doc_id",
+            "source",
+            "snapshot",
+            pl.int_range(row, row + pl.len(), dtype=pl.Int32).alias("row"),
+            pl.when(~pl.col("duplicate")).then(place + own.cum_sum() - 1).cast(pl.Int32).alias("place"),
+            "url",
         )
-        target = str(folder / f"{name}.parquet").replace("'", "''")
-        connection.execute(
-            f"""copy (
-                select doc_id, source, snapshot, row::integer as row,
-                    case when duplicate then null else
-                        (sum((not duplicate)::integer) over (partition by source, snapshot order by row) - 1)
-                    end::integer as place,
-                    url
-                from ({parts}) order by doc_id, source, snapshot, row
-            ) to '{target}' (format parquet, compression zstd, row_group_size {ROW_GROUP})""",
-            paths,
-        )
+        row, place = row + part.height, place + part.height - int(part["duplicate"].sum())
 
 
 STEP = Step(
@@ -83,6 +93,6 @@ STEP = Step(
     also=lambda work: [m.id for m in _retired(work)],
     parameters=_parameters,
     seed=no_seed,
-    kinds=frozenset({"duckdb", "parquet"}),
+    kinds=frozenset({"polars", "parquet"}),
     follows_corpus=True,
 )

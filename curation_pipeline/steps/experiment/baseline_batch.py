@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -11,16 +12,18 @@ import polars as pl
 from curation_pipeline.datasets.catalogue import GARAK
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.runs import SortedRuns, sorted_runs
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.selection.bad_words import WORD_LIST
 from curation_pipeline.selection.baselines import baseline, declared
 from curation_pipeline.selection.inputs import Inputs
-from curation_pipeline.selection.protocol import WholePool
-from curation_pipeline.stages.arm_inputs import Flags, first_probes, manual_flags, rule_tables
+from curation_pipeline.selection.parts import InParts
+from curation_pipeline.selection.protocol import Selector
+from curation_pipeline.stages.arm_inputs import first_probes, flags_of, manual_flags, rule_tables
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.objective import composition_of, objective_of
-from curation_pipeline.stages.texts import read_texts
+from curation_pipeline.stages.texts import corpus_texts
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
 from curation_pipeline.steps.loop.curated_batch import STEP as CURATED_BATCH
 from curation_pipeline.steps.loop.curated_batch import draw_batch, draw_parameters
@@ -41,7 +44,18 @@ def draw_baseline_batch(ctx: Context, place: Place, arm: str) -> Manifest:
 
     def compute(work: Work, draft: Draft) -> None:
         """The batch of a baseline."""
-        draw_batch(work, draft, WholePool(baseline(arm, work.profile.baselines, _inputs(work, arm))))
+        # What a baseline reads of single documents lies in the order of files, and a pool in that of ids.
+        with sorted_runs(draft.folder) as texts, sorted_runs(draft.folder) as flags:
+            inputs = _inputs(work, arm, texts)
+            rules = work.profile.baselines.manual_rules if _rules(work, arm) else ()
+            if rules:
+                flags.extend(manual_flags(work.ctx, work.gate, rules))
+
+            def selector(doc_ids: pl.Series) -> Selector:
+                own = flags_of(flags.of(doc_ids), rules) if rules else {}
+                return baseline(arm, work.profile.baselines, replace(inputs, flags=own))
+
+            draw_batch(work, draft, InParts(selector))
 
     step = replace(
         CURATED_BATCH,
@@ -78,23 +92,20 @@ def _settings(work: Work, arm: str) -> dict[str, Any]:
     return own
 
 
-def _inputs(work: Work, arm: str) -> Inputs:
+def _inputs(work: Work, arm: str, texts: SortedRuns) -> Inputs:
     lake, profile = work.lake, work.profile
     heldout = lake.frame(work.reference(HELDOUT_TEXTS))
     clean = (pl.col("role") == "credit") & (pl.col("kind") == "benign") & (pl.col("domain") == "encyclopaedia")
     target = heldout.filter(clean)["text"]
     reward, probes = RewardModel.load(lake.folder(lake.get(work.parent.reward_model_id))), _probes(work, arm)
 
-    def texts(ids: pl.Series) -> pl.Series:
-        return read_texts(lake, work.gate.corpus, ids, profile.removal.redact_pii)
+    @cache
+    def every_text() -> SortedRuns:
+        """Written when the first is asked for: few baselines do."""
+        return texts.extend(corpus_texts(lake, work.gate.corpus, profile.removal.redact_pii))
 
-    flags: Flags = {}
-    if _rules(work, arm):
-        pool = lake.frame(work[CANDIDATE_POOL], columns=["doc_id"])
-        flags = manual_flags(work.ctx, work.gate, profile.baselines.manual_rules, pool["doc_id"], texts)
     return Inputs(
-        flags=flags,
-        texts=texts,
+        texts=lambda doc_ids: every_text().of(doc_ids)["text"],
         credit=None if probes is None else DownstreamCredit.from_json(lake.json(probes, "credit")),
         target=target if len(target) else None,
         objective=objective_of(work.ctx, work.parent, reward, None),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,14 @@ from curation_pipeline.annotate.toxicity import HARM_THRESHOLD
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.runs import SortedRuns, sorted_runs
 from curation_pipeline.policy.pool import NO_GROUP
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.curriculum import admitted
 from curation_pipeline.stages.context import Context
-from curation_pipeline.stages.removal import removed_documents
+from curation_pipeline.stages.removal import SCHEMA, removals
 from curation_pipeline.stages.sampling import is_held_out
-from curation_pipeline.stages.texts import read_corpus
+from curation_pipeline.stages.texts import POOLED, corpus_parts, table_parts
 from curation_pipeline.steps.corpus_wide.duplicates import STEP as DUPLICATES
 from curation_pipeline.steps.corpus_wide.takedown_requests import STEP as TAKEDOWN_REQUESTS
 from curation_pipeline.steps.loop.iteration_gate import STEP as ITERATION_GATE
@@ -41,63 +44,132 @@ def compute(work: Work, draft: Draft) -> None:
         DataError: nothing is left to draw.
     """
     lake, gate, profile = work.lake, work.gate, work.profile
-    corpus = read_corpus(lake, gate.corpus)
-    clusters = lake.frame(work.reference(DUPLICATES), columns=["doc_id", "cluster_id", "kind"])
-    held_out = held_out_with_copies(corpus["doc_id"], clusters, profile.corpus.holdout_share, profile.seed)
-    corpus = corpus.filter(~held_out)
-    removed = removed_documents(lake, gate.corpus, gate.references, profile.removal)
-    removed = removed.filter(pl.col("doc_id").is_in(corpus["doc_id"].implode()))
-    draft.keyed(removed, "removed")
-    corpus = corpus.join(removed, on="doc_id", how="anti", maintain_order="left")
-    if corpus.is_empty():
-        raise DataError("nothing is left to draw: every document is held out or removed; see [removal]")
+    corpus = profile.corpus
     reward = RewardModel.load(lake.folder(lake.get(work.parent.reward_model_id)))
-    frame = candidates(corpus, profile.annotate.teachers, reward, drawn_counts(lake, work.parent.batches))
-    pool_size = frame.height
-    frame = admitted(frame, gate.max_p_harm)
-    if frame.is_empty():
+    # What a pool joins by document comes in the order of files; here a span of ids is put together at a time.
+    with ExitStack() as stack:
+
+        def runs() -> SortedRuns:
+            return stack.enter_context(sorted_runs(draft.folder))
+
+        documents = runs().extend(corpus_parts(lake, gate.corpus, ("source", "snapshot", "domain"), POOLED))
+        causes = runs().extend(removals(lake, gate.corpus, gate.references, profile.removal))
+        copies = runs().extend(copies_of_held_out(lake, work.reference(DUPLICATES), corpus.holdout_share, profile.seed))
+        draws = runs().extend(earlier_draws(lake, work.parent.batches))
+        write_removed = stack.enter_context(draft.keyed_writer(SCHEMA, "removed"))
+        write: Callable[[pl.DataFrame], None] | None = None
+        tally = _Tally()
+        for span in documents.spans():
+            found = documents.read(span).unique("doc_id", keep="first", maintain_order=True)
+            held_out = pl.Series(is_held_out(found["doc_id"], corpus.holdout_share, profile.seed))
+            held_out |= found["doc_id"].is_in(copies.read(span)["doc_id"].implode())
+            found = found.filter(~held_out)
+            removed = causes.read(span).join(found.select("doc_id"), on="doc_id", how="semi")
+            removed = removed.unique().sort(list(SCHEMA))
+            write_removed(removed)
+            found = found.join(removed, on="doc_id", how="anti", maintain_order="left")
+            tally.left_out(int(held_out.sum()), removed)
+            if found.is_empty():
+                continue
+            drawn = dict(draws.read(span).group_by("doc_id").len().iter_rows())
+            every = candidates(found, profile.annotate.teachers, reward, drawn)
+            frame = admitted(every, gate.max_p_harm)
+            tally.add(frame, every.height)
+            write = write or stack.enter_context(draft.keyed_writer(dict(frame.schema), compression="lz4"))
+            write(frame)
+    if not tally.eligible:
+        raise DataError("nothing is left to draw: every document is held out or removed; see [removal]")
+    if not tally.documents:
         raise DataError(f"curriculum stage {gate.stage['name']!r} lets no document in: raise its `max_p_harm`")
-    draft.keyed(frame, compression="lz4")
-    tokens = frame["n_tokens"].sum()
-    by_bin = frame.group_by("toxicity_bin").agg(pl.col("n_tokens").sum()).sort("toxicity_bin")
-    draft.summary.update(
-        documents=frame.height,
-        tokens=int(tokens),
-        held_out=int(held_out.sum()),
-        removed=removed["doc_id"].n_unique(),
-        removed_by_cause=dict(removed.group_by("cause").len().sort("cause").iter_rows()),
-        strata=frame["stratum"].n_unique(),
-        mean_p_harm=round(float(frame["p_harm"].to_numpy().mean()), 4),
-        token_share_by_toxicity_bin={str(b): round(n / max(tokens, 1), 4) for b, n in by_bin.iter_rows()},
-        documents_by_source=dict(frame["source"].value_counts().sort("source").iter_rows()),
-    )
+    draft.summary.update(tally.summary())
     if gate.stage:
-        draft.summary.update(curriculum_stage=gate.stage["name"], kept_back_by_stage=pool_size - frame.height)
+        draft.summary.update(curriculum_stage=gate.stage["name"], kept_back_by_stage=tally.eligible - tally.documents)
 
 
-def held_out_with_copies(doc_ids: pl.Series, clusters: pl.DataFrame, share: float, seed: int) -> pl.Series:
-    """Whether each document is held out, itself or through a near copy.
+@dataclass(slots=True)
+class _Tally:
+    """Figures of a pool, added up span by span.
 
-    A model that has read a near copy of a held-out text has read the text.
+    Attributes:
+        eligible: documents that are neither held out nor removed; ``documents`` are those of the pool.
+        p_harm: sum of the pool's.
+    """
+
+    eligible: int = 0
+    documents: int = 0
+    held_out: int = 0
+    removed: int = 0
+    p_harm: float = 0.0
+    causes: Counter[str] = field(default_factory=Counter)
+    tokens_by_bin: Counter[int] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    strata: set[str] = field(default_factory=set)
+
+    def left_out(self, held_out: int, removed: pl.DataFrame) -> None:
+        """Count what of a span is not in the pool."""
+        self.held_out += held_out
+        self.removed += removed["doc_id"].n_unique()
+        self.causes.update(dict(removed["cause"].value_counts().iter_rows()))
+
+    def add(self, frame: pl.DataFrame, eligible: int) -> None:
+        """Count the pool's rows of a span."""
+        self.eligible += eligible
+        self.documents += frame.height
+        self.p_harm += float(frame["p_harm"].cast(pl.Float64).sum())
+        tokens = frame.group_by("toxicity_bin").agg(pl.col("n_tokens").cast(pl.Int64).sum())
+        self.tokens_by_bin.update(dict(tokens.iter_rows()))
+        self.sources.update(dict(frame["source"].value_counts().iter_rows()))
+        self.strata.update(frame["stratum"].unique())
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the manifest."""
+        tokens = sum(self.tokens_by_bin.values())
+        return {
+            "documents": self.documents,
+            "tokens": tokens,
+            "held_out": self.held_out,
+            "removed": self.removed,
+            "removed_by_cause": dict(sorted(self.causes.items())),
+            "strata": len(self.strata),
+            "mean_p_harm": round(self.p_harm / self.documents, 4),
+            "token_share_by_toxicity_bin": {
+                str(b): round(n / max(tokens, 1), 4) for b, n in sorted(self.tokens_by_bin.items())
+            },
+            "documents_by_source": dict(sorted(self.sources.items())),
+        }
+
+
+def copies_of_held_out(lake: Lake, duplicates: Manifest, share: float, seed: int) -> Iterator[pl.DataFrame]:
+    """The documents with a near copy that is held out: a model that has read the copy has read the text.
 
     Args:
-        doc_ids: the documents.
-        clusters: columns doc_id, cluster_id and kind of the table ``duplicates``.
+        lake: the lake.
+        duplicates: the clusters.
         share: share of documents that are held out.
         seed: the profile's seed.
+
+    Yields:
+        Frames with the column doc_id, those held out themselves among them; the first is empty.
     """
-    near = clusters.filter(pl.col("kind") == "near")
-    leaking = near.filter(pl.Series(is_held_out(near["doc_id"], share, seed)))["cluster_id"]
-    copies = near.filter(pl.col("cluster_id").is_in(leaking.implode()))["doc_id"]
-    return pl.Series(is_held_out(doc_ids, share, seed)) | doc_ids.is_in(copies.implode())
+
+    def near() -> Iterator[pl.DataFrame]:
+        for part in table_parts(lake, duplicates, ["doc_id", "cluster_id", "kind"]):
+            yield part.filter(pl.col("kind") == "near")
+
+    leaking = [
+        part.filter(pl.Series(is_held_out(part["doc_id"], share, seed)))["cluster_id"].unique() for part in near()
+    ]
+    clusters = pl.concat(leaking).unique().implode()
+    yield pl.DataFrame(schema={"doc_id": pl.Utf8})
+    for part in near():
+        yield part.filter(pl.col("cluster_id").is_in(clusters)).select("doc_id")
 
 
-def drawn_counts(lake: Lake, batches: Iterable[str]) -> dict[str, int]:
-    """How often each document is in the batches."""
-    counts: Counter[str] = Counter()
+def earlier_draws(lake: Lake, batches: Iterable[str]) -> Iterator[pl.DataFrame]:
+    """The doc_ids of batches, once for each that holds them; the first frame is empty."""
+    yield pl.DataFrame(schema={"doc_id": pl.Utf8})
     for identity in batches:
-        counts.update(lake.frame(lake.get(identity), columns=["doc_id"])["doc_id"].to_list())
-    return counts
+        yield from table_parts(lake, lake.get(identity), ["doc_id"])
 
 
 def with_protected_group(corpus: pl.DataFrame) -> pl.DataFrame:
@@ -120,7 +192,7 @@ def candidates(
     """Add what the reward model says, the stratum and the selection history to annotated documents.
 
     Args:
-        corpus: the frame of `read_corpus`.
+        corpus: rows of `texts.corpus_parts` with the tables `texts.POOLED`, each document once.
         teachers: names of the teacher detectors' columns.
         reward: the reward model in force.
         drawn: doc_id to number of earlier draws in this chain.
@@ -153,11 +225,15 @@ def candidates(
 
 def view(ctx: Context, manifest: Manifest) -> View:
     """How P(harm) and alignment are distributed."""
-    frame = ctx.lake.frame(manifest, columns=["p_harm", "alignment"])
+    edges = np.linspace(0.0, 1.0, 51)
+    counts = {"p_harm": np.zeros(50, np.int64), "alignment": np.zeros(50, np.int64)}
+    for part in table_parts(ctx.lake, manifest, list(counts)):
+        for name in counts:
+            counts[name] += np.histogram(part[name].to_numpy(), edges)[0]
 
     def draw(axes: Any) -> None:
-        axes.hist(frame["p_harm"].to_numpy(), bins=50, alpha=0.6, label="P(harm)")
-        axes.hist(frame["alignment"].to_numpy(), bins=50, alpha=0.6, label="alignment")
+        axes.stairs(counts["p_harm"], edges, fill=True, alpha=0.6, label="P(harm)")
+        axes.stairs(counts["alignment"], edges, fill=True, alpha=0.6, label="alignment")
         axes.set(ylabel="documents", yscale="log")
         axes.legend(frameon=False)
 

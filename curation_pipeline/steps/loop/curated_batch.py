@@ -19,6 +19,7 @@ from curation_pipeline.selection.policy_selector import PolicySelector
 from curation_pipeline.selection.protocol import Drawer, PoolFile
 from curation_pipeline.selection.stream_tables import DrawTables
 from curation_pipeline.stages.context import Context
+from curation_pipeline.stages.drawn import drawn_parts
 from curation_pipeline.stages.objective import objective_of
 from curation_pipeline.stages.parity import batch_parity
 from curation_pipeline.steps.figures import corpus_links, documents_of, input_links
@@ -65,8 +66,8 @@ def draw_batch(work: Work, draft: Draft, drawer: Drawer) -> None:
     # it, so that they differ by what they choose and not by chance.
     seed = derive(work.profile.seed, "draw", work.place.arm_seed, work.place.ordinal)
     path = work.lake.path(work[CANDIDATE_POOL], "data.parquet")
-    file = PoolFile(path, draft.scratch, work.profile.loop.workers, work.ctx.progress)
-    with draft.writer(DECISIONS, "decisions") as decisions, draft.writer(BATCH) as batch:
+    file = PoolFile(path, draft.scratch, work.profile.engine, work.ctx.progress)
+    with draft.keyed_writer(DECISIONS, "decisions") as decisions, draft.keyed_writer(BATCH) as batch:
         tables = DrawTables(decisions, batch)
         threshold = tables.extend(drawer.decisions(file, budget, seed))
     draft.summary.update(tables.summary(budget))
@@ -87,10 +88,11 @@ def view(ctx: Context, manifest: Manifest) -> View:
     """What the batch was drawn from, and how it differs from the pool."""
     lake, figures = ctx.lake, manifest.summary
     drawn_from = next(lake.get(i) for i in manifest.inputs if i.startswith(f"{CANDIDATE_POOL.table}-"))
-    pool = lake.frame(drawn_from)
     batch = lake.frame(manifest)
-    longest = int(pool["n_tokens"].max() or 0)  # type: ignore[arg-type]
-    known = int(pool["doc_id"].is_in(batch["doc_id"].implode()).sum())
+    longest = known = 0
+    for part in drawn_parts(lake, drawn_from, manifest, ["n_tokens"]):
+        longest = max(longest, int(part["n_tokens"].to_numpy().max()))
+        known += int(part["weight"].is_not_null().sum())
     whole = known == batch.height == batch["doc_id"].n_unique() and bool((batch["weight"] > 0).all())
     off = abs(figures["tokens"] - figures["token_budget"])
     return View(

@@ -25,8 +25,8 @@ from curation_pipeline.credit.probes import (
 )
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import comparable, fit_credit, moved
-from curation_pipeline.engine.local import map_tasks
-from curation_pipeline.lake.lake import Draft
+from curation_pipeline.engine.mapping import map_tasks
+from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.policy.closed_form import closed_form_scores
 from curation_pipeline.policy.pool import Pool
@@ -40,6 +40,7 @@ from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.credit_report import credit_section
 from curation_pipeline.stages.objective import objective_of
+from curation_pipeline.stages.pool_sample import pool_sample
 from curation_pipeline.stages.texts import read_texts
 from curation_pipeline.steps import policy_plots
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
@@ -55,8 +56,8 @@ from curation_pipeline.training.tokenizer import Tokenised, tokenise
 class _Task:
     """One probe as a worker process gets it."""
 
-    base_dir: Path
-    base: str
+    lake: Lake
+    base: Manifest
     documents: Tokenised
     drawn: pl.DataFrame
     mixture: Mixture
@@ -68,13 +69,13 @@ class _Task:
 
 def _run(task: _Task) -> ProbeOutcome:
     return run_probe(
-        task.base_dir, task.documents, task.drawn, task.mixture, task.heldout, task.settings, task.training, task.seed,
-        task.base,
+        task.lake.folder(task.base), task.documents, task.drawn, task.mixture, task.heldout, task.settings,
+        task.training, task.seed, task.base.id,
     )  # fmt: skip
 
 
 def compute(work: Work, draft: Draft) -> None:
-    """Small fine-tunes of the shared base on random mixtures of the pool, and the credit that they give.
+    """Small fine-tunes of the shared base on random mixtures of a sample of the pool, and the credit that they give.
 
     A mixture tilts what the policy in force would draw, or in the first iteration the pool, by strata and traits. A
     ridge regression of what they measured gives each stratum its downstream credit, scaled by its leave-one-out R2.
@@ -82,11 +83,12 @@ def compute(work: Work, draft: Draft) -> None:
     resumes. They fine-tune the chain's uncurated base: outcomes of all iterations then compare.
     """
     lake, profile, settings, parent = work.lake, work.profile, work.profile.credit, work.parent
-    frame = lake.frame(work[CANDIDATE_POOL])
-    pool = Pool.from_frame(frame)
+    sample = pool_sample(lake.path(work[CANDIDATE_POOL], "data.parquet"))
+    pool = Pool.from_frame(sample.frame)
     scale = trait_scale(pool) if settings.trait_spread > 0 else TraitScale()
-    scores = _around(work, pool, derive(profile.seed, "probes", work.place.chain, work.place.ordinal, "around"))
-    table = _table(frame, pool, scale, scores)
+    around = derive(profile.seed, "probes", work.place.chain, work.place.ordinal, "around")
+    scores = _around(work, pool, sample.budget(profile.loop.token_budget), around)
+    table = _table(sample.frame, pool, scale, scores)
     if parent.policy_id is None and settings.first_around == "pool":
         table = table.drop(INCLUSION, LOSS_WEIGHT)
     credit_texts = lake.frame(work[HELDOUT_TEXTS]).filter(pl.col("role") == "credit")
@@ -95,7 +97,8 @@ def compute(work: Work, draft: Draft) -> None:
     mixtures = probe_mixtures(table, count, seed, None, settings, scale.names)
     done = {mixture.name: draft.scratch / f"{mixture.name}.parquet" for mixture in mixtures}
     waiting = [mixture for mixture in mixtures if not done[mixture.name].is_file()]
-    base_dir = lake.folder(work[BASE_CHECKPOINT])
+    base = work[BASE_CHECKPOINT]
+    base_dir = lake.folder(base)
     rows = [draw(table, mixture, settings.probe_tokens, seed) for mixture in waiting]
     # Most of the pool is in no probe: only what is drawn is tokenised, and a worker gets its own part.
     used = np.unique(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
@@ -103,8 +106,8 @@ def compute(work: Work, draft: Draft) -> None:
     documents = tokenise(texts.to_list(), base_dir)
     tasks = [
         _Task(
-            base_dir,
-            work[BASE_CHECKPOINT].id,
+            lake,
+            base,
             documents.take(np.searchsorted(used, drawn)),
             table[drawn],
             mixture,
@@ -115,7 +118,7 @@ def compute(work: Work, draft: Draft) -> None:
         )
         for mixture, drawn in zip(waiting, rows, strict=True)
     ]
-    for finished, (index, outcome) in enumerate(map_tasks(_run, tasks, profile.loop.workers), start=1):
+    for finished, (index, outcome) in enumerate(map_tasks(_run, tasks, profile.engine, STEP.name), start=1):
         _save(outcome, done[waiting[index].name])
         work.ctx.progress("probe fine-tunes", (count - len(waiting) + finished) / max(count, 1))
     bits, _ = base_likelihood(base_dir, credit_texts, settings, profile.training.sequence_length)
@@ -153,9 +156,9 @@ def _save(outcome: ProbeOutcome, path: Path) -> None:
     temporary.replace(path)
 
 
-def _around(work: Work, pool: Pool, seed: int) -> Scores:
+def _around(work: Work, pool: Pool, budget: int, seed: int) -> Scores:
     """What the policy in force, with the credit that it was trained for, would draw of this pool."""
-    lake, parent, budget = work.lake, work.parent, work.profile.loop.token_budget
+    lake, parent = work.lake, work.parent
     reward = RewardModel.load(lake.folder(lake.get(parent.reward_model_id)))
     if parent.policy_id is None:
         return closed_form_scores(pool, objective_of(work.ctx, parent, reward, None), work.profile.policy, budget, seed)

@@ -8,12 +8,14 @@ from typing import Any
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
 from curation_pipeline.policy.pool import Pool
+from curation_pipeline.policy.scoring import with_budget
 from curation_pipeline.reward.composite import RewardModel
 from curation_pipeline.reward.credit import DownstreamCredit
 from curation_pipeline.seeds import derive
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.objective import composition_of, objective_of
 from curation_pipeline.stages.policy_report import policy_section, write_policy_report
+from curation_pipeline.stages.pool_sample import pool_sample
 from curation_pipeline.steps import policy_plots
 from curation_pipeline.steps.figures import input_links
 from curation_pipeline.steps.loop.candidate_pool import STEP as CANDIDATE_POOL
@@ -25,16 +27,18 @@ from curation_pipeline.steps.view import Markdown, Png, View
 def compute(work: Work, draft: Draft) -> None:
     """The PPO policy that decides which documents to draw and how much they weigh.
 
-    It is trained on the pool against the composite reward and the downstream credit, warm-started from the parent
-    iteration's, and compared with the closed form of the same objective.
+    It is trained on a sample of the pool against the composite reward and the downstream credit, warm-started from the
+    parent iteration's, and compared with the closed form of the same objective.
     """
     from curation_pipeline.policy.ppo import train_policy
 
     lake, parent = work.lake, work.parent
-    pool = Pool.from_frame(lake.frame(work[CANDIDATE_POOL]))
+    sample = pool_sample(lake.path(work[CANDIDATE_POOL], "data.parquet"))
+    pool = Pool.from_frame(sample.frame)
     reward = RewardModel.load(lake.folder(lake.get(parent.reward_model_id)))
     credit = DownstreamCredit.from_json(lake.json(work[PROBES], "credit"))
     objective = objective_of(work.ctx, parent, reward, credit)
+    objective = with_budget(objective, sample.budget(objective.budget_tokens))
     warm = None if parent.policy_id is None else lake.folder(lake.get(parent.policy_id))
     seed = derive(work.profile.seed, "policy", work.place.chain, work.place.ordinal)
     summary = train_policy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from curation_pipeline.annotate.toxicity import HARM_THRESHOLD, judge_scores, to
 from curation_pipeline.errors import DataError
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest
+from curation_pipeline.lake.runs import sorted_runs
 from curation_pipeline.seeds import derive, unit_hash
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.detectors import judge_parameters, open_detector
 from curation_pipeline.stages.foundation import PARAMETERS
 from curation_pipeline.stages.sampling import is_held_out
+from curation_pipeline.stages.texts import corpus_parts
 from curation_pipeline.steps.annotations.toxicity_teacher import STEP as TOXICITY_TEACHER
 from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
 from curation_pipeline.steps.figures import histogram
@@ -42,7 +45,7 @@ def compute(work: Work, draft: Draft) -> None:
     Raises:
         DataError: a role has no toxic or no benign text.
     """
-    every = _held_out(work)
+    every = _with_texts(work, _looked_at(work, draft))
     judged = _judged(work, every)
     draft.frame(judged, "judged")
     every = every.join(judged.select("doc_id", pl.col(judged.columns[3]).alias("judge")), on="doc_id", how="left")
@@ -63,28 +66,65 @@ def compute(work: Work, draft: Draft) -> None:
     draft.summary.update(counts)
 
 
-def _held_out(work: Work) -> pl.DataFrame:
-    """The documents that are held out, each once: doc_id, source, domain, text, teacher, and role and order by hash."""
-    lake, profile = work.lake, work.profile
-    teachers = toxicity_columns(profile.annotate.teachers)
-    frames = []
-    for documents, teacher in zip(work.every(DOCUMENTS), work.every(TOXICITY_TEACHER), strict=True):
-        ids = lake.frame(documents, columns=["doc_id", "duplicate"]).filter(~pl.col("duplicate"))["doc_id"]
-        scores = lake.frame(teacher, columns=["doc_id", *teachers])
-        held_out = ids.filter(is_held_out(ids, profile.corpus.holdout_share, profile.seed))
-        texts = pl.scan_parquet(lake.path(documents, "data.parquet"), glob=False)
-        texts = texts.filter(~pl.col("duplicate") & pl.col("doc_id").is_in(held_out.implode()))
-        frames.append(
-            texts.select("doc_id", "source", "domain", "text")
-            .collect()
-            .join(scores.select("doc_id", pl.mean_horizontal(teachers).alias("teacher")), on="doc_id")
+def _looked_at(work: Work, draft: Draft) -> pl.DataFrame:
+    """The held-out documents that can be judged or used, each once, by rising order.
+
+    Of each role and source these are the first that the judge may score, and the first that the teacher calls clean
+    and toxic: no further ones are ever asked for, so that what is held does not grow with the corpus.
+
+    Returns:
+        Columns doc_id, source, domain, teacher, role and order (both by hash) and partition.
+    """
+    corpus = work.profile.corpus
+    with sorted_runs(draft.folder) as runs:
+        for number, (documents, teacher) in enumerate(
+            zip(work.every(DOCUMENTS), work.every(TOXICITY_TEACHER), strict=True)
+        ):
+            runs.extend(part.with_columns(partition=number) for part in _held_out(work, documents, teacher))
+        first = pl.DataFrame()
+        for part in runs.merged():
+            own = part.unique("doc_id", keep="first", maintain_order=True)
+            place = unit_hash(own["doc_id"], derive(work.profile.seed, "holdout_role"))
+            own = own.with_columns(
+                pl.Series("role", np.select([place < 0.4, place < 0.8], ["credit", "report"], "final")),
+                pl.Series("order", unit_hash(own["doc_id"], derive(work.profile.seed, "holdout_order"))),
+            )
+            first = (pl.concat([first, own]) if first.width else own).sort("order")
+            nth = pl.int_range(pl.len())
+            most = max(corpus.heldout_benign_per_source, corpus.heldout_toxic, MIN_HELD_OUT)
+            first = first.filter(
+                (nth.over("role", "source") < corpus.heldout_judged)
+                | ((pl.col("role") == "credit") & (nth.over("role", "source", _kind(pl.col("teacher"))) < most))
+            )
+    return first
+
+
+def _held_out(work: Work, documents: Manifest, teacher: Manifest) -> Iterator[pl.DataFrame]:
+    """The documents of a partition that are held out: doc_id, source, domain, and the mean of the teachers."""
+    names = toxicity_columns(work.profile.annotate.teachers)
+    ids = {"documents": documents.id, "toxicity_teacher": teacher.id}
+    corpus = {documents.partition_text: ids}
+    for part in corpus_parts(work.lake, corpus, ("source", "domain"), {"toxicity_teacher": names}):
+        held_out = is_held_out(part["doc_id"], work.profile.corpus.holdout_share, work.profile.seed)
+        yield part.filter(pl.Series(held_out)).select(
+            "doc_id", "source", "domain", pl.mean_horizontal(names).alias("teacher")
         )
-    every = pl.concat(frames).unique("doc_id", maintain_order=True)
-    place = unit_hash(every["doc_id"], derive(profile.seed, "holdout_role"))
-    return every.with_columns(
-        pl.Series("role", np.select([place < 0.4, place < 0.8], ["credit", "report"], "final")),
-        pl.Series("order", unit_hash(every["doc_id"], derive(profile.seed, "holdout_order"))),
-    ).sort("order")
+
+
+def _with_texts(work: Work, every: pl.DataFrame) -> pl.DataFrame:
+    """The same rows in the same order with their texts."""
+    texts = [pl.DataFrame(schema={"doc_id": pl.Utf8, "text": pl.Utf8})]
+    for number, documents in enumerate(work.every(DOCUMENTS)):
+        wanted = every.filter(pl.col("partition") == number)["doc_id"].implode()
+        table = pl.scan_parquet(work.lake.path(documents, "data.parquet"), glob=False)
+        own = table.filter(~pl.col("duplicate") & pl.col("doc_id").is_in(wanted))
+        texts.append(own.select("doc_id", "text").collect())
+    return every.drop("partition").join(pl.concat(texts), on="doc_id", maintain_order="left")
+
+
+def _kind(score: pl.Expr) -> pl.Expr:
+    """Toxic or benign by a score, and null between."""
+    return pl.when(score >= HARM_THRESHOLD).then(pl.lit("toxic")).when(score <= CLEAN_SCORE).then(pl.lit("benign"))
 
 
 def _judged(work: Work, every: pl.DataFrame) -> pl.DataFrame:
@@ -104,8 +144,7 @@ def _with_roles(work: Work, every: pl.DataFrame) -> pl.DataFrame:
     """The texts that are used: columns doc_id, source, domain, text, kind (toxic, benign) and role."""
     corpus = work.profile.corpus
     score = pl.when(pl.col("role") == "credit").then(pl.col("teacher")).otherwise(pl.col("judge"))
-    kind = pl.when(score >= HARM_THRESHOLD).then(pl.lit("toxic")).when(score <= CLEAN_SCORE).then(pl.lit("benign"))
-    every = every.with_columns(kind.alias("kind")).drop_nulls("kind").sort("order")
+    every = every.with_columns(_kind(score).alias("kind")).drop_nulls("kind").sort("order")
     # Metrics are means over sources: one with a handful of texts would weigh as much as any other.
     every = every.filter(pl.len().over("role", "kind", "source") >= MIN_HELD_OUT)
     benign = every.filter(pl.col("kind") == "benign").group_by("role", "source", maintain_order=True)
