@@ -64,7 +64,7 @@ docs: $(READY_TESTS) ## build the documentation into site/
 	.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
-BENCHMARKS := corpus_pipeline quality_rules near_duplicates annotators ingest pool_lookup
+BENCHMARKS := corpus_pipeline quality_rules near_duplicates duplicates_scale annotators ingest pool_lookup
 CORPUS_PEERS := $(patsubst %,.venv-peers/%/.ready,datatrove dolma nemo datajuicer fast)
 # `make bench-corpus BENCH=--quick BENCH_OUT=FOLDER` runs each on little, and leaves the committed figures alone.
 BENCH_OUT ?= benchmarks

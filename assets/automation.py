@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from assets.partitions import cell_partitions, corpus_partitions, iteration_partitions, ordinal_of, window_of
-from assets.steps import committed_state, iteration_state
+from assets.steps import POOLS, committed_state, iteration_state
 from assets.tracked import attempt, catch_up
 from curation_pipeline.config import active_profile, load_profile
 from curation_pipeline.corpus.settings import Source
@@ -100,10 +100,14 @@ def nightly(context: dg.ScheduleEvaluationContext, project: ProjectResource) -> 
     name="reconcile_commits",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports commits that stand in the lake and whose event a crash swallowed.",
+    description="Reports commits that stand in the lake and whose event a crash swallowed, and makes the loop's pools "
+    "known to the queue.",
 )
 def reconcile_commits(context: dg.SensorEvaluationContext, project: ProjectResource) -> dg.SensorResult | dg.SkipReason:
     """Storage is written first and the event second; this writes the event where only the first happened."""
+    pools = context.instance.event_log_storage
+    for pool in set(POOLS.values()) - {known.name for known in pools.get_pool_limits()}:
+        pools.initialize_concurrency_limit_to_default(pool)  # the queue does not limit a pool at its first meeting
     ctx = project.context()
     known = context.instance.get_materialized_partitions(committed_state.key)
     events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []

@@ -42,6 +42,7 @@ from curation_pipeline.corpus.settings import Source
 from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
 from curation_pipeline.evaluation.registry import versions as benchmark_versions
+from curation_pipeline.lake.garbage import collect, find_abandoned
 from curation_pipeline.lake.manifest import canonical_json
 from curation_pipeline.lake.store import file_sha256
 from curation_pipeline.processes import end_with_parent, how_it_ended
@@ -65,6 +66,9 @@ PREPARED = ("reference", "corpus", "annotations", "corpus_wide")
 """Groups that are made before the loop."""
 MADE = 0.95
 """Share of the preparation's progress when all is made and its last part has to be recorded."""
+
+ABANDONED_SECONDS = 7 * 86_400.0
+"""Work that was interrupted so long ago is begun again, and its folder goes."""
 
 RUNNER_TAG = "curation/runner"
 """On the runs that a runner executes itself: only one works on a state folder at a time."""
@@ -416,6 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ctx = open_context(active_profile())
         ctx.lake.check()
+        collect(ctx.lake, find_abandoned(ctx.lake, ABANDONED_SECONDS))
         check_foundation(ctx)
         check_detectors(ctx)
         if options.what == "run":

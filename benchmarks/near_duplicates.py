@@ -276,9 +276,9 @@ def plot(report: dict[str, Any], file: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     sizes = [part["documents"] for part in report["comparison"]]
-    for name, style in ((MAIN, "o-"), ("datatrove", "s--")):
+    for name, marker in ((MAIN, "o-"), ("datatrove", "s--")):
         seconds = [part["methods"][name]["cpu_seconds"] for part in report["comparison"]]
-        right.loglog(sizes, seconds, style, label=name)
+        right.loglog(sizes, seconds, marker, label=name)
     right.set(xlabel="documents", ylabel="CPU seconds, end to end", title="Cost")
     right.grid(alpha=0.3, which="both")
     right.legend()

@@ -1,13 +1,14 @@
 """What each step costs as a corpus grows: from JSONL to a drawn batch, through the project's own steps.
 
-    python benchmarks/scale.py [--sizes N ...] [--steps NAME ...] [--arms NAME ...] [--workers N] [--keep FOLDER]
-                               [--out FILE]
+    python benchmarks/scale.py [--sizes N ...] [--arms NAME ...] [--workers N] [--keep FOLDER] [--out FILE]
 
 A corpus of short documents (28 words: fragments of the packaged texts, put together within a source; one in twenty is a
 near copy of another) is written as JSONL in four partitions, and every step up to the batch makes its artefacts of it:
 references, annotations, near duplicates, index, profile, gate, pool, probes, policy, batch, and then the batches of
 some baselines. Each step runs in a process of its own with one thread, which reports its processor seconds (imports of
 the project left out), wall seconds, and its peak resident memory, that of its largest worker apart.
+
+Sizes that FILE holds already and that are not asked for stay in it.
 
 What does not read the whole corpus (base model, probes, policy's training, evaluation) is set to a fraction of the
 demo's size: it costs the same at any size. The slope of a step is that of its seconds against the documents, both in
@@ -46,8 +47,10 @@ BATCHES = "batch of "
 LOOP = ("iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch")
 PROFILE = """name = "scale"
 
-[loop]
+[engine]
 workers = {workers}
+
+[loop]
 token_budget = {budget}
 
 [training]
@@ -123,7 +126,8 @@ def generate(folder: Path, documents: int) -> int:
     return total
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
@@ -144,7 +148,7 @@ def make(name: str, profile: Path, state: Path) -> dict[str, float]:
     from curation_pipeline.steps.step import Partitioning, Place, of_corpus, of_iteration
 
     ctx = open_context(str(profile), state)
-    cpu, started = _cpu(), time.monotonic()
+    cpu, started = cpu_seconds(), time.monotonic()
     if name.startswith(BATCHES):
         draw_baseline_batch(ctx, of_iteration(MAIN, 1), name.removeprefix(BATCHES))
     elif (step := step_of(name)).partitioning is Partitioning.CORPUS:
@@ -152,12 +156,22 @@ def make(name: str, profile: Path, state: Path) -> dict[str, float]:
             step.make(ctx, of_corpus(key))
     else:
         step.make(ctx, of_iteration(MAIN, 1) if step.partitioning is Partitioning.ITERATION else Place())
+    return cost(cpu, started)
+
+
+def cost(cpu: float, started: float) -> dict[str, float]:
+    """What this process has cost since it had used so many processor seconds at this monotonic time."""
     return {
-        "cpu_seconds": round(_cpu() - cpu, 2),
+        "cpu_seconds": round(cpu_seconds() - cpu, 2),
         "wall_seconds": round(time.monotonic() - started, 2),
         "peak_mib": round(_peak_mib()),
         "peak_mib_of_a_worker": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
+
+
+def machine() -> dict[str, Any]:
+    """Where a benchmark ran."""
+    return {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
 
 
 def planned(arms: tuple[str, ...]) -> list[str]:
@@ -170,15 +184,14 @@ def planned(arms: tuple[str, ...]) -> list[str]:
     return [*(step.name for phase in phases(chosen) for step in phase), *LOOP, *(f"{BATCHES}{arm}" for arm in arms)]
 
 
-def run(documents: int, names: list[str], again: tuple[str, ...], workers: int, folder: Path) -> dict[str, Any]:
+def run(documents: int, names: list[str], workers: int, folder: Path) -> dict[str, Any]:
     """Every step on a corpus of a size, each in a process of its own.
 
     Args:
         documents: of the corpus.
         names: steps in order.
-        again: steps that are measured; none for all. The others are made where they have not been.
         workers: of the profile.
-        folder: of the corpus and of all state; what is there is found again.
+        folder: of the corpus and of all state.
     """
     corpus, state, profile = folder / "corpus", folder / "state", folder / "scale.toml"
     if not corpus.exists():
@@ -191,9 +204,8 @@ def run(documents: int, names: list[str], again: tuple[str, ...], workers: int, 
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{name} of {documents} documents failed:\n{done.stderr[-3000:]}")
-        if not again or name in again:
-            found[name] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{documents:>9} {name:<34} {found[name]}", flush=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{documents:>9} {name:<34} {found[name]}", flush=True)
     return {
         "documents": documents,
         "megabytes": round(sum(path.stat().st_size for path in corpus.glob("*/*/part.jsonl")) / 1e6, 1),
@@ -225,7 +237,6 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--steps", nargs="+", default=[], help="measure these alone; what they read is made too")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), help="baselines whose batches are drawn")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder that keeps corpora and states; a temporary one if absent")
@@ -239,10 +250,12 @@ def main() -> None:
     names = planned(tuple(options.arms))
     with tempfile.TemporaryDirectory(prefix="curation-scale-") as temporary:
         folder = options.keep or Path(temporary)
-        sizes = sorted(options.sizes)
-        runs = [run(n, names, tuple(options.steps), options.workers, folder / str(n)) for n in sizes]
+        earlier = json.loads(options.out.read_text())["runs"] if options.out.exists() else []
+        kept = [found for found in earlier if found["documents"] not in options.sizes]
+        runs = [*kept, *(run(n, names, options.workers, folder / str(n)) for n in sorted(options.sizes))]
+        runs.sort(key=lambda found: found["documents"])
     result = {
-        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        "machine": machine(),
         "words": FRAGMENT * FRAGMENTS,
         "runs": runs,
         "slopes": slopes(*runs[-2:]) if len(runs) > 1 else {},

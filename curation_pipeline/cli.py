@@ -99,9 +99,8 @@ def run(
     if only_prepare:
         options.append("--only-prepare")
     run_dagster(console, ["run", *options, *keys])
-    if only_prepare:
-        return
-    report_results()
+    if not only_prepare:
+        show_results()
 
 
 @app.command("plan")
@@ -271,7 +270,7 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
 def report(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Print the results table and write the HTML report."""
     _environment(profile, state)
-    report_results()
+    show_results(write=True)
 
 
 @app.command()
@@ -407,14 +406,19 @@ def _context(profile: str | None, state: Path | None) -> Context:
     return open_context(active_profile())
 
 
-def report_results() -> None:
-    """Print the results table, and write the HTML report and say where it is."""
+def show_results(write: bool = False) -> None:
+    """Print the results table and where the HTML report is, which a run writes.
+
+    Args:
+        write: write it now.
+    """
     from curation_pipeline.config import active_profile, state_folder
     from curation_pipeline.report.page import write_report
     from curation_pipeline.stages.context import open_context
 
-    data = print_results(console)
-    path = write_report(open_context(active_profile()), state_folder() / "report.html", data)
+    data, path = print_results(console), state_folder() / "report.html"
+    if write or not path.is_file():
+        write_report(open_context(active_profile()), path, data)
     console.print(f"Report   {path}", soft_wrap=True)
     console.print("Next     curate ui             the graph, runs and lineage in the web UI")
     console.print("         curate why URL        everything about one document")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resources.tracking import MANIFEST_TAG
+from resources.tracking import MANIFEST_TAG, global_uri
 
 if TYPE_CHECKING:
     from resources.tracking import TrackingResource
@@ -41,9 +41,10 @@ def promote(tracking: TrackingResource, name: str, checkpoint_id: str) -> str:
     version = next((one for one in versions if one.tags.get(MANIFEST_TAG) == checkpoint_id), None)
     if version is None:
         model = models[-1]
-        version = client.create_model_version(
-            name, f"models:/{model.model_id}", model.source_run_id,
-            tags={MANIFEST_TAG: checkpoint_id}, model_id=model.model_id,
-        )  # fmt: skip
+        with global_uri(tracking.uri):  # the client asks it for the model, whatever its own address is
+            version = client.create_model_version(
+                name, f"models:/{model.model_id}", model.source_run_id,
+                tags={MANIFEST_TAG: checkpoint_id}, model_id=model.model_id,
+            )  # fmt: skip
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return str(version.version)

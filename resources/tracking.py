@@ -352,7 +352,7 @@ class TrackedRun:
         key = hashlib.sha256(f"{self.run_id}\0{manifest_id}".encode()).hexdigest()[:32]
         for found in self.client.search_logged_models([self.experiment_id], f"tags.`{_MODEL_KEY_TAG}` = '{key}'"):
             return str(found.model_id)
-        with _global_uri(self.uri):
+        with global_uri(self.uri):
             model = mlflow.create_external_model(
                 name=re.sub(r"[/:.%\"'\s|]", "-", name),
                 source_run_id=self.run_id,
@@ -382,7 +382,7 @@ def metric_values(metrics: pl.DataFrame) -> dict[str, float | None]:
 
 
 @contextmanager
-def _global_uri(uri: str) -> Iterator[None]:
+def global_uri(uri: str) -> Iterator[None]:
     """`create_external_model` takes no client: point MLflow's global address at ours, and put the old one back."""
     import mlflow
 

@@ -102,10 +102,10 @@ def _by_leading_bits(keys: np.ndarray, first: int, bits: int, entries: np.ndarra
         place[f] = ends[f]
     for i in range(keys.shape[0]):
         for j in range(keys.shape[1]):
-            f = np.int64(keys[i, j] >> shift) if bits else np.int64(0)
-            entries[place[f], 0] = keys[i, j]
-            entries[place[f], 1] = np.uint64(first + i)
-            place[f] += 1
+            leading = np.int64(keys[i, j] >> shift) if bits else np.int64(0)
+            entries[place[leading], 0] = keys[i, j]
+            entries[place[leading], 1] = np.uint64(first + i)
+            place[leading] += 1
 
 
 @compiled

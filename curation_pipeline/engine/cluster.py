@@ -11,9 +11,8 @@ import socket
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,14 +96,12 @@ def on_every_node(function: Callable[[Task], Result], task: Task) -> dict[str, R
     return found
 
 
-@lru_cache
-def is_shared(folder: Path) -> bool:
-    """Whether every node sees the same folder at the same path; asked once for each folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+def share(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether every node sees the same folder and these files at the same paths."""
     token = folder / f".seen-{uuid.uuid4().hex}"
     token.touch()
     try:
-        return all(on_every_node(_is_file, token).values())
+        return all(on_every_node(_are_files, (token, *files)).values())
     finally:
         token.unlink()
 
@@ -281,8 +278,8 @@ def _version(_: None) -> str:
     return version(PACKAGE)
 
 
-def _is_file(path: Path) -> bool:
-    return path.is_file()
+def _are_files(paths: tuple[Path, ...]) -> bool:
+    return all(path.is_file() for path in paths)
 
 
 _told_by: Any = None

@@ -86,13 +86,19 @@ def _put(finished: SimpleQueue[tuple[int, Future[Result]]], index: int, future: 
     finished.put((index, future))
 
 
-def sharing(engine: EngineSettings, *folders: Path) -> EngineSettings:
-    """The engine for tasks that exchange files: a cluster whose nodes share these folders, else this machine."""
+def sharing(engine: EngineSettings, folder: Path, files: Sequence[Path]) -> EngineSettings:
+    """The engine for tasks that exchange files in a folder: a cluster whose nodes all see it, else this machine.
+
+    Args:
+        engine: the profile's.
+        folder: where the tasks write; it exists.
+        files: what they read.
+    """
     if engine.kind == "ray":
-        from curation_pipeline.engine.cluster import connect, is_shared
+        from curation_pipeline.engine.cluster import connect, share
 
         connect(engine)
-        if not all(is_shared(folder) for folder in folders):
+        if not share(folder, files):
             return engine.model_copy(update={"kind": "local"})
     return engine
 

@@ -236,19 +236,19 @@ class Bucket:
 def _open(url: str, endpoint_url: str | None, anonymous: bool) -> ObjectStore:
     from obstore.store import from_url
 
-    options: dict[str, Any] = {"client_options": dict(_TIMEOUTS), "retry_config": _RETRIES}
+    # Each service's own address has TLS; that of another one is what the user writes.
+    options: dict[str, Any] = {"client_options": {**_TIMEOUTS, "allow_http": True}, "retry_config": _RETRIES}
     if url.startswith("s3://"):
         endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint_url:
             options["endpoint"] = endpoint_url
-            options["client_options"]["allow_http"] = endpoint_url.startswith("http://")
         options |= {"skip_signature": True} if anonymous else {"credential_provider": _aws_credentials(url)}
     elif anonymous:
         options["skip_signature"] = True
     try:
         return from_url(url, **options)
     except Exception as error:  # the library's own errors of an address or of variables have no common class
-        raise ConfigError(f"{url}: {_first_line(error)}") from error
+        raise ConfigError(f"{url}: {_first_line(error)}; check {_KEYS[url.partition('://')[0]]}") from error
 
 
 def _aws_credentials(url: str) -> Any:

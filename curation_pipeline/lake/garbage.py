@@ -30,19 +30,24 @@ class Garbage:
 
 def find_garbage(lake: Lake, lease_seconds: float = 86_400.0) -> Garbage:
     """List what no committed manifest reaches, no living process makes, and is older than a writer's lease."""
-    now = time.time()
-
-    def old(modified: float) -> bool:
-        # A time that lies far ahead was written by a clock that went wrong; one just ahead by another machine's clock.
-        return abs(now - modified) > lease_seconds
-
     # Files are listed before manifests are read: a commit in between only makes the list shorter.
-    files = [path for path, modified in lake.store.list("data") if old(modified)]
+    files = [path for path, modified in lake.store.list("data") if _old(modified, lease_seconds)]
     reached = {entry.path for manifest in lake.manifests() for entry in manifest.files}
     records = chain(lake.store.list("manifests"), lake.store.list("heads"))
-    temporary = [path for path, modified in records if not path.endswith(".json") and old(modified)]
-    folders = [folder for folder in _in_the_making(lake) if not is_locked(lock_of(folder)) and old(_touched(folder))]
-    return Garbage((*(path for path in files if path not in reached), *temporary), lease_seconds, tuple(folders))
+    temporary = [path for path, modified in records if not path.endswith(".json") and _old(modified, lease_seconds)]
+    folders = find_abandoned(lake, lease_seconds).folders
+    return Garbage((*(path for path in files if path not in reached), *temporary), lease_seconds, folders)
+
+
+def find_abandoned(lake: Lake, lease_seconds: float) -> Garbage:
+    """List the folders of this machine alone: drafts, and the state of work that was interrupted long ago."""
+    free = (folder for folder in _in_the_making(lake) if not is_locked(lock_of(folder)))
+    return Garbage((), lease_seconds, tuple(folder for folder in free if _old(_touched(folder), lease_seconds)))
+
+
+def _old(modified: float, lease_seconds: float) -> bool:
+    # A time that lies far ahead was written by a clock that went wrong; one just ahead by another machine's clock.
+    return abs(time.time() - modified) > lease_seconds
 
 
 def collect(lake: Lake, garbage: Garbage) -> int:

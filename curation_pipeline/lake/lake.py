@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -232,15 +232,19 @@ class Lake:
         Raises:
             LakeError: there is none.
         """
-        data = self.store.read(f"manifests/{manifest_id}.json")
-        if data is None:
-            raise LakeError(f"no artefact {manifest_id!r} in {self.store.root}; `curate status` lists what there is")
-        return Manifest.from_json(data, manifest_id)
+        return next(self._get_all([manifest_id]))
+
+    def _get_all(self, ids: Sequence[str]) -> Iterator[Manifest]:
+        """The manifests with these ids, as `get` gives them."""
+        for identity, data in zip(ids, self.store.read_all(f"manifests/{i}.json" for i in ids), strict=True):
+            if data is None:
+                raise LakeError(f"no artefact {identity!r} in {self.store.root}; `curate status` lists what there is")
+            yield Manifest.from_json(data, identity)
 
     def manifests(self) -> Iterator[Manifest]:
         """Every committed manifest, in order of id."""
-        for path in self.records("manifests"):
-            yield self.get(path.removeprefix("manifests/").removesuffix(".json"))
+        names = (path.removeprefix("manifests/") for path in self.records("manifests"))
+        return self._get_all([name.removesuffix(".json") for name in names])
 
     def records(self, prefix: str) -> Iterator[str]:
         """The paths of manifests or heads, without what a crashed writer left under a temporary name."""
@@ -360,8 +364,10 @@ class Lake:
             partition: leading values that the partitions must have.
         """
         prefix = f"heads/{table}" + (f"/{partition_path(partition)}" if partition else "")
-        found = (self._read_head(path) for path in self.records(prefix))
-        return [self.get(head.current) for head in found if head is not None]
+        paths = list(self.records(prefix))
+        found = zip(paths, self.store.read_all(paths), strict=True)
+        heads = [self._parsed_head(path, data) for path, data in found if data is not None]
+        return list(self._get_all([head.current for head in heads]))
 
     # -- lineage -----------------------------------------------------------------------------------------------
 
@@ -370,12 +376,10 @@ class Lake:
         seen: dict[str, Manifest] = {}
         frontier = [manifest_id]
         while frontier:
-            following: list[str] = []
-            for current in frontier:
-                if current not in seen:
-                    seen[current] = self.get(current)
-                    following.extend(seen[current].inputs)
-            frontier = following
+            found = list(self._get_all(frontier))
+            seen |= {manifest.id: manifest for manifest in found}
+            inputs = dict.fromkeys(identity for manifest in found for identity in manifest.inputs)
+            frontier = [identity for identity in inputs if identity not in seen]
         return list(seen.values())
 
     def descendants(self, manifest_ids: set[str]) -> list[Manifest]:

@@ -54,7 +54,7 @@ class SortedRuns:
     def append(self, rows: pl.DataFrame) -> None:
         """Add rows; their columns and types are the same in every call."""
         self._held.append(rows)
-        self._held_bytes += rows.estimated_size()
+        self._held_bytes += int(rows.estimated_size())
         if self._held_bytes >= RUN_BYTES:
             self._write()
 

@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from curation_pipeline.lake.bucket import PIECE_BYTES, Bucket, is_bucket
 from curation_pipeline.lake.cache import Cache
 from curation_pipeline.lake.lock import lock
 
+READERS = 16
 CACHE_BYTES = 50 * 10**9
 CONTENDERS = 20
 """How often another writer may come first."""
@@ -41,6 +43,10 @@ class Store(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """The bytes at ``path``, or None where there are none."""
+        ...
+
+    def read_all(self, paths: Iterable[str]) -> Iterator[bytes | None]:
+        """What `read` gives for each of many paths, in their order."""
         ...
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
@@ -120,6 +126,10 @@ class LocalStore:
             return (self.folder / path).read_bytes()
         except FileNotFoundError:
             return None
+
+    def read_all(self, paths: Iterable[str]) -> Iterator[bytes | None]:
+        """One after the other."""
+        return map(self.read, paths)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """A hard link to a complete temporary file, which fails where the name exists."""
@@ -207,6 +217,11 @@ class BucketStore:
         """The bytes, or None where there are none."""
         found = self._bucket.get(path)
         return None if found is None else found[0]
+
+    def read_all(self, paths: Iterable[str]) -> Iterator[bytes | None]:
+        """Many at once, since each waits for the network."""
+        with ThreadPoolExecutor(READERS) as readers:
+            yield from readers.map(self.read, paths)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """A PUT that must create. One whose answer was lost is repeated and refused, and then finds its own bytes."""

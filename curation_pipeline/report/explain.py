@@ -10,7 +10,7 @@ import polars as pl
 from curation_pipeline.annotate.pii import SCHEMA as PII_SCHEMA
 from curation_pipeline.annotate.pii import redact
 from curation_pipeline.annotate.quality import failed_rules
-from curation_pipeline.lake.keyed import row_at
+from curation_pipeline.lake.keyed import lookup, row_at
 from curation_pipeline.lake.lake import Lake
 from curation_pipeline.stages.context import Context
 from curation_pipeline.stages.declared import IN_USE, RETIRED
@@ -92,7 +92,7 @@ def _explain(ctx: Context, doc_id: str, places: list[Location]) -> Explanation:
         },
         failed_rules=[] if rules is None else failed_rules(pl.DataFrame([rules]))[0].to_list(),
         duplicates=pl.DataFrame() if duplicates is None
-        else lake.frame(duplicates).filter(pl.col("doc_id") == doc_id),
+        else lookup(lake.path(duplicates, "data.parquet"), [doc_id]),
         held_out=bool(is_held_out(pl.Series([doc_id]), ctx.profile.corpus.holdout_share, ctx.profile.seed)[0]),
         removed=_removed(ctx, doc_id, first) if live else _not_in_the_corpus(doc_id, places),
         history=selection_history(lake, [doc_id]),

@@ -163,7 +163,8 @@ def decide_pool(
         raise DataError("the pool has no shard; check the files that it was built as")
     documents = sum(shard.rows for shard in shards)
     dims = rule.normaliser.omega.shape[0]
-    engine = sharing(engine, scratch, *{shard.path.parent for shard in shards})
+    if len(shards) > 1:
+        engine = sharing(engine, scratch, sorted({shard.path for shard in shards}))
     with worker_pool(engine, "curated_batch", len(shards)) as run:
 
         def each(

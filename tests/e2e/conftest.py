@@ -22,6 +22,7 @@ from unittest import mock
 
 import dagster as dg
 import pytest
+import yaml
 from filelock import FileLock
 
 from curation_pipeline import cli
@@ -118,6 +119,16 @@ def wait_for(what: str, true: Callable[[], Any], seconds: float, every: float = 
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
+def deployed_instance(state: Path) -> Path:
+    """The instance of a deployment as that of a state folder, with the logs of running steps there; its file."""
+    settings = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())
+    settings["compute_logs"]["config"]["local_dir"] = str(state / "step-logs")
+    path = state / "dagster" / "dagster.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
 @contextlib.contextmanager
 def serving(project: Project, *options: str) -> Iterator[str]:
     """`curate ui` on a project's state, ended with all that it started; its address."""
@@ -181,12 +192,15 @@ class Server:
         assert "errors" not in said, said["errors"]
         return dict(said["data"])
 
-    def window(self, ordinal: int) -> str:
+    def windows(self) -> list[str]:
         said = self.ask(
             'query { assetNodeOrError(assetKey: {path: ["iteration_gate"]}) { ... on AssetNode '
             "{ partitionKeysByDimension { partitionKeys } } } }"
         )
-        return str(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"][ordinal - 1])
+        return list(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"])
+
+    def window(self, ordinal: int) -> str:
+        return self.windows()[ordinal - 1]
 
     def launch(self, ordinal: int, config: dict[str, Any] | None = None) -> str:
         """Launch one iteration as the button does."""

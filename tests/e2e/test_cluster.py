@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from curation_pipeline.lake.lake import Lake
+from curation_pipeline.steps.loop.probes import STEP as PROBES
 from tests.e2e.conftest import TINY, Project, wait_for
 
 ray = pytest.importorskip("ray")
@@ -16,9 +17,19 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
-def contents(state: Path) -> dict[str, str]:
-    """The content hash of every artefact by its id."""
-    return {manifest.id: manifest.content_hash for manifest in Lake.open(state / "lake").manifests()}
+TIMED = {"trainer.json"}
+"""Files that say how long work took."""
+
+
+def contents(state: Path) -> dict[str, list[tuple[str, str]]]:
+    """The files of every artefact by its id, with what they hold but for the seconds that it took."""
+    lake, found = Lake.open(state / "lake"), {}
+    for manifest in lake.manifests():
+        hashes = {file.name: file.sha256 for file in manifest.files if file.name not in TIMED}
+        if manifest.table == PROBES.table:
+            hashes["data.parquet"] = str(lake.frame(manifest).drop("seconds").to_dicts())
+        found[manifest.id] = sorted(hashes.items())
+    return found
 
 
 def made(state: Path, table: str) -> int:

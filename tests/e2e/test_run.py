@@ -159,6 +159,7 @@ def test_commits_whose_event_was_lost_are_reported_once(definitions: dict[str, A
 
 
 def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finished_lake: Lake) -> None:
+    from resources.registry import CHAMPION
     from resources.tracking import TrackingResource
 
     tracking = TrackingResource(folder=str(finished.state))
@@ -172,6 +173,8 @@ def test_mlflow_goes_from_raw_data_to_models_and_back(finished: Project, finishe
     ]
     assert set(models) == trained
     assert client.search_runs(found, "dataset.name = 'reddit|race'")
+    champion = client.get_model_version_by_alias(f"{tracking.experiment}-tiny", CHAMPION)
+    assert champion.tags["curation.manifest_id"] == history(finished_lake, MAIN)[-1].checkpoint_id
 
 
 def test_metrics_have_intervals_around_their_values(finished_lake: Lake) -> None:

@@ -121,7 +121,8 @@ def test_a_killed_node_loses_no_task(engine: EngineSettings, cluster: Any) -> No
 
 
 def test_files_are_exchanged_where_nodes_share_the_folder(engine: EngineSettings, tmp_path: Path) -> None:
-    assert sharing(engine, tmp_path) is engine
+    assert sharing(engine, tmp_path, []) is engine
+    assert sharing(engine, tmp_path, [tmp_path / "absent"]).kind == "local"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -51,7 +51,8 @@ def test_parity_has_an_interval_that_holds_it(lake: Lake) -> None:
         for index in range(documents)
     ]
     pool = pl.DataFrame(rows)
-    own = {"pool": make(lake, "pool", pool), "batches": make(lake, "batches", pool.filter("drawn").select("doc_id"))}
+    batch = pool.filter("drawn").select("doc_id", weight=pl.lit(1.0, pl.Float32))
+    own = {"pool": make(lake, "pool", pool), "batches": make(lake, "batches", batch)}
     found = batch_parities(lake, [state({}), state(own)])
     assert found is not None
     gender, race = found.sort("identity_group").to_dicts()

@@ -51,6 +51,17 @@ def models_trained_on(tracking: TrackingResource, name: str, digest: str | None 
     ]
 
 
+def the_checkpoint_in_force_is_the_champion(tracking: TrackingResource) -> None:
+    """Of manifest-1 and manifest-2, which have been logged; one that is put into force again is no new version."""
+    assert promote(tracking, "ours-tiny", "the-base") == ""
+    found = [promote(tracking, "ours-tiny", f"manifest-{number}") for number in (1, 2, 2, 1, 2)]
+    assert found == ["1", "2", "2", "1", "2"]
+    client = tracking.client()
+    champion = client.get_model_version_by_alias("ours-tiny", CHAMPION)
+    assert (str(champion.version), champion.tags["curation.manifest_id"]) == ("2", "manifest-2")
+    assert client.get_run(champion.run_id).data.tags["curation.asset"] == "checkpoint"
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of MLflow's own server."""
@@ -104,14 +115,7 @@ def test_a_tracking_server_of_the_environment_is_used_and_shared(
             one_run.add(run.run_id)
             run.log_model("main/2", "manifest-2", step=2, partitions=[FORUM])
     assert len(one_run) == 1
-    # The checkpoint in force is the champion; one that is put into force again is no new version.
-    client = states[0].client()
-    assert promote(states[0], "ours-tiny", "the-base") == ""
-    found = [promote(states[0], "ours-tiny", f"manifest-{number}") for number in (1, 2, 2, 1, 2)]
-    assert found == ["1", "2", "2", "1", "2"]
-    champion = client.get_model_version_by_alias("ours-tiny", CHAMPION)
-    assert (champion.version, champion.tags["curation.manifest_id"]) == ("2", "manifest-2")
-    assert champion.run_id in one_run
+    the_checkpoint_in_force_is_the_champion(states[0])
     assert list((tmp_path / "kept").rglob("card.md"))
     assert not list(tmp_path.glob("*/mlflow.db"))
     assert not list(tmp_path.glob("*/mlflow-artifacts"))
@@ -147,6 +151,9 @@ def test_from_data_to_models_and_back(tmp_path: Path) -> None:
     (model,) = models_trained_on(tracker, "books|v1")
     assert model.tags["curation.manifest_id"] == "manifest-1"
     assert (model.source_run_id, model.name) == (first_run, "main-1")
+
+    the_checkpoint_in_force_is_the_champion(tracker)
+    assert os.environ == environment
 
     # A retry finds the run and the model again, and adds nothing to them.
     assert train(2, [FORUM]) == (second_run, second_model)

@@ -110,7 +110,7 @@ def test_later_probes_stand_around_the_policy_in_force_with_its_own_credit(
     credit = DownstreamCredit.from_json(played.lake.json(second, "credit"))
     assert credit.n_probes == 24 + played.profile.credit.n_probes
     work, _ = probes.STEP.recipe(played, of_iteration(MAIN, 1))
-    scores = probes._around(work, pool, 0)
+    scores = probes._around(work, pool, synthetic.budget_tokens, 0)
     assert scores.probability @ pool.n_tokens == pytest.approx(synthetic.budget_tokens, rel=1e-6)
 
 

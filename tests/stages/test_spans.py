@@ -15,6 +15,7 @@ from curation_pipeline.lake.lake import Draft, Lake
 from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages import pool_sample as sampling
 from curation_pipeline.stages import texts
+from curation_pipeline.stages.corpus_figures import BINS, Histogram, Sums
 from curation_pipeline.stages.pool_sample import pool_sample
 from curation_pipeline.stages.sampling import is_held_out
 from curation_pipeline.stages.texts import POOLED, corpus_parts
@@ -110,6 +111,28 @@ def test_copies_of_held_out_documents(lake: Lake) -> None:
     leaking = {clusters[i] for i in np.flatnonzero(held_out & near)}
     assert leaking
     assert set(found) == {ids[i] for i in np.flatnonzero(near) if clusters[i] in leaking}
+
+
+def test_figures_of_parts_add_up() -> None:
+    frame = synthetic_pool(6, 3_000).frame
+    parts = [frame[start : start + 700] for start in range(0, frame.height, 700)]
+    wanted = (pl.len().cast(pl.Int64).alias("documents"), pl.col("n_tokens").cast(pl.Int64).sum())
+    sums = Sums(["source", "topic"], *wanted)
+    for part in parts:
+        sums.add(part)
+    assert sums.table().equals(frame.group_by("source", "topic").agg(wanted).sort("source", "topic"))
+    for log in (False, True):
+        histogram = Histogram("tokens", "n_tokens", log)
+        for part in parts:
+            histogram.meet(part)
+        for part in parts:
+            histogram.add(part)
+        values = frame["n_tokens"].to_numpy().astype(np.float64)
+        counts, edges = np.histogram(np.log10(values) if log else values, BINS)
+        rows = histogram.rows()
+        assert rows["documents"].to_list() == counts.tolist()
+        np.testing.assert_allclose(rows["low"], 10 ** edges[:-1] if log else edges[:-1])
+    assert Histogram("nothing", "n_tokens").rows().is_empty()
 
 
 def test_a_sample_stands_for_its_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

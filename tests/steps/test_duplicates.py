@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from curation_pipeline.lake.manifest import Manifest, Recipe
 from curation_pipeline.stages.context import Context
 from curation_pipeline.steps.registry import step_of
 from curation_pipeline.steps.step import Place, of_corpus
+from curation_pipeline.steps.view import Table
 from tests.stages.sources import declaring
 
 WORDS = np.array([f"{a}{b}{c}" for a in "bdfglmnprst" for b in "aeiou" for c in "dkmrst"])
@@ -92,6 +94,11 @@ def test_a_delivery_is_compared_with_what_it_touches_and_gives_the_table_of_a_wh
     dropped = after.filter(pl.col("kind") == "near").select("doc_id", "kept_doc_id")
     assert set(dropped.iter_rows()) == {(ids[text], ids[near]) for text, near in zip(OLD[:8], NEAR, strict=True)}
     assert after.filter(pl.col("kind") == "near")["similarity"].is_between(0.68, 0.999).all()
+    shown = (
+        step_of("duplicates").view(Context(grown, profile_of(grown), grown.work), second).figures["largest_clusters"]
+    )
+    assert isinstance(shown, Table)
+    assert [size for _, size in shown.rows] == [3] + [2] * 7
     # What has gone is compared with no more: the search begins with nothing.
     third, rest = search(grown, "forum|2", "wiki|1")
     assert ids[OLD[7]] not in rest.filter(partition="forum|1")["doc_id"]
@@ -138,7 +145,7 @@ def test_a_semantic_duplicate_has_a_row_whether_or_not_it_has_near_ones(tmp_path
         ("sentence_vectors", own.with_columns(**columns)),
         ("text_statistics", own.with_columns(n_words=pl.lit(60))),
     ):
-        lake.build(Recipe(table, partition), lambda draft, frame=frame: draft.frame(frame))
+        lake.build(Recipe(table, partition), partial(Draft.frame, frame=frame))
     _, found = search(lake, "wiki|1", semantic=True)
     ids = own["doc_id"].to_list()
     assert set(found.select("doc_id", "kind", "kept_doc_id", "kept").iter_rows()) == {

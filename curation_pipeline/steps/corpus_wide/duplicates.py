@@ -173,14 +173,15 @@ def _semantic(work: Work, found: pl.DataFrame) -> pl.DataFrame:
     added = alone.select(
         "doc_id", "partition", pl.col("doc_id").alias("cluster_id"), cluster_size=1, kept=True,
         kept_doc_id="doc_id", kind=pl.lit(None, pl.Utf8), similarity=1.0, reason=pl.lit(""),
-    ).cast(dict(NONE.schema))  # fmt: skip
+    ).cast(NONE.schema)  # fmt: skip
     return semantic_duplicates.with_semantic(pl.concat([found, added]).sort("doc_id", "partition"), pairs)
 
 
 def view(ctx: Context, manifest: Manifest) -> View:
     """The largest clusters."""
-    sizes = ctx.lake.frame(manifest).group_by("cluster_id").len()
-    largest = sizes.sort("len", "cluster_id", descending=[True, False]).head(10)
+    table = pl.scan_parquet(ctx.lake.path(manifest, "data.parquet"), glob=False)
+    sizes = table.select("cluster_id", "cluster_size").unique()
+    largest = sizes.sort("cluster_size", "cluster_id", descending=[True, False]).head(10).collect()
     return View({"largest_clusters": Table(["cluster", "documents"], largest.rows())})
 
 
