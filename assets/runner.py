@@ -55,7 +55,7 @@ from curation_pipeline.stages.detectors import check_detectors, named_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from curation_pipeline.steps.experiment.experiment_cell import STEP as EXPERIMENT_CELL
-from curation_pipeline.steps.registry import phases, step_of, steps
+from curation_pipeline.steps.registry import check_names, phases, steps
 from curation_pipeline.steps.side_by_side import Artefact, Failure, Made, graph_of, make_side_by_side
 from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
@@ -425,8 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_detectors(ctx)
         if options.what == "run":
             check_plan(ctx)
-        for name in ctx.profile.annotate.annotator_options:
-            step_of(name)
+        check_names(ctx.profile)
         check_arms(ctx, ctx.profile.experiment.arms)
         with dg.DagsterInstance.get() as instance:
             runner = Runner(ctx, instance)

@@ -150,8 +150,10 @@ def status(profile: ProfileOption = None, state: StateOption = None) -> None:
     from curation_pipeline.report.corpus_status import corpus_notes, corpus_status
     from curation_pipeline.stages.arms import reported_chains
     from curation_pipeline.stages.state import chains, history
+    from curation_pipeline.steps.registry import check_names
     from curation_pipeline.steps.status import stale_steps, step_status
 
+    check_names(ctx.profile)
     print_frame(console, "Raw corpus", corpus_status(ctx))
     for line in corpus_notes(ctx):
         console.print(line, soft_wrap=True)

@@ -146,15 +146,19 @@ class RayWorkers:
         places = [int(alive.get(name, 0) / amount) for name, amount in wanted.items() if amount]
         return max(min(places, default=cpus()), 1)
 
-    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    def submit(self, function: Callable[[Task], Result], task: Task, step: str = "") -> Future[Result]:
         """See `Workers.submit`."""
         future: _Reference = _Reference()
+        if step and not self._actors:
+            remote = _task(self._engine.request(step), self._engine.retries)
+            self._begin(function, task, future, None, remote)
+            return future
         with self._lock:
             actor = self._idle.popleft() if self._idle else None
             if self._actors and actor is None:
                 self._waiting.append((function, task, future))
                 return future
-        self._begin(function, task, future, actor)
+        self._begin(function, task, future, actor, self._task if actor is None else actor.run)
         return future
 
     def close(self) -> None:
@@ -174,8 +178,9 @@ class RayWorkers:
                 ray.cancel(ref, force=True, recursive=True)
         self._end_relay()
 
-    def _begin(self, function: Callable[[Task], Result], task: Task, future: _Reference, actor: Any) -> None:
-        remote = self._task if actor is None else actor.run
+    def _begin(
+        self, function: Callable[[Task], Result], task: Task, future: _Reference, actor: Any, remote: Any
+    ) -> None:
         ref = remote.remote(self._tell_by, function, task)
         future.ref = ref
         with self._lock:
@@ -201,7 +206,7 @@ class RayWorkers:
             if waiting is None:
                 self._idle.append(actor)
         if waiting is not None:
-            self._begin(*waiting, actor)
+            self._begin(*waiting, actor, actor.run)
 
     def _cause(self, error: BaseException) -> BaseException:
         """What the function raised, or that its process was lost more often than it is begun again."""

@@ -36,7 +36,7 @@ class LocalWorkers:
         self._others = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(workers, context, _begin, (self._messages,))
 
-    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    def submit(self, function: Callable[[Task], Result], task: Task, step: str = "") -> Future[Result]:
         """See `Workers.submit`."""
         told: Future[Result] = Future()
         try:

@@ -170,6 +170,7 @@ def run_graph(
     engine: EngineSettings,
     step: str,
     hear: Hear,
+    step_of: Callable[[Key], str] = lambda key: "",
 ) -> Generator[tuple[Key, Result], None, None]:
     """Run ``function`` on every task when those before it are done, and yield key and result as each finishes.
 
@@ -183,6 +184,7 @@ def run_graph(
         engine: what the workers are of.
         step: what the tasks are for.
         hear: gets what the tasks `say`.
+        step_of: what the task of a key is for, where it is for something else than the others.
 
     Raises:
         WorkerLostError: a worker was killed.
@@ -212,7 +214,7 @@ def run_graph(
             for key in chosen:
                 del waiting[key]
         for key in chosen:
-            workers.submit(function, tasks[key]).add_done_callback(partial(end, workers, key))
+            workers.submit(function, tasks[key], step_of(key)).add_done_callback(partial(end, workers, key))
 
     def end(workers: Workers, key: Key, future: Future[Result]) -> None:
         finished.put((key, future))

@@ -22,12 +22,13 @@ class Workers(Protocol):
         """How many tasks can run at a time, now."""
         ...
 
-    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    def submit(self, function: Callable[[Task], Result], task: Task, step: str = "") -> Future[Result]:
         """Begin a task as soon as there is a place for it.
 
         Args:
             function: importable by name, with picklable argument and result.
             task: its argument.
+            step: what the task is for, where it is for something else than the others.
         """
         ...
 

@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from curation_pipeline.config import Profile
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.steps.step import Partitioning, Step, StepGroup
 
@@ -43,6 +44,21 @@ def step_of(name: str) -> Step:
     if name not in steps():
         raise ConfigError(f"no step {name!r}; there are {', '.join(sorted(steps()))}")
     return steps()[name]
+
+
+def check_names(profile: Profile) -> None:
+    """Look at the settings that a profile gives to steps by their names.
+
+    Raises:
+        ConfigError: there is no such step.
+    """
+    own = {"artefact"}  # see `side_by_side`
+    for section, names in (
+        ("annotate.annotator_options", profile.annotate.annotator_options),
+        ("engine.requests", profile.engine.requests),
+    ):
+        for name in set(names) - steps().keys() - own:
+            raise ConfigError(f"{section}.{name}: no step {name!r}; there are {', '.join(sorted(steps()))}")
 
 
 def read_by(step: Step) -> tuple[Step, ...]:

@@ -15,12 +15,12 @@ from curation_pipeline.engine.mapping import run_graph
 from curation_pipeline.engine.messages import say
 from curation_pipeline.stages.arms import Cell
 from curation_pipeline.stages.context import Context
-from curation_pipeline.steps.registry import read_by, step_of
+from curation_pipeline.steps.registry import ANNOTATIONS, read_by, step_of
 from curation_pipeline.steps.step import Partitioning, Place, Step, of_corpus
 
 SAY_EVERY_SECONDS = 0.3
 GRAPH = "artefact"
-"""What a task that makes a whole artefact is called in ``engine.requests``."""
+"""What a task that makes an artefact of an annotator is called in ``engine.requests``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,8 @@ def make_side_by_side(
             parts[artefact] = min(fraction, 0.99)
         ctx.progress(f"{artefact.key or artefact.step}: {what}", sum(parts.values()) / len(before))
 
-    with closing(
-        run_graph(
-            partial(_make, ctx), {artefact: artefact for artefact in before}, before, ctx.profile.engine, GRAPH, hear
-        )
-    ) as made:
+    tasks = {artefact: artefact for artefact in before}
+    with closing(run_graph(partial(_make, ctx), tasks, before, ctx.profile.engine, GRAPH, hear, _request_of)) as made:
         for artefact, outcome in made:
             if isinstance(outcome, str):
                 yield Failure(artefact, outcome)
@@ -108,6 +105,11 @@ def make_side_by_side(
             parts[artefact] = 1.0
             ctx.progress(artefact.step, sum(parts.values()) / len(before))
             yield Made(artefact, outcome)
+
+
+def _request_of(artefact: Artefact) -> str:
+    """The name in ``engine.requests`` of a task that makes an artefact: an annotator's is that of its own tasks."""
+    return "" if step_of(artefact.step).group == ANNOTATIONS else artefact.step
 
 
 def _make(ctx: Context, artefact: Artefact) -> float | str:
