@@ -34,6 +34,7 @@ from assets.definitions import defs
 from assets.partitions import cell_partitions, follow_declared, window_of
 from assets.tracked import attempt, catch_up
 from curation_pipeline.annotate.detectors.registry import find_detector
+from curation_pipeline.capacity.spending import check_plan
 from curation_pipeline.cli_run import DRAIN_SECONDS
 from curation_pipeline.config import active_profile, state_folder
 from curation_pipeline.corpus.ingest import fingerprint
@@ -240,7 +241,8 @@ class Runner:
                 self.materialise([failure.artefact.step], failure.artefact.key, (0.0, 0.0))
 
     def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
-        profile = self.ctx.profile.model_dump(mode="json", exclude={"engine", "loop", "experiment", "policy", "credit"})
+        others = {"engine", "loop", "prices", "experiment", "policy", "credit"}
+        profile = self.ctx.profile.model_dump(mode="json", exclude=others)
         files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
         requests = self.ctx.profile.removal.takedown_requests
         takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
@@ -421,6 +423,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         collect(ctx.lake, find_abandoned(ctx.lake, ABANDONED_SECONDS))
         check_foundation(ctx)
         check_detectors(ctx)
+        if options.what == "run":
+            check_plan(ctx)
         for name in ctx.profile.annotate.annotator_options:
             step_of(name)
         check_arms(ctx, ctx.profile.experiment.arms)

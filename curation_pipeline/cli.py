@@ -103,6 +103,34 @@ def run(
         show_results()
 
 
+@app.command("plan")
+def plan_run(
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs at work; default: engine.workers")] = None,
+    profile: ProfileOption = None,
+    state: StateOption = None,
+) -> None:
+    """Say what a run of the profile takes, step by step, before anything is spent: hours, memory, disk, calls, price.
+
+    The corpus is measured by samples of its files; each step's cost was measured on other corpora, see the page "What
+    it costs". Nothing is written.
+    """
+    ctx = _context(profile, state)
+    from curation_pipeline.capacity.figures import figures
+    from curation_pipeline.capacity.plan import corpus_size, parameters, plan
+    from curation_pipeline.cli_tables import print_plan
+
+    known, size = figures(), corpus_size(ctx.profile, ctx.cache)
+    model = parameters(ctx.profile.training)
+    tokens = size.text_bytes / known.bytes_per_token
+    console.print(
+        f"Corpus: about {size.documents:,.0f} documents, {size.text_bytes / 1e9:,.3g} GB of text, {tokens / 1e6:,.3g} "
+        f"million tokens. Model: {model / 1e6:,.3g} million parameters.",
+        soft_wrap=True,
+    )
+    costs = plan(ctx.profile, size, known)
+    print_plan(console, costs, cpus or ctx.profile.engine.workers, ctx.profile.loop.max_cost)
+
+
 @app.command()
 def cell(
     key: Annotated[str, typer.Argument(help="experiment|arm|seed")],

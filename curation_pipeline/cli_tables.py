@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from curation_pipeline.capacity.plan import Cost
 from curation_pipeline.errors import ConfigError
 from curation_pipeline.escaping import shown
 from curation_pipeline.report.explain import Explanation
@@ -32,6 +33,45 @@ def print_document(console: Console, found: DocumentLineage) -> None:
     print_frame(console, "Document", found.documents)
     print_frame(console, "Draws", found.uses)
     print_frame(console, "Checkpoints trained on it", found.checkpoints)
+
+
+def print_plan(console: Console, costs: Sequence[Cost], cpus: int, limit: float | None) -> None:
+    """Show what each step of a plan takes, the dearest first, and all together.
+
+    Args:
+        console: where to.
+        costs: of the steps.
+        cpus: that are at work.
+        limit: ``loop.max_cost``.
+    """
+    names = ("step", "documents", "CPU hours", "GPU hours", "memory, GB", "disk, GB", "calls", "price")
+    table = Table(title="What a run takes", title_justify="left")
+    for name in names:
+        table.add_column(name, justify="left" if name == "step" else "right")
+    for cost in sorted(costs, key=lambda cost: (-cost.price, -cost.cpu_seconds, cost.step)):
+        table.add_row(cost.step, _amount(cost.documents), *map(_amount, _amounts(cost)))
+    every = [sum(column) for column in zip(*map(_amounts, costs), strict=True)]
+    every[2] = max(cost.peak_bytes for cost in costs) / 1e9
+    table.add_section()
+    table.add_row("all", "", *map(_amount, every))
+    console.print(table)
+    hours = every[0] / cpus + every[1]
+    console.print(f"About {hours:,.1f} hours on {cpus} CPUs and, where there are GPU hours, one GPU.", soft_wrap=True)
+    if limit is not None:
+        verdict = "within" if every[-1] <= limit else "MORE THAN"
+        console.print(f"The price is {verdict} loop.max_cost = {limit:,.2f}.")
+
+
+def _amounts(cost: Cost) -> tuple[float, ...]:
+    hours = cost.cpu_seconds / 3600, cost.gpu_seconds / 3600
+    return *hours, cost.peak_bytes / 1e9, cost.bytes_written / 1e9, cost.calls, cost.price
+
+
+def _amount(value: float) -> str:
+    """Three significant digits of a small number, thousands apart in a large one."""
+    if not value:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "<0.001"
 
 
 def print_frame(console: Console, title: str, frame: pl.DataFrame) -> None:

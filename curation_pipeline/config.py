@@ -111,9 +111,25 @@ class LoopSettings(Settings):
         le=1,
         description="an iteration whose P falls by more than this is rejected",
     )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        description="a run that would cost more, by `prices`, is not started, nor an iteration that would pass it",
+    )
     target_safety: float = Field(
         default=0.8, ge=0, le=1, description="S on credit data below which the refinement gives safety more weight"
     )
+
+
+class PriceSettings(Settings):
+    """What machines and services cost, for `curate plan` and ``loop.max_cost``, in a currency of your choice.
+
+    The defaults are round figures of rented machines, not an offer.
+    """
+
+    cpu_hour: float = Field(default=0.05, ge=0, description="price of a CPU for an hour, with its memory")
+    gpu_hour: float = Field(default=2.5, ge=0, description="price of a GPU for an hour, with its machine")
+    api_1000_calls: float = Field(default=0.0, ge=0, description="price of a thousand requests to a hosted detector")
 
 
 class ExperimentSettings(Settings):
@@ -155,6 +171,7 @@ class Profile(Settings):
         default=(), description="stages from easy to hard: what the pool may hold, and when to move on; none by default"
     )
     experiment: ExperimentSettings = ExperimentSettings()
+    prices: PriceSettings = PriceSettings()
 
     @model_validator(mode="after")
     def _removal_has_its_annotation(self) -> Self:

@@ -38,7 +38,7 @@ class LakeError(CurationError):
 
 
 class GateClosedError(CurationError):
-    """An iteration may not start: its parent has not been committed."""
+    """An iteration may not start: its parent has not been committed, or it would pass the limit of cost."""
 
 
 class DetectorError(CurationError):

@@ -17,6 +17,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from scaling_tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = {
@@ -27,6 +28,7 @@ ROOT_PAGES = {
     "SECURITY.md": "project/security.md",
 }
 """File at the repository's root -> page of the site."""
+_GENERATED = re.compile(r"<!-- generated: (\w+) -->")
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
 
@@ -44,6 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links between files of the repository at pages of the site."""
     source = page.file.src_uri
+    markdown = _GENERATED.sub(lambda match: TABLES[match[1]](), markdown)
     written_in = {site: name for name, site in ROOT_PAGES.items()}.get(source, f"docs/{source}")
 
     def rewrite(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,27 @@ if TYPE_CHECKING:
     from curation_pipeline.corpus.rows import Batch
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much text there is, counted or estimated.
+
+    Attributes:
+        documents: before duplicates are marked and anything is removed.
+        text_bytes: of their texts in UTF-8.
+    """
+
+    documents: float = 0.0
+    text_bytes: float = 0.0
+
+    def __add__(self, other: Size) -> Size:
+        """Both together."""
+        return Size(self.documents + other.documents, self.text_bytes + other.text_bytes)
+
+    def __mul__(self, times: float) -> Size:
+        """So many times as much."""
+        return Size(self.documents * times, self.text_bytes * times)
 
 
 class SourceSettings(Settings):
@@ -53,6 +75,20 @@ class SourceSettings(Settings):
             cache: folder of downloaded archives.
         """
         raise NotImplementedError
+
+    def size(self, snapshot: str, cache: Path) -> Size:
+        """How much a snapshot holds, before ``limit``; everything is read where the source has no quicker way."""
+        size = Size()
+        for _, batch in self.batches(snapshot, self.listing().of(snapshot), cache):
+            size += self.size_of(batch)
+        return size
+
+    def size_of(self, batch: Batch) -> Size:
+        """Documents and bytes of a batch, long texts split."""
+        from curation_pipeline.corpus.splitting import split_rows
+
+        rows = batch.rows if self.max_chars is None else split_rows(batch.rows, self.max_chars)
+        return Size(rows.height, int(rows["text"].str.len_bytes().sum()))
 
     def listing(self) -> Listing:
         """Every file of the source, read or left alone; nothing for sources that are not made of files."""

@@ -79,7 +79,7 @@ class TestCompose:
             for port in service.get("ports", ()):
                 assert port["host_ip"] == "127.0.0.1", f"{name} is open to other machines"
         for name, entry in project["configs"].items():
-            if "file" in entry and name != "instance":
+            if "file" in entry:
                 assert Path(entry["file"]).is_file(), f"{name}: {entry['file']} is missing"
         (location,) = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"]
         server = location["grpc_server"]

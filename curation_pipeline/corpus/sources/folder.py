@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import polars as pl
 from pydantic import BeforeValidator, Field
 
-from curation_pipeline.corpus.files import opened
+from curation_pipeline.corpus.files import SourceFile, opened
 from curation_pipeline.corpus.listing import Listing, listing
 from curation_pipeline.corpus.readers import file_readers, reader_for
 from curation_pipeline.corpus.rows import FAILURES_SCHEMA, ROWS_SCHEMA, Batch
-from curation_pipeline.corpus.source import FileSettings
+from curation_pipeline.corpus.source import FileSettings, Size
 from curation_pipeline.datasets.bounds import Meter
 from curation_pipeline.errors import DataError
 from curation_pipeline.settings import Address, combined
+
+SAMPLED_FILES = 5
+SAMPLED_ROWS = 2_000
+"""What `size` looks at, of each snapshot and of each file; Parquet and Arrow files are read whole."""
 
 if TYPE_CHECKING:
     Formats = FileSettings
@@ -69,6 +73,37 @@ class FolderSource(Formats):
         files = {file.delivered: file for file in self.listing().of(snapshot).files}
         return {name: file.sha256(cache) for name, file in files.items()}
 
+    def size(self, snapshot: str, cache: Path) -> Size:
+        """Estimated from the sizes of all files and the first rows of some of them, evenly over their names.
+
+        Raises:
+            DataError: a bucket cannot be read, or no file of the sample has a row.
+        """
+        files = self.listing().of(snapshot).files
+        sample = tuple(
+            files[place] for place in sorted({len(files) * i // SAMPLED_FILES for i in range(SAMPLED_FILES)})
+        )
+        found, behind = Size(), 0.0
+        for file, stream, _ in opened(sample):
+            if stream is not None:
+                size, stored = self._first_rows(file, stream)
+                found, behind = found + size, behind + stored
+        if not found.documents:
+            names = ", ".join(file.name for file in sample)
+            raise DataError(f"source {self.name!r}: none of {names} begins with a row that can be read")
+        return found * (sum(map(_stored_bytes, files)) / behind)
+
+    def _first_rows(self, file: SourceFile, stream: BinaryIO) -> tuple[Size, float]:
+        """The size of a file's first rows, and how many of its stored bytes they take."""
+        reader = reader_for(file.name)
+        assert reader is not None  # it is listed as one that is read
+        size = Size()
+        for batch in reader.batches(stream, file.name, self, None):
+            size += self.size_of(batch)
+            if size.documents >= SAMPLED_ROWS and reader.takes != "file":
+                return size, min(max(stream.tell(), 1), _stored_bytes(file))
+        return size, _stored_bytes(file)
+
     def batches(self, snapshot: str, found: Listing, cache: Path) -> Iterator[tuple[str, Batch]]:
         """The rows of all files, in order of name.
 
@@ -93,6 +128,11 @@ class FolderSource(Formats):
                     yield file.name, batch
             except DataError as error:
                 raise DataError(f"source {self.name!r}, file {file.name!r}: {error}") from error
+
+
+def _stored_bytes(file: SourceFile) -> int:
+    """Bytes of a file; of a member of an archive, those that it unpacks to."""
+    return file.n_bytes if file.member is None else file.member.file_size
 
 
 SOURCE = FolderSource

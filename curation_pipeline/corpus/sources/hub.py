@@ -11,7 +11,7 @@ from pydantic import Field
 from curation_pipeline.corpus.columnar import add_table, damage, readable_columns
 from curation_pipeline.corpus.listing import Listing
 from curation_pipeline.corpus.rows import Batch, RowBuilder
-from curation_pipeline.corpus.source import ReadSettings
+from curation_pipeline.corpus.source import ReadSettings, Size
 from curation_pipeline.errors import DataError, DownloadError
 from curation_pipeline.extras import extra
 
@@ -43,6 +43,26 @@ class HubSource(ReadSettings):
     def fingerprint(self, snapshot: str, cache: Path) -> dict[str, str]:
         """The commit."""
         return {f"hub:{self.dataset}": revision(self)}
+
+    def size(self, snapshot: str, cache: Path) -> Size:
+        """From the number of rows that the data set's description gives and the first of them.
+
+        Raises:
+            DownloadError: the hub cannot be reached.
+            DataError: the description gives no number.
+        """
+        rows = RowBuilder(self)
+        for table, declared in _tables(self, snapshot, revision(self)):
+            if declared is None:
+                raise DataError(f"source {self.name!r}: {self.dataset!r} does not say how many rows {snapshot!r} has")
+            size, wanted = Size(), readable_columns(table.schema, rows)
+            for batch in table.to_batches():
+                for full in add_table(batch, 0, rows, wanted):
+                    size += self.size_of(full)
+            for last in rows.drain(None):
+                size += self.size_of(last)
+            return size * (declared / int(table.num_rows))
+        return Size()
 
     def batches(self, snapshot: str, found: Listing, cache: Path) -> Iterator[tuple[str, Batch]]:
         """The rows of a split at its commit, streamed in windows of Arrow; positions number them.

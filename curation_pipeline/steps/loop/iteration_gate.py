@@ -6,6 +6,7 @@ What it freezes is found again by every later step, so corpus partitions can be 
 
 from __future__ import annotations
 
+from curation_pipeline.capacity.spending import check_spending
 from curation_pipeline.errors import LakeError
 from curation_pipeline.lake.lake import Draft
 from curation_pipeline.lake.manifest import Manifest, Recipe
@@ -37,7 +38,7 @@ def run(ctx: Context, place: Place) -> Manifest:
     It fails, and changes nothing, where the parent has not been committed.
 
     Raises:
-        GateClosedError: the parent has not been committed.
+        GateClosedError: the parent has not been committed, or the iteration would pass ``loop.max_cost``.
         LakeError: no corpus partition is complete, or the curriculum's stage lets none of them in.
     """
     chain, partition = place.chain, place.partition
@@ -50,6 +51,7 @@ def run(ctx: Context, place: Place) -> Manifest:
         reads_retired = present.retired.keys() & read_gate(ctx.lake, earlier).corpus.keys()
         if not reads_retired:
             return earlier
+    check_spending(ctx, place.ordinal)
     every = corpus = complete_corpus(ctx, present)
     if not corpus:
         raise LakeError("no corpus partition has documents and all annotations: materialise the corpus assets first")
