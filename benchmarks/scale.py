@@ -44,6 +44,8 @@ SIZES = (10_000, 100_000)
 FAR = 10_000_000
 ARMS = ("random", "threshold_within_source", "top_k", "dsir")
 BATCHES = "batch of "
+GROWS = 0.2
+"""A step of a smaller exponent spends most of its time on what does not depend on the corpus."""
 LOOP = ("iteration_gate", "candidate_pool", "probes", "selection_policy", "curated_batch")
 PROFILE = """name = "scale"
 
@@ -233,6 +235,30 @@ def slopes(small: dict[str, Any], large: dict[str, Any]) -> dict[str, dict[str, 
     return found
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """The table of the results: steps whose cost follows the corpus, and the others together."""
+    runs, grown = result["runs"], {name for name, found in result["slopes"].items() if found["exponent"] >= GROWS}
+    rows = [
+        ["step", *(f"{found['documents']:,}" for found in runs), "power", *(f"{f['documents']:,}" for f in runs)],
+        ["---"] * (2 + 2 * len(runs)),
+    ]
+    rows += [
+        [
+            name.replace("_", " "),
+            *(f"{found['steps'][name]['cpu_seconds']:.3g}" for found in runs),
+            f"{result['slopes'][name]['exponent']:.2f}",
+            *(f"{found['steps'][name]['peak_mib'] / 1024:.2f}" for found in runs),
+        ]
+        for name in result["slopes"]
+        if name in grown
+    ]
+    others = [[steps[name] for name in steps if name not in grown] for steps in (found["steps"] for found in runs)]
+    seconds = (f"{sum(step['cpu_seconds'] for step in steps):.3g}" for steps in others)
+    peaks = (f"{max(step['peak_mib'] for step in steps) / 1024:.2f}" for steps in others)
+    rows.append([f"the other {len(others[-1])} steps", *seconds, "", *peaks])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -261,8 +287,7 @@ def main() -> None:
         "slopes": slopes(*runs[-2:]) if len(runs) > 1 else {},
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n")
-    for name, figures in result["slopes"].items():
-        print(f"{name:<34} {figures}")
+    print(markdown(result))
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ from curation_pipeline.selection.protocol import Drawer, PoolFile
 from curation_pipeline.selection.stream_tables import DrawTables
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.corpus_figures import corpus_figures
+from curation_pipeline.stages.document_index import CORPUS
 from curation_pipeline.stages.gate import gate_and_parent
 from curation_pipeline.stages.objective import objective_of
 from curation_pipeline.stages.pool_sample import pool_sample
 from curation_pipeline.stages.state import MAIN
-from curation_pipeline.steps.corpus.documents import STEP as DOCUMENTS
-from curation_pipeline.steps.corpus_wide.document_index import STEP as INDEX
+from curation_pipeline.steps.corpus_wide.document_index import write_index
 from curation_pipeline.steps.loop.candidate_pool import STEP as POOL
-from curation_pipeline.steps.step import Place, Work, of_iteration
+from curation_pipeline.steps.step import Work, of_iteration
 
 COPIES = (1, 10)
 DRAWS = ("draw of the policy", "draw of top_k", "sample for the policy")
@@ -107,9 +107,8 @@ def make(name: str, folder: Path, scratch: Path) -> dict[str, float]:
         POOL.compute(work_of(ctx, corpus), draft)
         (draft.folder / "data.parquet").replace(pool)
     elif name == "document_index":
-        assert INDEX.compute is not None
         documents = tuple(ctx.lake.get(ids["documents"]) for ids in corpus.values())
-        INDEX.compute(Work(ctx, Place(), {DOCUMENTS.name: documents}), draft)
+        write_index(ctx.lake, documents, draft, CORPUS)
     elif name == "corpus_profile":
         names = ("takedown_requests", "sentence_embedding", "duplicates")
         references = {table: ctx.lake.require(table).id for table in names}

@@ -40,9 +40,9 @@ def compute(work: Work, draft: Draft) -> None:
         DataError: the corpus is empty.
     """
     documents, retired = work.every(DOCUMENTS), _retired(work)
-    rows, distinct = _write_index(work.lake, documents, draft, CORPUS)
+    rows, distinct = write_index(work.lake, documents, draft, CORPUS)
     if retired:
-        _write_index(work.lake, retired, draft, RETIRED)
+        write_index(work.lake, retired, draft, RETIRED)
     draft.summary.update(rows=rows, distinct_documents=distinct, partitions=len(documents))
     if retired:
         draft.summary["retired"] = [m.partition_text for m in retired]
@@ -57,7 +57,7 @@ def _parameters(work: Work) -> dict[str, Any]:
     return {"retired": retired} if retired else {}
 
 
-def _write_index(lake: Lake, documents: tuple[Manifest, ...], draft: Draft, name: str) -> tuple[int, int]:
+def write_index(lake: Lake, documents: tuple[Manifest, ...], draft: Draft, name: str) -> tuple[int, int]:
     """Write a table; its rows, and the distinct documents among them."""
     rows = distinct = 0
     with sorted_runs(draft.folder) as runs, draft.keyed_writer(SCHEMA, name) as write:
