@@ -24,6 +24,8 @@ ADAPTERS = 4.0
 """Those of a fit of low-rank adapters: no gradient of the frozen weights."""
 FULL_BYTES, ADAPTER_BYTES, SCORING_BYTES = 16.0, 6.0, 4.0
 """Memory a parameter: weights, gradients and AdamW's moments in float32; frozen weights and what flows; weights."""
+PROCESS_BYTES = 0.8e9
+"""Memory of a process that trains, or evaluates, besides its model: the base of `benchmarks/scale.py` takes so much."""
 SELDOM_ON_CPU = 50e6
 """Parameters from which ``training.device = "auto"`` is taken for a GPU."""
 TRANSFORMERS = {"detoxify": 110e6, "classifier": 110e6}
@@ -167,7 +169,8 @@ def _fits(profile: Profile, known: Figures, model: float, chains: int) -> Iterat
     on_gpu = fits_on_gpu(profile, model)
     rate = known.operations_per_gpu_second if on_gpu else known.operations_per_cpu_second
     each = TRAINING if training.lora is None else ADAPTERS
-    memory = model * (FULL_BYTES if training.lora is None else ADAPTER_BYTES)
+    held = 0.0 if on_gpu else PROCESS_BYTES
+    memory = held + model * (FULL_BYTES if training.lora is None else ADAPTER_BYTES)
 
     def fit(name: str, tokens: float, written: float) -> Cost:
         seconds = each * model * tokens / rate
@@ -188,7 +191,7 @@ def _fits(profile: Profile, known: Figures, model: float, chains: int) -> Iterat
     seconds *= known.operations_per_cpu_second / rate
     calls = evaluations * profile.evaluation.toxicity_prompts.used * profile.evaluation.samples  # type: ignore[attr-defined]
     judge = hosted_calls(profile.annotate, profile.annotate.judge, calls, 100.0)
-    yield Cost("evaluation", 0.0, 0.0 if on_gpu else seconds, seconds if on_gpu else 0.0, weights, 0.0, judge)
+    yield Cost("evaluation", 0.0, 0.0 if on_gpu else seconds, seconds if on_gpu else 0.0, held + weights, 0.0, judge)
 
 
 def _detectors(profile: Profile, size: Size, known: Figures) -> Iterator[Cost]:
