@@ -12,7 +12,7 @@ from curation_pipeline.credit.mixtures import INCLUSION, composition, draw, prob
 from curation_pipeline.credit.settings import CreditSettings
 from curation_pipeline.credit.surrogate import fit_credit, moved
 from curation_pipeline.errors import DataError
-from curation_pipeline.lake.keyed import write_keyed
+from curation_pipeline.lake.keyed import shards_of, write_keyed
 from curation_pipeline.policy.candidates import EVERY
 from curation_pipeline.policy.closed_form import closed_form_rule
 from curation_pipeline.policy.features import Normaliser
@@ -25,7 +25,7 @@ from curation_pipeline.policy.traits import trait_credit, trait_frame, trait_sca
 from curation_pipeline.reward.credit import CLIP, DownstreamCredit
 from curation_pipeline.reward.traits import TraitScale
 from curation_pipeline.selection.draw import decision_rows
-from curation_pipeline.selection.stream import decide_pool, shards_of
+from curation_pipeline.selection.stream import decide_pool
 from research.synthetic_pool import SyntheticPool, synthetic_pool
 
 

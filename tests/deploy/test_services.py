@@ -54,7 +54,7 @@ def test_the_web_server_serves_what_a_code_server_elsewhere_has(project: Project
     assert "--workspace" in SERVICES["webserver"]["command"]
     with serving(project, "--workspace", str(workspace)) as url:
         server = Server(project, url)
-        wait_for("the code server's iterations", lambda: server.window(1) != "", 1800)
+        wait_for("the code server's iterations", server.windows, 1800)
         with urllib.request.urlopen(f"{url}/metrics", timeout=600) as answer:
             assert b"# TYPE curation_step_seconds_total counter" in answer.read()
         said = server.ask("{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }")

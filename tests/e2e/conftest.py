@@ -193,11 +193,13 @@ class Server:
         return dict(said["data"])
 
     def windows(self) -> list[str]:
+        """The windows of the iterations; none while the code location is not loaded."""
         said = self.ask(
             'query { assetNodeOrError(assetKey: {path: ["iteration_gate"]}) { ... on AssetNode '
             "{ partitionKeysByDimension { partitionKeys } } } }"
         )
-        return list(said["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"])
+        dimensions = said["assetNodeOrError"].get("partitionKeysByDimension")
+        return list(dimensions[0]["partitionKeys"]) if dimensions else []
 
     def window(self, ordinal: int) -> str:
         return self.windows()[ordinal - 1]
