@@ -75,7 +75,7 @@ class Deployment:
                 return bool(answer.status == 200)
 
         wait_for("the web server", answers, 1800)
-        wait_for("the code location", lambda: self.server.window(1) != "", 1800)
+        wait_for("the code location", self.server.windows, 1800)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A process of the deployment, which ends with the test."""
