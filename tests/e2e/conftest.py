@@ -286,5 +286,5 @@ def server(elsewhere: Elsewhere) -> Iterator[Server]:
     """The copy, served by `curate ui`."""
     with serving(elsewhere, *HERE) as url:
         running = Server(elsewhere, url)
-        wait_for("the code location", lambda: running.window(1) != "", 1800)
+        wait_for("the code location", running.windows, 1800)
         yield running
