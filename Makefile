@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_TESTS := $(VENV)/.ready-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui report test test-fast lint docs bench bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-loop bench-decisions clean
+.PHONY: help setup demo ui report test test-fast lint docs bench bench-corpus bench-scoring bench-detectors bench-baselines bench-policy bench-scale bench-loop bench-decisions clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -98,6 +98,15 @@ bench-policy: $(READY) ## measure training, and deciding at up to 10 million doc
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --out $(BENCH_OUT)/policy_training.json $(BENCH)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_training.py --speed --out $(BENCH_OUT)/policy_speed.json $(BENCH)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policy_scale.py --out $(BENCH_OUT)/policy_scale.json $(BENCH)
+
+# A million documents take ten minutes and 5 GB under state/bench; the tiled tables of ten million as much again.
+SIZES ?= 10000 100000 1000000
+bench-scale: $(READY_TESTS) ## measure every step as a corpus grows, and one and two workers of this machine and of Ray
+	mkdir -p $(BENCH_OUT) state/bench
+	$(BIN)/python benchmarks/scale.py --sizes $(SIZES) --keep state/bench/scale --out $(BENCH_OUT)/scale.json
+	$(BIN)/python benchmarks/scale_tiled.py state/bench/scale/$(lastword $(SIZES)) --out $(BENCH_OUT)/scale_tiled.json
+	$(BIN)/python benchmarks/draw_at_scale.py --out $(BENCH_OUT)/draw_at_scale.json
+	$(BIN)/python benchmarks/prepare.py --engines --out $(BENCH_OUT)/engines.json
 
 bench-loop: $(READY) ## measure the closed loop and priced queries against the closed form
 	mkdir -p $(BENCH_OUT)

@@ -22,10 +22,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -33,37 +33,30 @@ from assets.automation import iteration_job
 from assets.definitions import defs
 from assets.partitions import cell_partitions, follow_declared, window_of
 from assets.tracked import attempt, catch_up
-from curation_pipeline.annotate.detectors.registry import find_detector
 from curation_pipeline.capacity.spending import check_plan
 from curation_pipeline.cli_run import DRAIN_SECONDS
 from curation_pipeline.config import active_profile, state_folder
-from curation_pipeline.corpus.ingest import fingerprint
-from curation_pipeline.corpus.settings import Source
-from curation_pipeline.datasets.labelled_files import fingerprints
 from curation_pipeline.errors import CurationError
-from curation_pipeline.evaluation.registry import versions as benchmark_versions
 from curation_pipeline.lake.garbage import collect, find_abandoned
 from curation_pipeline.lake.manifest import canonical_json
-from curation_pipeline.lake.store import file_sha256
 from curation_pipeline.processes import end_with_parent, how_it_ended
 from curation_pipeline.report.corpus_status import corpus_notes
 from curation_pipeline.stages.arm_inputs import check_arms, needs_loop
 from curation_pipeline.stages.arms import Cell, cells
 from curation_pipeline.stages.context import Context, open_context
 from curation_pipeline.stages.declared import declared, partition_sources
-from curation_pipeline.stages.detectors import check_detectors, named_detectors
+from curation_pipeline.stages.detectors import check_detectors
 from curation_pipeline.stages.foundation import check_foundation
 from curation_pipeline.stages.state import MAIN, committed
 from curation_pipeline.steps.experiment.experiment_cell import STEP as EXPERIMENT_CELL
-from curation_pipeline.steps.registry import check_names, phases, steps
+from curation_pipeline.steps.preparation import preparation_fingerprint, prepared_steps
+from curation_pipeline.steps.registry import check_names, phases
 from curation_pipeline.steps.side_by_side import Artefact, Failure, Made, graph_of, make_side_by_side
 from curation_pipeline.steps.step import Partitioning, Step
 from resources.project import REPORTER
 from resources.tracking import TrackingResource
 
 CORPUS = Partitioning.CORPUS
-PREPARED = ("reference", "corpus", "annotations", "corpus_wide")
-"""Groups that are made before the loop."""
 MADE = 0.95
 """Share of the preparation's progress when all is made and its last part has to be recorded."""
 
@@ -189,13 +182,13 @@ class Runner:
         follow_declared(self.instance, keys)
         self.note()
         # Only the last preparation counts: a profile that comes back must make its own artefacts current again.
-        marker, fingerprint = state_folder() / "prepared" / "last", self._fingerprint(sources)
+        marker, fingerprint = state_folder() / "prepared" / "last", preparation_fingerprint(self.ctx, sources)
         if _reads(marker) == fingerprint and committed(self.ctx.lake, MAIN, 0) is not None:
             self.tell("corpus and base model are up to date", 1.0)
             return
         marker.unlink(missing_ok=True)
         once: list[str | None] = [None]
-        order = phases(_prepared())
+        order = phases(prepared_steps())
         work = [Recording(phase, key) for phase in order for key in (keys if phase[0].partitioning is CORPUS else once)]
         if self.ctx.profile.engine.kind == "ray" or self.ctx.profile.engine.workers > 1:
             self._prepare_side_by_side(work, keys)
@@ -218,7 +211,7 @@ class Runner:
         """
         ctx = self.ctx.with_progress(lambda what, fraction: self.tell(what, MADE * fraction))
         waiting, made = deque(work), set[Artefact]()
-        graph = graph_of(_prepared(), keys)
+        graph = graph_of(prepared_steps(), keys)
         failed: Failure | None = None
         while waiting:
             failure: Failure | None = None
@@ -239,27 +232,6 @@ class Runner:
                 failed = failure
                 _log(f"{failure.artefact}: {failure.reason}")
                 self.materialise([failure.artefact.step], failure.artefact.key, (0.0, 0.0))
-
-    def _fingerprint(self, sources: Mapping[str, tuple[Source, str]]) -> str:
-        others = {"engine", "loop", "prices", "experiment", "policy", "credit"}
-        profile = self.ctx.profile.model_dump(mode="json", exclude=others)
-        files = {key: fingerprint(source, snapshot, self.ctx.cache) for key, (source, snapshot) in sources.items()}
-        requests = self.ctx.profile.removal.takedown_requests
-        takedown = file_sha256(requests) if requests is not None and requests.is_file() else None
-        labelled = fingerprints(self.ctx.profile.labels.files)
-        versions: dict[str, Any] = {step.name: step.version for step in _prepared()}
-        detectors = {name: find_detector(name).version for name in named_detectors(self.ctx.profile.annotate)}
-        versions |= {"detectors": detectors, "benchmarks": benchmark_versions()}
-        text = canonical_json(
-            {
-                "profile": profile,
-                "files": files,
-                "versions": versions,
-                "takedown_requests": takedown,
-                "labels": labelled,
-            }
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def loop(self, iterations: int) -> None:
         """Run the iterations that have not been committed, in order."""
@@ -314,10 +286,6 @@ class Runner:
             return
         self.materialise((), None, (0.0, 1.0), "serving")
         _write(marker, fingerprint)
-
-
-def _prepared() -> list[Step]:
-    return [step for step in steps().values() if step.group in PREPARED]
 
 
 def _reads(marker: Path) -> str | None:

@@ -87,6 +87,7 @@ def _execute(
         raise dg.Failure(str(error), allow_retries=False) from error
     extra: dict[str, Figure] = {}
     if address := dashboard(ctx.profile.engine):
+        context.log.info(f"Ray's dashboard: {address}")
         extra["ray_dashboard"] = Markdown(f"[{address}]({address})")
     if step.name in TRACKED:
         extra["mlflow"] = TRACKED[step.name](ctx, tracking, manifest, context.run_id)

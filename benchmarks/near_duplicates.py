@@ -48,7 +48,7 @@ def cpu() -> float:
 
 def remove_duplicates(documents: Path, out: Path, bands: int, rows: int, threshold: float) -> None:
     """The child process: JSONL in, JSONL and a table of clusters out, a file a partition; prints its own cost."""
-    from curation_pipeline.annotate.corpus_duplicates import Part, corpus_duplicates, write_index
+    from curation_pipeline.annotate.corpus_duplicates import IndexedPart, corpus_duplicates, write_index
     from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
     from curation_pipeline.annotate.minhash import minhash_signatures
 
@@ -64,7 +64,7 @@ def remove_duplicates(documents: Path, out: Path, bands: int, rows: int, thresho
     steps["signatures"], last = cpu() - last, cpu()
     parts = []
     for file, n_bytes in zip(files, sizes, strict=True):
-        part = Part(file.stem, out / f"{file.stem}.signatures.parquet", out / f"{file.stem}.index")
+        part = IndexedPart(file.stem, out / f"{file.stem}.signatures.parquet", out / f"{file.stem}.index")
         part.index.mkdir()
         write_index(n_bytes, part.signatures, settings, part.index)
         parts.append(part)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +15,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from curation_pipeline.cli_run import print_results, run_dagster
+from curation_pipeline.cli_run import open_ui, run_dagster, show_results
 from curation_pipeline.cli_screen import screen
-from curation_pipeline.errors import ConfigError, CurationError, disk_problem
+from curation_pipeline.errors import CurationError, disk_problem
 from curation_pipeline.escaping import visible
-from curation_pipeline.installation import PROJECT_ROOT, project_environment
+from curation_pipeline.installation import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from curation_pipeline.stages.context import Context
@@ -100,7 +98,7 @@ def run(
         options.append("--only-prepare")
     run_dagster(console, ["run", *options, *keys])
     if not only_prepare:
-        show_results()
+        show_results(console)
 
 
 @app.command("plan")
@@ -272,7 +270,7 @@ def profile_corpus(profile: ProfileOption = None, state: StateOption = None) -> 
 def report(profile: ProfileOption = None, state: StateOption = None) -> None:
     """Print the results table and write the HTML report."""
     _environment(profile, state)
-    show_results(write=True)
+    show_results(console, write=True)
 
 
 @app.command()
@@ -378,21 +376,7 @@ def ui(
 ) -> None:
     """Open the Dagster web UI with its daemon (sensors, schedule, backfills) on the same state."""
     _environment(profile, state)
-    dagster, environment = [sys.executable, "-m", "dagster"], project_environment()
-    # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
-    pools = ("curation_loop", "curation_experiment", "serving_database")
-    for arguments in (["migrate"], *(["concurrency", "set", pool, "1"] for pool in pools)):
-        done = subprocess.run([*dagster, "instance", *arguments], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            home = os.environ["DAGSTER_HOME"]
-            said = done.stderr.strip().splitlines() or ["no reason given"]
-            raise ConfigError(
-                f"Dagster cannot open its home {home} ({said[-1].strip()}); correct {home}/dagster.yaml, or delete it: "
-                "a sound copy is put back"
-            )
-    command = [sys.executable, "-m", "resources.web_server", "--host", host, "--port", str(port)]
-    command += ["--workspace", str(workspace or PROJECT_ROOT / "workspace.yaml"), *(["--alone"] if workspace else [])]
-    os.execve(command[0], command, environment)
+    open_ui(host, port, workspace)
 
 
 def _doc_id(name: str) -> str:
@@ -406,25 +390,6 @@ def _context(profile: str | None, state: Path | None) -> Context:
     from curation_pipeline.stages.context import open_context
 
     return open_context(active_profile())
-
-
-def show_results(write: bool = False) -> None:
-    """Print the results table and where the HTML report is, which a run writes.
-
-    Args:
-        write: write it now.
-    """
-    from curation_pipeline.config import active_profile, state_folder
-    from curation_pipeline.report.page import write_report
-    from curation_pipeline.stages.context import open_context
-
-    data, path = print_results(console), state_folder() / "report.html"
-    if write or not path.is_file():
-        write_report(open_context(active_profile()), path, data)
-    console.print(f"Report   {path}", soft_wrap=True)
-    console.print("Next     curate ui             the graph, runs and lineage in the web UI")
-    console.print("         curate why URL        everything about one document")
-    console.print("         curate lineage last   the data behind the last checkpoint")
 
 
 def main() -> None:

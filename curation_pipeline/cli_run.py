@@ -1,4 +1,4 @@
-"""Running Dagster jobs for the command line, in a process of its own."""
+"""What the command line starts: Dagster jobs in a process of their own, and the web UI in place of this one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 
 from curation_pipeline.cli_screen import Tell, progress_of
-from curation_pipeline.config import active_profile
-from curation_pipeline.errors import CurationError
-from curation_pipeline.installation import project_environment
+from curation_pipeline.config import active_profile, state_folder
+from curation_pipeline.errors import ConfigError, CurationError
+from curation_pipeline.installation import PROJECT_ROOT, project_environment
 from curation_pipeline.lake.lock import Holder, lock
 from curation_pipeline.processes import how_it_ended
 
@@ -143,6 +143,53 @@ def print_results(console: Console, upto: int | None = None) -> ReportData:
     data = gather(open_context(active_profile()), upto)
     console.print(terminal_table(data))
     return data
+
+
+def show_results(console: Console, write: bool = False) -> None:
+    """Print the results table and where the HTML report is, which a run writes.
+
+    Args:
+        console: where to print.
+        write: write the report now.
+    """
+    from curation_pipeline.report.page import write_report
+    from curation_pipeline.stages.context import open_context
+
+    data, path = print_results(console), state_folder() / "report.html"
+    if write or not path.is_file():
+        write_report(open_context(active_profile()), path, data)
+    console.print(f"Report   {path}", soft_wrap=True)
+    console.print("Next     curate ui             the graph, runs and lineage in the web UI")
+    console.print("         curate why URL        everything about one document")
+    console.print("         curate lineage last   the data behind the last checkpoint")
+
+
+def open_ui(host: str, port: int, workspace: Path | None) -> NoReturn:
+    """Become the web UI of the active profile and state.
+
+    Args:
+        host: address to listen on.
+        port: of the web server.
+        workspace: file of a code server that runs elsewhere, with its daemon; both are started here where None.
+
+    Raises:
+        ConfigError: Dagster cannot open its home.
+    """
+    dagster, environment = [sys.executable, "-m", "dagster"], project_environment()
+    # A fresh SQLite home must have its tables before web server and daemon start together, or they race.
+    pools = ("curation_loop", "curation_experiment", "serving_database")
+    for arguments in (["migrate"], *(["concurrency", "set", pool, "1"] for pool in pools)):
+        done = subprocess.run([*dagster, "instance", *arguments], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            home = os.environ["DAGSTER_HOME"]
+            said = done.stderr.strip().splitlines() or ["no reason given"]
+            raise ConfigError(
+                f"Dagster cannot open its home {home} ({said[-1].strip()}); correct {home}/dagster.yaml, or delete it: "
+                "a sound copy is put back"
+            )
+    command = [sys.executable, "-m", "resources.web_server", "--host", host, "--port", str(port)]
+    command += ["--workspace", str(workspace or PROJECT_ROOT / "workspace.yaml"), *(["--alone"] if workspace else [])]
+    os.execve(command[0], command, environment)
 
 
 def _failure(message: str, ended: str, log: Path) -> str:

@@ -55,7 +55,7 @@ ROWS: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class IndexedPart:
     """A partition as files, in which row i is of one document.
 
     Attributes:
@@ -127,7 +127,7 @@ class Found:
 
 
 def corpus_duplicates(
-    parts: Sequence[Part],
+    parts: Sequence[IndexedPart],
     settings: DuplicatesSettings,
     folder: Path,
     known: Path | None = None,
@@ -218,7 +218,7 @@ def _whole(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def _spool(parts: Sequence[Part], sizes: Sequence[int], batch: np.ndarray, number: int, folder: Path) -> None:
+def _spool(parts: Sequence[IndexedPart], sizes: Sequence[int], batch: np.ndarray, number: int, folder: Path) -> None:
     """Write the documents of each batch to two files of its own: minima one after the other, and Arrow of ``ROWS``."""
     schema = pl.DataFrame(schema=ROWS).to_arrow().schema
     with ExitStack() as stack:

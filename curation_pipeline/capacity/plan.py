@@ -30,7 +30,6 @@ SELDOM_ON_CPU = 50e6
 """Parameters from which ``training.device = "auto"`` is taken for a GPU."""
 TRANSFORMERS = {"detoxify": 110e6, "classifier": 110e6}
 """Parameters of detectors that are transformers: BERT-base's, where a model's name does not say."""
-WINDOW_TOKENS = 512
 _SIZE_IN_NAME = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
 
 

@@ -33,7 +33,7 @@ Found = Iterator[tuple[str, Batch]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _FilePart:
     """Files that follow one another, or a span of one, as a worker is told of them."""
 
     source: SourceSettings
@@ -66,7 +66,7 @@ def batches(source: SourceSettings, snapshot: str, found: Listing, cache: Path, 
     assert isinstance(source, FileSettings)
     parts = [(part, small) for part, small in _parts(found.files, source)]
     for small, run in groupby(parts, key=lambda part: part[1]):
-        tasks = [_Part(source, snapshot, Listing(files, ()), cache) for files, _ in run]
+        tasks = [_FilePart(source, snapshot, Listing(files, ()), cache) for files, _ in run]
         if small:
             yield from _in_their_place(tasks, engine)
         else:
@@ -74,7 +74,7 @@ def batches(source: SourceSettings, snapshot: str, found: Listing, cache: Path, 
                 yield from source.batches(snapshot, task.found, cache)
 
 
-def _in_their_place(tasks: list[_Part], engine: EngineSettings) -> Found:
+def _in_their_place(tasks: list[_FilePart], engine: EngineSettings) -> Found:
     """Batches of parts; rows of a later span of a file are numbered on from those of the span before."""
     line, of = 0, ""
     for task, read in zip(tasks, in_order(_read, tasks, engine, STEP), strict=True):
@@ -91,7 +91,7 @@ def _in_their_place(tasks: list[_Part], engine: EngineSettings) -> Found:
         line, of = line + read.lines, name
 
 
-def _read(part: _Part) -> _Read:
+def _read(part: _FilePart) -> _Read:
     """Everything in a part: it is small."""
     first = part.found.files[0]
     lines = 0

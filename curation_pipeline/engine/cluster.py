@@ -29,8 +29,6 @@ with extra("ray", 'engine.kind = "ray"'):
     from ray.exceptions import RayError, RaySystemError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-logger = logging.getLogger(__name__)
-
 PACKAGE = "curation-pipeline"
 POLL_SECONDS = 0.2
 """How often what the tasks said is fetched."""
@@ -63,12 +61,6 @@ def connect(engine: EngineSettings) -> None:
             ) from error
         dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else ""
         _check_versions()
-        logger.info("Ray cluster of %d nodes, %d CPUs; dashboard: %s", len(_nodes()), cpus(), dashboard or "none")
-
-
-def cpus() -> int:
-    """CPUs of the nodes that are alive."""
-    return max(int(ray.cluster_resources().get("CPU", 0)), 1)
 
 
 def on_every_node(function: Callable[[Task], Result], task: Task) -> dict[str, Result]:
@@ -144,7 +136,7 @@ class RayWorkers:
         alive = ray.cluster_resources()
         wanted = {"CPU": self._request.cpus, "GPU": self._request.gpus}
         places = [int(alive.get(name, 0) / amount) for name, amount in wanted.items() if amount]
-        return max(min(places, default=cpus()), 1)
+        return max(min(places, default=int(alive.get("CPU", 0))), 1)
 
     def submit(self, function: Callable[[Task], Result], task: Task, step: str = "") -> Future[Result]:
         """See `Workers.submit`."""
@@ -304,8 +296,11 @@ def _resources(request: TaskRequest) -> dict[str, Any]:
     return {"num_cpus": request.cpus, "num_gpus": request.gpus, **memory}
 
 
+_TASK = ray.remote(_run)
+
+
 def _task(request: TaskRequest, retries: int, **options: Any) -> Any:
-    return ray.remote(max_retries=retries, **_resources(request), **options)(_run)
+    return _TASK.options(max_retries=retries, **_resources(request), **options)
 
 
 class _Actor:

@@ -44,7 +44,7 @@ class InParts:
             pool = Pool.from_frame(shard.frame())
             share = budget_tokens if count == 1 else budget_tokens * pool.total_tokens // tokens
             scores = self.selector(pool.doc_id).scores(pool, share, seed)
-            part = _Part(file.scratch / f"scores-{number:05d}.parquet")
+            part = _ScoredPart(file.scratch / f"scores-{number:05d}.parquet")
             part.save(scores, ranks(pool.doc_id, scores.probability, seed), pool.n_tokens)
             parts.append(part)
             file.progress("scores", 0.9 * (number + 1) / len(shards))
@@ -57,7 +57,7 @@ class InParts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ScoredPart:
     """What a selector said about a part of a pool, on disk."""
 
     path: Path

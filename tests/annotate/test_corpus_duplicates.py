@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation_pipeline.annotate import band_candidates, corpus_duplicates
-from curation_pipeline.annotate.corpus_duplicates import Part, write_index
+from curation_pipeline.annotate.corpus_duplicates import IndexedPart, write_index
 from curation_pipeline.annotate.duplicates_settings import DuplicatesSettings
 from curation_pipeline.annotate.figures import as_arrays
 from curation_pipeline.annotate.minhash import schema
@@ -57,7 +57,7 @@ def in_memory(frame: pl.DataFrame, chosen: DuplicatesSettings) -> pl.DataFrame:
     return found.filter(pl.col("cluster_size") > 1).sort("doc_id", "partition")
 
 
-def written(frame: pl.DataFrame, folder: Path, chosen: DuplicatesSettings, known: frozenset[str]) -> list[Part]:
+def written(frame: pl.DataFrame, folder: Path, chosen: DuplicatesSettings, known: frozenset[str]) -> list[IndexedPart]:
     parts = []
     for (name,), rows in frame.group_by(["partition"], maintain_order=True):
         stem = str(name).replace("|", "-")
@@ -65,7 +65,7 @@ def written(frame: pl.DataFrame, folder: Path, chosen: DuplicatesSettings, known
         rows.select(*schema(chosen)).write_parquet(signatures, row_group_size=50)
         index.mkdir()
         write_index(rows["n_bytes"], signatures, chosen, index)
-        parts.append(Part(str(name), signatures, index, new=name not in known))
+        parts.append(IndexedPart(str(name), signatures, index, new=name not in known))
     return sorted(parts, key=lambda part: part.name)
 
 

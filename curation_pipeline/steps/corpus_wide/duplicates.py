@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation_pipeline.annotate import near_duplicates, semantic_duplicates
-from curation_pipeline.annotate.corpus_duplicates import Part, corpus_duplicates, write_index
+from curation_pipeline.annotate.corpus_duplicates import IndexedPart, corpus_duplicates, write_index
 from curation_pipeline.annotate.figures import differ
 from curation_pipeline.config import Profile
 from curation_pipeline.lake.draft import Draft
@@ -66,7 +66,7 @@ def compute(work: Work, draft: Draft) -> None:
     known = None if settings.semantic else _earlier_result(work)
     inputs = set() if known is None else set(known.inputs)
     parts = [
-        Part(
+        IndexedPart(
             documents.partition_text,
             work.lake.path(minhash, "data.parquet"),
             work.lake.folder(_index(work, documents, minhash)),
